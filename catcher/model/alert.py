@@ -1,0 +1,174 @@
+"""A named condition with a severity and a life, and the messages about it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+from catcher.model.time import Instant
+
+
+class Severity(IntEnum):
+    """Graded as LOVE and the Watcher number them."""
+
+    NONE = 1
+    WARNING = 2
+    SERIOUS = 3
+    CRITICAL = 4
+
+    @classmethod
+    def parse(cls, text: str) -> Severity:
+        """From `warning` or `WARNING`; ValueError names what is allowed."""
+        try:
+            return cls[text.strip().upper()]
+        except KeyError:
+            raise ValueError(
+                f"{text!r} is no severity; choose none, warning, serious or critical"
+            ) from None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+AlertState = Literal["pending", "firing", "acknowledged", "shelved", "resolved"]
+NoticeKind = Literal["opened", "raised", "lowered", "resolved", "updated", "reminder", "test"]
+
+
+def alert_id(rule: str, key: str, per: str) -> str:
+    """12 hex digits that name an alert for as long as its rule is called so."""
+    text = f"{rule}\0{key}\0{per}"
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """What the network says of one alert: the severity it now stands at, and why.
+
+    `severity` is the highest level that holds, NONE when none does. `unknown` tells that the
+    level cannot be judged now, with the reason in `reason`; the severity is then the last
+    known one. `values` are the names that a message may show.
+    """
+
+    rule: str
+    key: str
+    per: str
+    severity: Severity
+    time: Instant
+    reason: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    unknown: bool = False
+    run: str = ""
+    firing: str = ""
+
+    @property
+    def alert(self) -> str:
+        """The id of the alert that this is about."""
+        return alert_id(self.rule, self.key, self.per)
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledgement:
+    """Who took an alert, at which severity, and what they said."""
+
+    who: str
+    severity: Severity
+    time: Instant
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """An alert put aside until an end, with its owner and reason."""
+
+    who: str
+    severity: Severity
+    until: Instant
+    reason: str
+    time: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """The present state of one alert. `episode` counts its openings, from 1.
+
+    `severity` is what its condition says now, `max_severity` the worst of this episode, at
+    which a latched alert stays until it is acknowledged. `links` map names to addresses.
+    """
+
+    id: str
+    rule: str
+    key: str
+    per: str
+    episode: int
+    state: AlertState
+    severity: Severity
+    max_severity: Severity
+    opened: Instant
+    changed: Instant
+    reason: str
+    message: str = ""
+    resolved: Instant | None = None
+    unknown: bool = False
+    latched: bool = False
+    owner: str = ""
+    runbook: str = ""
+    tags: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
+    attachment: str = ""
+    run: str = ""
+    acknowledgement: Acknowledgement | None = None
+    shelf: Shelf | None = None
+    sequence: int = 0
+    data_time: Instant | None = None
+
+    @property
+    def name(self) -> str:
+        """Rule, key and per in one line, as operators read it."""
+        return " ".join(part for part in (self.rule, self.key, self.per) if part)
+
+    @property
+    def shown_severity(self) -> Severity:
+        """What a display shows: the worst of the episode while latched, else the present one."""
+        return self.max_severity if self.latched else self.severity
+
+    @property
+    def active(self) -> bool:
+        """Whether it is in front of anybody."""
+        return self.state in ("firing", "acknowledged", "shelved")
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message about an alert on its way to one sink.
+
+    `id` is the idempotency key: the same change never has two. `sequence` orders the notices
+    of one alert. `alert` is the alert as it stood after the change.
+    """
+
+    id: str
+    sink: str
+    kind: NoticeKind
+    alert: Alert
+    sequence: int
+    time: Instant
+    previous: Severity = Severity.NONE
+    attempts: int = 0
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+    unrecorded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what when, from which channel. Append only."""
+
+    time: Instant
+    who: str
+    channel: str
+    what: str
+    subject: str
+    detail: Mapping[str, Any] = field(default_factory=dict)

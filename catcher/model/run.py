@@ -1,0 +1,143 @@
+"""One decision to act, and one execution of a job for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from catcher.model.event import Event
+from catcher.model.result import Field, Metric, Output
+from catcher.model.time import Instant, Span
+
+RunState = Literal[
+    "pending", "running", "done", "failed", "timeout", "dropped", "skipped", "replaced"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One decision of a trigger to act. Its identity is rule, key, time and cause.
+
+    `key` is the `by` value as text (empty without `by`), `cause` what made it: the digest of
+    the event, `for`, `absent`, `schedule`, `hand:…`. `values` are the names a message or a
+    job may use. `once` is the value of `once_per` as text, None without it.
+    """
+
+    rule: str
+    key: str
+    time: Instant
+    cause: str
+    reason: str
+    event: Event | None = None
+    values: Mapping[str, Any] = field(default_factory=dict)
+    once: str | None = None
+    manual: bool = False
+
+    @property
+    def id(self) -> str:
+        """12 hex digits of the identity; also the id of the run it leads to."""
+        text = f"{self.rule}\0{self.key}\0{self.time}\0{self.cause}"
+        return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class JobAddress:
+    """Where a job's function is: file, name, digest of the file. Travels instead of a pickle."""
+
+    name: str
+    file: str
+    function: str
+    digest: str
+    site: str = ""
+    is_async: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A job with its arguments, ready to be executed anywhere."""
+
+    run: str
+    job: JobAddress
+    arguments: Mapping[str, Any]
+    timeout: Span
+    memory: int | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution ended: an output, or the state and words of its failure."""
+
+    state: Literal["done", "failed", "timeout"]
+    output: Output | None = None
+    error: str = ""
+    traceback: str = ""
+    retry: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class InputRecord:
+    """What a run read, so that it can be read again: address, span, size, checksum."""
+
+    name: str
+    address: str
+    start: Instant | None = None
+    end: Instant | None = None
+    samples: int = 0
+    checksum: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRecord:
+    """The index entry of one kept artifact. `key` is its address in the object store."""
+
+    key: str
+    name: str
+    run: str
+    rule: str
+    time: Instant
+    size: int
+    mime: str
+    checksum: str
+    observation: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a job for one firing, or for one part of it."""
+
+    id: str
+    firing: Firing
+    job: str
+    state: RunState = "pending"
+    part: str = ""
+    parent: str = ""
+    attempt: int = 0
+    priority: int = 0
+    created: Instant = 0
+    started: Instant | None = None
+    finished: Instant | None = None
+    engine: str = ""
+    job_digest: str = ""
+    observation: str = ""
+    error: str = ""
+    traceback: str = ""
+    note: str = ""
+    inputs: tuple[InputRecord, ...] = ()
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    fields: Mapping[str, Field] = field(default_factory=dict)
+    artifacts: tuple[ArtifactRecord, ...] = ()
+    missed_deadline: bool = False
+
+    @property
+    def rule(self) -> str:
+        """The rule that it runs for."""
+        return self.firing.rule
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.state not in ("pending", "running")

@@ -1,0 +1,212 @@
+"""The ports to the outside, one page. Adapters keep to them; the rooms know nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from catcher.model.alert import Alert, AuditEntry, Notice
+from catcher.model.commit import Commit, TriggerState
+from catcher.model.event import Event, Series
+from catcher.model.health import Health, Update
+from catcher.model.observation import Observation
+from catcher.model.result import Encoded
+from catcher.model.run import ArtifactRecord, Call, Firing, Outcome, Run
+from catcher.model.time import Instant, Span
+
+Row = Mapping[str, Any]
+Predicate = Callable[[Row], bool]
+"""Whether a row of fields passes a `where`; total: it never raises, unknown is False."""
+
+
+async def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A batch of events of one source, in the order they came.
+
+    `rejected` are messages that were no events, in words. A `durable` delivery is committed to
+    the inbox before `done` is awaited, which acknowledges it to where it came from. `position`
+    is where the source would go on after it.
+    """
+
+    source: str
+    events: Sequence[Event]
+    rejected: Sequence[str] = ()
+    durable: bool = False
+    position: str = ""
+    done: Callable[[], Awaitable[None]] = field(default=_nothing)
+
+
+class Source(Protocol):
+    """Where events come from. Entering connects in the background; leaving disconnects."""
+
+    @property
+    def name(self) -> str: ...
+    def open(self) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
+        """The deliveries, for as long as the context lasts.
+
+        The iterator ends when the source has ended (a replay at its end). It survives a lost
+        connection by itself and never gives up. It is pulled: nobody buffers without bound.
+        """
+        ...
+
+    def health(self) -> Health: ...
+
+
+class History(Protocol):
+    """Telemetry at rest: the last hours of the topics that rules use, or an archive."""
+
+    async def append(self, events: Sequence[Event]) -> None: ...
+    async def read(
+        self,
+        topic: str,
+        fields: Sequence[str],
+        start: Instant,
+        end: Instant,
+        where: Predicate | None = None,
+    ) -> Series:
+        """The samples with start <= time <= end in time order; all numeric fields if none named."""
+        ...
+
+    async def topics(self) -> Sequence[str]: ...
+    def health(self) -> Health: ...
+
+
+class Images(Protocol):
+    """Where the image of an observation is found."""
+
+    async def find(self, observation: Observation, detector: str = "") -> str:
+        """The path of a readable file; CatcherError where there is none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for in the ledger. Empty attributes match all; newest first, up to `limit`."""
+
+    rule: str = ""
+    id: str = ""
+    name: str = ""
+    state: str = ""
+    observation: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    start: Instant | None = None
+    end: Instant | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One value of a metric as it was kept."""
+
+    name: str
+    value: float | None
+    unit: str
+    rule: str
+    key: str
+    run: str
+    time: Instant
+    labels: Mapping[str, str] = field(default_factory=dict)
+    observation: str = ""
+
+
+class Ledger(Protocol):
+    """What must not be lost: inbox, firings, runs, alerts, outbox, trigger state, audit."""
+
+    async def commit(self, commit: Commit) -> Commit:
+        """Writes all of it in one transaction and returns what was new.
+
+        A firing whose identity or whose rule and `once` is already there is left out of the
+        answer, with its run; an inbox event that is already there likewise.
+        """
+        ...
+
+    async def claim(self, run: Run) -> bool:
+        """Marks a pending run as running by `run.engine`; False if it is no longer pending."""
+        ...
+
+    async def unfinished(self) -> Sequence[Run]:
+        """Runs left pending or running by an engine that is gone, oldest first."""
+        ...
+
+    async def undelivered(self) -> Sequence[Notice]:
+        """Notices not yet delivered, in their order."""
+        ...
+
+    async def settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
+        """Records a delivery (no error), a failed attempt, or the giving up of a notice."""
+        ...
+
+    async def states(self) -> Sequence[TriggerState]: ...
+    async def observation(self, kind: str, id: str) -> Observation | None: ...
+    async def firings(self, query: Query) -> Sequence[Firing]: ...
+    async def runs(self, query: Query) -> Sequence[Run]: ...
+    async def metrics(self, query: Query) -> Sequence[MetricPoint]: ...
+    async def artifacts(self, query: Query) -> Sequence[ArtifactRecord]: ...
+    async def alerts(self, query: Query) -> Sequence[Alert]: ...
+    async def audit(self, query: Query) -> Sequence[AuditEntry]: ...
+    def health(self) -> Health: ...
+
+
+class MetricStore(Protocol):
+    """A further home for metrics, beside the ledger."""
+
+    async def write(self, points: Sequence[MetricPoint]) -> None: ...
+    def health(self) -> Health: ...
+
+
+class ObjectStore(Protocol):
+    """Artifacts by key. Keys are relative paths with `/`; `..` is refused."""
+
+    async def put(self, key: str, item: Encoded) -> None: ...
+    async def get(self, key: str) -> bytes: ...
+    async def list(self, prefix: str = "") -> Sequence[str]: ...
+    def url(self, key: str) -> str: ...
+
+
+class Executor(Protocol):
+    """Where jobs run. Never raises for what a job does: that is in the outcome."""
+
+    async def run(self, call: Call) -> Outcome: ...
+    def health(self) -> Health: ...
+
+
+class Sink(Protocol):
+    """Whoever hears of alerts.
+
+    `deliver` returns a receipt (JSON values) that comes back with the next notice of the same
+    alert, as `notice.receipt`; it raises `SinkError` when it could not deliver.
+    """
+
+    @property
+    def name(self) -> str: ...
+    async def deliver(self, notice: Notice) -> Row: ...
+    def health(self) -> Health: ...
+
+
+class SinkError(Exception):
+    """A notice was not delivered. `retry_after` (nanoseconds) is what the sink asked for."""
+
+    def __init__(self, message: str, retry_after: Span | None = None, final: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.final = final
+
+
+class Live(Protocol):
+    """What happens, as it happens, for those who watch. Slow watchers lose updates, counted."""
+
+    def publish(self, update: Update) -> None: ...
+    def watch(self, size: int = 1000) -> AbstractAsyncContextManager[AsyncIterator[Update]]: ...
+
+
+class Expressions(Protocol):
+    """Rule expressions for rooms that do not watch: compiled once, total."""
+
+    def predicate(self, text: str) -> Predicate: ...
+    def value(self, text: str) -> Callable[[Row], Any]: ...

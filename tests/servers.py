@@ -1,0 +1,116 @@
+"""Real servers for tests: free ports, a folder of the test's own, ended by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+MISSING: set[str] = set()
+
+
+def require(program: str) -> str:
+    """The path of a server's program. Missing: fails under CI, elsewhere skips and is named."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if found:
+        return found
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{program} is not installed; `make servers` installs it")
+    MISSING.add(program)
+    pytest.skip(f"{program} is not installed")
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    """Returns once something listens on the port; fails when the process ends before."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        if process is not None and process.poll() is not None:
+            raise RuntimeError(f"the server ended with status {process.returncode}")
+        time.sleep(0.02)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+@dataclass
+class Server:
+    """A server process; `stop` and `start` let a test take it away and bring it back."""
+
+    command: list[str]
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        log = (self.folder / "server.log").open("ab")
+        with log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        await_port(self.port, self.process)
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+@contextlib.contextmanager
+def mosquitto(folder: Path, extra: str = "") -> Iterator[Server]:
+    """A mosquitto broker on a free port; `extra` is added to its configuration."""
+    program = require("mosquitto")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    access = "" if "allow_anonymous" in extra else "allow_anonymous true\n"
+    text = f"listener {port} 127.0.0.1\n{access}max_queued_messages 0\nmax_inflight_messages 0\n"
+    configuration = folder / "mosquitto.conf"
+    configuration.write_text(text + extra)
+    yield from _running([program, "-c", str(configuration)], port, folder)
+
+
+@contextlib.contextmanager
+def victoria_metrics(folder: Path) -> Iterator[Server]:
+    """A VictoriaMetrics server on a free port."""
+    program = require("victoria-metrics")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    options = [f"-storageDataPath={folder / 'data'}", f"-httpListenAddr=127.0.0.1:{port}"]
+    yield from _running([program, *options], port, folder)
+
+
+def _running(command: list[str], port: int, folder: Path) -> Iterator[Server]:
+    server = Server(command, port, folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+async def publish(port: int, topic: str, *payloads: str, qos: int = 1) -> None:
+    """Publishes payloads, a message each, with mosquitto_pub."""
+    program = require("mosquitto_pub")
+    command = [program, "-p", str(port), "-t", topic, "-q", str(qos), "-l"]
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+    await process.communicate("".join(f"{payload}\n" for payload in payloads).encode())
+    assert process.returncode == 0
