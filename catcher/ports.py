@@ -7,11 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from catcher.model.alert import Alert, AuditEntry, Notice
+from catcher.model.alert import Alert, AuditEntry, Notice, Severity
 from catcher.model.commit import Commit, TriggerState
 from catcher.model.event import Event, Series
 from catcher.model.health import Health, Update
 from catcher.model.observation import Observation
+from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
 from catcher.model.run import ArtifactRecord, Call, Firing, Outcome, Run
 from catcher.model.time import Instant, Span
@@ -84,6 +85,10 @@ class Images(Protocol):
         """The path of a readable file; CatcherError where there is none."""
         ...
 
+    async def parts(self, observation: Observation) -> Sequence[str]:
+        """The detectors that have an image of it now, sorted; empty where it has only one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -115,6 +120,19 @@ class MetricPoint:
     observation: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A notice that was given up, the last error of its sink, and when."""
+
+    notice: Notice
+    error: str
+    time: Instant
+
+
+class StoreAway(CatcherError):
+    """A store did not answer or refused to write; what was asked may be asked again later."""
+
+
 class Ledger(Protocol):
     """What must not be lost: inbox, firings, runs, alerts, outbox, trigger state, audit."""
 
@@ -140,6 +158,14 @@ class Ledger(Protocol):
 
     async def settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
         """Records a delivery (no error), a failed attempt, or the giving up of a notice."""
+        ...
+
+    async def dead_letters(self, query: Query) -> Sequence[DeadLetter]:
+        """Notices that were given up, newest first; `id` an alert, `name` a sink."""
+        ...
+
+    async def positions(self) -> Mapping[str, str]:
+        """Where each source would go on, as last committed."""
         ...
 
     async def states(self) -> Sequence[TriggerState]: ...
@@ -203,6 +229,35 @@ class Live(Protocol):
 
     def publish(self, update: Update) -> None: ...
     def watch(self, size: int = 1000) -> AbstractAsyncContextManager[AsyncIterator[Update]]: ...
+
+
+class Door(Protocol):
+    """What people and programs may do to a running engine; each refusal is a CatcherError."""
+
+    async def post(self, payload: bytes) -> int:
+        """Events as JSON (one, or a list); returns how many, once they are kept."""
+        ...
+
+    async def post_named(self, name: str, payload: bytes) -> int: ...
+    async def fire(
+        self, rule: str, event: Event | None, observation: str, who: str, tell: bool
+    ) -> Firing: ...
+    async def acknowledge(
+        self, alert: str, severity: Severity | None, who: str, note: str
+    ) -> Alert: ...
+    async def shelve(self, alert: str, span: Span, who: str, reason: str) -> Alert: ...
+    async def unshelve(self, alert: str, who: str) -> Alert: ...
+    async def note(self, alert: str, who: str, text: str) -> Alert: ...
+    def rules(self) -> Sequence[Row]:
+        """Every rule as a row; a broken one with its problems."""
+        ...
+
+    def explain(self, rule: str, at: Instant | None) -> Sequence[Row]: ...
+    def health(self) -> Sequence[Health]: ...
+
+
+class Busy(Exception):
+    """The engine cannot take more now; try again after a moment."""
 
 
 class Expressions(Protocol):

@@ -1,0 +1,23 @@
+"""Life cycle, routes, rendering, delivery: level changes become notices."""
+
+from catcher.alerting.alerting import Alerting
+from catcher.alerting.changed import Changed, Refused
+from catcher.alerting.courier import Courier
+from catcher.alerting.lane import Patience
+from catcher.alerting.rendering import Renderer, check_template
+from catcher.alerting.routing import Match, Route, RouteTree
+from catcher.alerting.wording import composer
+
+__all__ = [
+    "Alerting",
+    "Changed",
+    "Courier",
+    "Match",
+    "Patience",
+    "Refused",
+    "Renderer",
+    "Route",
+    "RouteTree",
+    "check_template",
+    "composer",
+]

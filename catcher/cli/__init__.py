@@ -1,0 +1,5 @@
+"""The command `catcher`."""
+
+from catcher.cli.commands import main
+
+__all__ = ["main"]

@@ -96,6 +96,11 @@ class Alert:
 
     `severity` is what its condition says now, `max_severity` the worst of this episode, at
     which a latched alert stays until it is acknowledged. `links` map names to addresses.
+
+    `opened`, `changed`, `since` (at its present severity), `worst_since` and `data_time` are
+    times of the data. `told` (the last notice), `unknown_since` and `escalates` (when it was or
+    will be handed on, to `escalate_to`) are times of the engine's clock, as what people do is.
+    `sinks` heard of this episode, so they hear its end too.
     """
 
     id: str
@@ -125,6 +130,14 @@ class Alert:
     shelf: Shelf | None = None
     sequence: int = 0
     data_time: Instant | None = None
+    since: Instant | None = None
+    worst_since: Instant | None = None
+    unknown_since: Instant | None = None
+    told: Instant | None = None
+    escalates: Instant | None = None
+    escalate_to: tuple[str, ...] = ()
+    escalated: bool = False
+    sinks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

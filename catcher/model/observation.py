@@ -12,7 +12,7 @@ from catcher.model.time import Instant, from_seconds, parse_instant, tai_to_utc
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One observation. `image` is the address of its image with `{detector}` still open."""
+    """One observation. `image` is the pattern of its images' addresses."""
 
     kind: str
     id: str
@@ -50,8 +50,7 @@ class ObservationSpec:
         length = _span(event.fields.get(self.length)) if self.length else 0
         start = self._start(event, length)
         columns = {new: event.fields.get(old) for new, old in self.columns.items()}
-        image = self.image.replace("{id}", str(name))
-        return Observation(self.kind, str(name), start, start + length, image, columns)
+        return Observation(self.kind, str(name), start, start + length, self.image, columns)
 
     def _start(self, event: Event, length: int) -> Instant:
         value = event.fields.get(self.start) if self.start else None

@@ -22,7 +22,8 @@ class Firing:
 
     `key` is the `by` value as text (empty without `by`), `cause` what made it: the digest of
     the event, `for`, `absent`, `schedule`, `hand:…`. `values` are the names a message or a
-    job may use. `once` is the value of `once_per` as text, None without it.
+    job may use. `once` is the value of `once_per` as text, None without it. A `manual` firing
+    was made by hand; a `quiet` one tells nobody and its result enters no stream.
     """
 
     rule: str
@@ -34,6 +35,7 @@ class Firing:
     values: Mapping[str, Any] = field(default_factory=dict)
     once: str | None = None
     manual: bool = False
+    quiet: bool = False
 
     @property
     def id(self) -> str:
@@ -68,13 +70,18 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How an execution ended: an output, or the state and words of its failure."""
+    """How an execution ended: an output, or the state and words of its failure.
+
+    `printed` is the end of what the job wrote to its standard output and error. `retry` tells
+    whether another attempt might do better.
+    """
 
     state: Literal["done", "failed", "timeout"]
     output: Output | None = None
     error: str = ""
     traceback: str = ""
     retry: bool = True
+    printed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +114,11 @@ class ArtifactRecord:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a job for one firing, or for one part of it."""
+    """One execution of a job for one firing, or for one part of it.
+
+    `observation` is the id of what it is about, `columns` the names that the site declares for
+    it; `inputs` is what it read.
+    """
 
     id: str
     firing: Firing
@@ -123,6 +134,7 @@ class Run:
     engine: str = ""
     job_digest: str = ""
     observation: str = ""
+    columns: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     traceback: str = ""
     note: str = ""

@@ -1,0 +1,30 @@
+"""A site's files become rules, routes and settings, or problems with line and column."""
+
+from catcher.site.adapters import Adapters
+from catcher.site.binding import Section
+from catcher.site.drafts import BrokenRule
+from catcher.site.folder import digest
+from catcher.site.loading import Site, load
+from catcher.site.lookup import find_site, shipped_site
+from catcher.site.nodes import Secret
+from catcher.site.secrets import Redactor
+from catcher.site.settings import Api, Limits, Location, Settings, SourceSpec, Stores
+
+__all__ = [
+    "Adapters",
+    "Api",
+    "BrokenRule",
+    "Limits",
+    "Location",
+    "Redactor",
+    "Secret",
+    "Section",
+    "Settings",
+    "Site",
+    "SourceSpec",
+    "Stores",
+    "digest",
+    "find_site",
+    "load",
+    "shipped_site",
+]

@@ -1,0 +1,49 @@
+# Two commands set everything up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+export UV_PROJECT_ENVIRONMENT := .venv
+
+.PHONY: help install demo test test-long bench lint servers wheel lock clean
+
+help:
+	@echo "make demo       a simulated night, everything embedded"
+	@echo "make test       all checks and tests"
+	@echo "make test-long  the long property tests"
+	@echo "make bench      the benchmarks (never while tests run)"
+	@echo "make lock       renew requirements.lock"
+
+install: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml scripts/install.sh
+	@PYTHON=$(PYTHON) sh scripts/install.sh
+	@touch $@
+
+demo: install
+	@$(BIN)/catcher demo $(ARGS)
+
+servers:
+	@sh scripts/servers.sh
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: install servers lint
+	$(BIN)/pytest
+	$(BIN)/catcher check
+	$(BIN)/catcher test
+	sh scripts/wheel.sh
+
+test-long: install servers
+	CATCHER_HYPOTHESIS=long $(BIN)/pytest -m "long or not long" --timeout 3600
+
+bench: install servers
+	$(BIN)/python -m benchmarks
+
+lock:
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --group dev pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv .tools dist

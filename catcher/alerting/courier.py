@@ -1,0 +1,138 @@
+"""Delivers notices: a lane for each sink, so that a dead one never delays another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from catcher.alerting.lane import STAND_IN, Lane, Patience, Published
+from catcher.alerting.routing import HandOn
+from catcher.model.alert import Notice
+from catcher.model.health import Health
+from catcher.model.time import Clock, Instant, Span, to_seconds
+from catcher.ports import Ledger, Row, Sink, SinkError
+
+StandIn = Callable[[Notice], HandOn | None]
+"""Who hears of a notice instead, when its sink cannot be reached, and after how long."""
+_MOST_WATCHED = 20_000
+
+
+class Courier:
+    """Takes notices and brings each to its sink, at least once, in order for each alert.
+
+    An async context manager: leaving it ends the lanes; what is not delivered by then stays in
+    the ledger's outbox. `published` hears of each delivered notice.
+    """
+
+    def __init__(
+        self,
+        sinks: Mapping[str, Sink],
+        ledger: Ledger,
+        clock: Clock,
+        published: Published = lambda notice: None,
+        stand_in: StandIn = lambda notice: None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._ledger, self._clock, self._published = ledger, clock, published
+        self._stand_in = stand_in
+        self._patience = patience or Patience()
+        self._lanes = {name: self._lane(sink) for name, sink in sinks.items()}
+        self._due: OrderedDict[str, Instant | None] = OrderedDict()
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self._group = await asyncio.TaskGroup().__aenter__()
+        self._start(self._look_for_late())
+        for lane in self._lanes.values():
+            self._start(lane.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._group is not None:
+            group, self._group = self._group, None
+            await group.__aexit__(kind, error, trace)
+
+    def send(self, notices: Iterable[Notice]) -> None:
+        """Hands notices to their lanes; returns at once. Repeats of what waits are dropped."""
+        for notice in notices:
+            lane = self._lanes.get(notice.sink)
+            if lane is None:
+                lane = self._lanes[notice.sink] = self._lane(_Nowhere(notice.sink))
+                self._start(lane.run())
+            lane.put(notice)
+
+    def health(self) -> list[Health]:
+        """One for each sink."""
+        return [lane.health() for lane in self._lanes.values()]
+
+    async def drain(self, limit: Span) -> bool:
+        """Waits until all is delivered, at most that long; whether it is."""
+        try:
+            async with asyncio.timeout(to_seconds(limit)):
+                for lane in list(self._lanes.values()):
+                    await lane.idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _lane(self, sink: Sink) -> Lane:
+        return Lane(sink, self._ledger, self._clock, self._published, self._patience)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._group is None:
+            work.close()
+            return
+        self._tasks.append(self._group.create_task(work))
+
+    # -- standing in ----------------------------------------------------------------------------
+
+    async def _look_for_late(self) -> None:
+        """What waits too long for its sink, or was given up, goes to those who stand in."""
+        while True:
+            await asyncio.sleep(to_seconds(self._patience.look))
+            now = self._clock()
+            for name, lane in list(self._lanes.items()):
+                for notice, given_up in lane.undelivered():
+                    if not notice.id.startswith(STAND_IN):
+                        self._hand_on(name, notice, given_up, now)
+
+    def _hand_on(self, name: str, notice: Notice, given_up: bool, now: Instant) -> None:
+        hand_on = self._stand_in(notice) if notice.id not in self._due else None
+        if notice.id not in self._due:
+            self._due[notice.id] = None if hand_on is None else notice.time + hand_on.after
+            if len(self._due) > _MOST_WATCHED:
+                self._due.popitem(last=False)
+        due = self._due.get(notice.id)
+        if due is None or (now < due and not given_up):
+            return
+        hand_on = hand_on or self._stand_in(notice)
+        self._due[notice.id] = None
+        for sink in hand_on.to if hand_on else ():
+            if sink != name and sink not in notice.alert.sinks:
+                words = f"{STAND_IN}{notice.id}:{sink}"
+                self.send([replace(notice, id=words, sink=sink, receipt={}, attempts=0)])
+
+
+class _Nowhere:
+    """Where the notices of a sink go that the site does not have any more: to the dead letters."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def deliver(self, notice: Notice) -> Row:
+        raise SinkError(f"the site has no sink {self.name!r} (alerts/routes.yaml)", final=True)
+
+    def health(self) -> Health:
+        return Health(self.name, "missing", "away", problem="the site has no such sink")

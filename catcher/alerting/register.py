@@ -1,0 +1,73 @@
+"""The alerts that are open, and what has to be remembered of those that were."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from catcher.model.alert import Alert
+from catcher.model.problem import CatcherError
+
+REMEMBERED = 5_000
+
+
+class Register:
+    """Alerts by id. Of resolved ones the latest are remembered, so that episodes count on.
+
+    A resolved alert on a shelf is kept with the open ones: when it opens again before the
+    shelf ends it stays there.
+    """
+
+    def __init__(self, alerts: Iterable[Alert] = ()) -> None:
+        self._open: dict[str, Alert] = {}
+        self._past: OrderedDict[str, Alert] = OrderedDict()
+        self.forgotten = 0
+        for alert in sorted(alerts, key=lambda one: one.episode):
+            self.put(alert)
+
+    def __iter__(self) -> Iterator[Alert]:
+        return iter(list(self._open.values()))
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def put(self, alert: Alert) -> None:
+        """Takes an alert as it now stands."""
+        if alert.state != "resolved" or alert.shelf is not None:
+            self._past.pop(alert.id, None)
+            self._open[alert.id] = alert
+            return
+        self._open.pop(alert.id, None)
+        self._past[alert.id] = replace(alert, values={})
+        self._past.move_to_end(alert.id)
+        if len(self._past) > REMEMBERED:
+            self._past.popitem(last=False)
+            self.forgotten += 1
+
+    def find(self, id: str) -> Alert | None:
+        """The alert of that id, open or remembered."""
+        return self._open.get(id) or self._past.get(id)
+
+    def active(self) -> list[Alert]:
+        """What is in front of somebody, worst and oldest first."""
+        shown = [alert for alert in self._open.values() if alert.active]
+        return sorted(shown, key=lambda one: (-one.shown_severity, one.opened, one.id))
+
+    def get(self, text: str) -> Alert:
+        """By id, by its beginning, or by name; CatcherError where none or several fit."""
+        exact = self.find(text)
+        if exact is not None:
+            return exact
+        fits = [one for one in self._open.values() if one.name == text]
+        if not fits and text:
+            everything = (*self._open.values(), *self._past.values())
+            fits = [one for one in everything if one.id.startswith(text)]
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            ids = ", ".join(one.id for one in fits[:5])
+            raise CatcherError(f"{len(fits)} alerts fit {text[:80]!r}", f"choose one of {ids}")
+        raise CatcherError(
+            f"no alert is called {text[:80]!r}", "`catcher alerts` lists the alerts with their ids"
+        )

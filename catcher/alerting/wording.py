@@ -1,0 +1,197 @@
+"""A notice in words, in the order that operators know: severity, value, since when, age, owner."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from catcher.alerting.rendering import Renderer
+from catcher.model.alert import Alert, Notice, Severity
+from catcher.model.message import Compose, Message
+from catcher.model.rule import AlertSpec
+from catcher.model.text import plain
+from catcher.model.time import DAY, SECOND, Instant, Span, format_duration, format_instant
+
+LONGEST_TEXT = 1_000
+LONGEST_NAME = 120
+_ADDRESS = re.compile(r"(?:https?|file)://[^\s<>|\"'`\\]{1,2000}", re.ASCII)
+
+
+def composer(renderer: Renderer, *names: str) -> Compose:
+    """How one sink puts notices into words; `names` are those its own template may have."""
+    template = renderer.template(*names)
+
+    def compose(notice: Notice) -> Message:
+        message = compose_plainly(notice)
+        if template is None:
+            return message
+        values = _for_template(notice, message)
+        text = renderer.render(template, values, message.text, lines=True).text
+        return Message(message.headline, text, message.facts, message.links, custom=True)
+
+    return compose
+
+
+def message_of(spec: AlertSpec, alert: Alert, renderer: Renderer) -> str:
+    """What a rule says of its alert; empty where it says nothing."""
+    if not spec.message:
+        return ""
+    stand_in = plain(alert.reason, LONGEST_TEXT)
+    values = {**_of_alert(alert), **_nested(alert.values), "alert": _of_alert(alert)}
+    return plain(renderer.render(spec.message, values, stand_in).text, LONGEST_TEXT)
+
+
+def compose_plainly(notice: Notice) -> Message:
+    """The words of a notice without any template of the site."""
+    alert = notice.alert
+    text = plain(alert.message or alert.reason, LONGEST_TEXT)
+    facts = [(label, words) for label, words in _facts(notice, text) if words]
+    links = [(plain(name, 60), url) for name, url in _links(alert) if is_address(url)]
+    return Message(headline(notice), text, tuple(facts), tuple(links))
+
+
+def headline(notice: Notice) -> str:
+    """`SERIOUS wind-high 301`, `RESOLVED wind-high 301`."""
+    alert = notice.alert
+    words = "RESOLVED" if alert.state == "resolved" else str(alert.shown_severity)
+    if notice.kind == "test":
+        words = "TEST"
+    flag = " (unknown)" if alert.unknown else ""
+    return f"{words}{flag} {plain(alert.name, LONGEST_NAME)}"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is an http, https or file address that is safe to show as a link."""
+    return _ADDRESS.fullmatch(text) is not None
+
+
+def _facts(notice: Notice, text: str) -> list[tuple[str, str]]:
+    alert = notice.alert
+    reason = plain(alert.reason, LONGEST_TEXT)
+    runbook = "" if is_address(alert.runbook) else plain(alert.runbook)
+    return [
+        ("severity", _change(notice)),
+        ("value", "" if reason == text else reason),
+        ("since", _since(alert)),
+        ("data", _age(alert, notice.time)),
+        ("state", _state(alert)),
+        ("owner", plain(alert.owner, LONGEST_NAME)),
+        ("runbook", runbook),
+    ]
+
+
+def _change(notice: Notice) -> str:
+    """The severity where the headline does not say all: what it was, what it is while latched."""
+    alert, previous = notice.alert, notice.previous
+    if alert.state == "resolved":
+        return f"was {alert.max_severity}"
+    parts = []
+    if previous not in (Severity.NONE, alert.shown_severity):
+        parts.append(f"was {previous}")
+    if alert.shown_severity != alert.severity:
+        parts.append(f"{alert.severity} now")
+    return ", ".join(parts)
+
+
+def _since(alert: Alert) -> str:
+    began = _clock_time(alert.opened)
+    if alert.changed - alert.opened < SECOND:
+        return began
+    return f"{began}, {_rough(alert.changed - alert.opened)}"
+
+
+def _age(alert: Alert, now: Instant) -> str:
+    if alert.data_time is None:
+        return ""
+    age = now - alert.data_time
+    # A replay of an old night: an age of years says nothing.
+    if abs(age) > DAY:
+        return f"of {_clock_time(alert.data_time)}"
+    return f"{_rough(max(0, age))} old"
+
+
+def _state(alert: Alert) -> str:
+    parts = []
+    taken, shelf = alert.acknowledgement, alert.shelf
+    if taken is not None:
+        note = f": {plain(taken.note)}" if taken.note else ""
+        parts.append(f"acknowledged by {plain(taken.who, 60)} at {_clock_time(taken.time)}{note}")
+    if shelf is not None and alert.state == "shelved":
+        parts.append(
+            f"shelved by {plain(shelf.who, 60)} until {_clock_time(shelf.until)}: "
+            f"{plain(shelf.reason)}"
+        )
+    if alert.escalated and alert.state == "firing":
+        parts.append(f"escalated to {plain(', '.join(alert.escalate_to))}")
+    return "; ".join(parts)
+
+
+def _links(alert: Alert) -> list[tuple[str, str]]:
+    """Runbook, plot, then the others."""
+    links = dict(alert.links)
+    first = [("runbook", alert.runbook)] if alert.runbook else []
+    plot = alert.attachment.rpartition("/")[2]
+    if plot in links:
+        first.append((plot, links.pop(plot)))
+    return [*first, *links.items()]
+
+
+def _rough(span: Span) -> str:
+    step = SECOND if span >= 10 * SECOND else SECOND // 10
+    return format_duration(span // step * step)
+
+
+def _clock_time(instant: Instant) -> str:
+    return format_instant(max(0, instant) // SECOND * SECOND).replace("T", " ")
+
+
+def _of_alert(alert: Alert) -> dict[str, Any]:
+    return {
+        "id": alert.id,
+        "name": alert.name,
+        "rule": alert.rule,
+        "key": alert.key,
+        "per": alert.per,
+        "severity": str(alert.shown_severity),
+        "state": alert.state,
+        "reason": alert.reason,
+        "owner": alert.owner,
+        "since": format_instant(max(0, alert.opened)),
+        "time": format_instant(max(0, alert.changed)),
+        "episode": alert.episode,
+    }
+
+
+def _for_template(notice: Notice, message: Message) -> dict[str, Any]:
+    """The names that a site's template for a sink may use."""
+    alert = notice.alert
+    return {
+        **_of_alert(alert),
+        "kind": notice.kind,
+        "previous": str(notice.previous),
+        "headline": message.headline,
+        "message": message.text,
+        "facts": [list(fact) for fact in message.facts],
+        "links": [list(link) for link in message.links],
+        "labels": dict(alert.labels),
+        "tags": list(alert.tags),
+        "values": _nested(alert.values),
+    }
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`wind.speed` as `wind` with `speed` in it, so that a template names it as a rule does."""
+    result: dict[str, Any] = {}
+    for name, value in values.items():
+        first, _, rest = str(name).partition(".")
+        inner = result.get(first, {})
+        if rest and isinstance(inner, dict):
+            result[first] = {**inner, rest: value}
+        else:
+            result[str(name)] = value
+    return result
+
+
+Links = Callable[[Alert], Mapping[str, str]]
+"""The addresses that go with an alert, by name: the board, the observatory's own pages."""

@@ -1,0 +1,53 @@
+"""Who may speak to the API: this machine only, and no web page that somebody looks at here."""
+
+from __future__ import annotations
+
+import hmac
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.middleware.base import RequestResponseEndpoint
+
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def guard(api: FastAPI, most: int, token: str = "") -> None:
+    """Refuses foreign hosts and origins (DNS rebinding, forged requests) and bodies over `most`.
+
+    With a token, any host may come that brings it (`Authorization: Bearer TOKEN`).
+    """
+
+    @api.middleware("http")
+    async def check(request: Request, call: RequestResponseEndpoint) -> Response:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        if token and not _brings(request, token):
+            return _refuse(401, "this API wants a token (Authorization: Bearer …)")
+        if not token and host not in LOOPBACK:
+            return _refuse(403, "this API answers on loopback only")
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
+            return _refuse(403, "requests from other sites are refused")
+        length = request.headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > most:
+            return _refuse(413, f"the body is larger than {most} bytes; post fewer events at once")
+        return await call(request)
+
+
+def _brings(request: Request, token: str) -> bool:
+    brought = request.headers.get("authorization", "")
+    return hmac.compare_digest(brought.encode(), f"Bearer {token}".encode())
+
+
+def _refuse(status: int, words: str) -> JSONResponse:
+    return JSONResponse({"error": words, "hint": ""}, status)
+
+
+async def bounded_body(request: Request, most: int) -> bytes:
+    """The body, read only as far as it may be long; a longer one comes back cut at `most` + 1."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            break
+    return bytes(body[: most + 1])

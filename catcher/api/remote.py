@@ -1,0 +1,78 @@
+"""The API from the other side: how commands speak to an engine that runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from catcher.model.problem import CatcherError
+
+Row = dict[str, Any]
+PATIENCE = 30.0
+
+
+class Remote:
+    """A running engine's API at `url`. Every refusal comes back as a CatcherError."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def fire(self, rule: str, body: Mapping[str, Any]) -> Row:
+        """Fires a rule by hand."""
+        return self._row("POST", f"/rules/{quote(rule, safe='')}/fire", body)
+
+    def alert(self, identity: str, deed: str, body: Mapping[str, Any]) -> Row:
+        """Does `ack`, `shelve`, `unshelve` or `note` to an alert."""
+        return self._row("POST", f"/alerts/{quote(identity, safe='')}/{deed}", body)
+
+    def post(self, events: Sequence[Mapping[str, Any]]) -> int:
+        """Posts events; returns how many were kept."""
+        return int(self._row("POST", "/events", list(events))["accepted"])
+
+    def rules(self) -> list[Row]:
+        """Every rule, broken ones with their problems."""
+        return self._rows("/rules")
+
+    def explain(self, rule: str, at: str = "") -> list[Row]:
+        """The last decisions of a rule."""
+        return self._rows(f"/rules/{quote(rule, safe='')}/explain", {"at": at} if at else {})
+
+    def health(self) -> list[Row]:
+        """How everything outside is doing."""
+        return self._rows("/health")
+
+    def _rows(self, path: str, parameters: Mapping[str, str] | None = None) -> list[Row]:
+        rows: list[Row] = self._ask("GET", path, params=dict(parameters or {}))
+        return rows
+
+    def _row(self, method: str, path: str, body: Any) -> Row:
+        row: Row = self._ask(method, path, json=body)
+        return row
+
+    def _ask(self, method: str, path: str, **how: Any) -> Any:
+        try:
+            answer = httpx.request(
+                method, self._url + path, timeout=PATIENCE, trust_env=False, **how
+            )
+        except httpx.HTTPError as trouble:
+            raise CatcherError(
+                f"no engine answers at {self._url} ({type(trouble).__name__})",
+                "start one with `catcher run`, or name its folder with --data",
+            ) from trouble
+        return _opened(answer)
+
+
+def _opened(answer: httpx.Response) -> Any:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = {"error": f"the engine answered {answer.status_code}"}
+    if answer.is_success:
+        return body
+    body = body if isinstance(body, dict) else {}
+    words = body.get("error") or body.get("detail") or f"the engine answered {answer.status_code}"
+    raise CatcherError(str(words), str(body.get("hint", "")))

@@ -1,0 +1,238 @@
+"""The routes of the API, each a line or two over the engine's door or the client."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, Field
+
+from catcher.api.guard import bounded_body, guard
+from catcher.client import Client, point_row
+from catcher.model import shown
+from catcher.model.alert import Alert, Notice, Severity
+from catcher.model.event import Event
+from catcher.model.health import Health, Update
+from catcher.model.problem import CatcherError
+from catcher.model.run import Firing, Run
+from catcher.model.time import parse_duration, parse_instant
+from catcher.ports import Busy, Door, Live, Query
+
+MOST_BYTES = 4 * 1024 * 1024
+Row = dict[str, Any]
+
+
+class Fire(BaseModel):
+    """A firing by hand, with an event or an observation to fire it for."""
+
+    event: Row | None = None
+    observation: str = ""
+    who: str = Field("operator", max_length=100)
+    tell: bool = False
+
+
+class Acknowledge(BaseModel):
+    """Taking an alert. `severity` is the worst that the person has seen of it."""
+
+    who: str = Field(min_length=1, max_length=100)
+    severity: str | None = None
+    note: str = Field("", max_length=4000)
+
+
+class Shelve(BaseModel):
+    """Putting an alert aside for a while."""
+
+    who: str = Field(min_length=1, max_length=100)
+    span: str = Field("30m", max_length=20)
+    reason: str = Field(min_length=1, max_length=4000)
+
+
+def create_api(
+    door: Door, client: Client, live: Live, most_bytes: int = MOST_BYTES, token: str = ""
+) -> FastAPI:
+    """The API over a running engine."""
+    api = FastAPI(title="Catcher", description=__doc__ or "", docs_url="/docs", redoc_url=None)
+    guard(api, most_bytes, token)
+    _errors(api)
+    _events(api, door, most_bytes)
+    _hands(api, door)
+    _lists(api, door, client)
+    _following(api, door, live)
+    return api
+
+
+def _errors(api: FastAPI) -> None:
+    @api.exception_handler(CatcherError)
+    async def refused(request: Request, error: CatcherError) -> JSONResponse:
+        return JSONResponse({"error": error.message, "hint": error.hint}, 422)
+
+    @api.exception_handler(ValueError)
+    async def unreadable(request: Request, error: ValueError) -> JSONResponse:
+        return JSONResponse({"error": str(error), "hint": ""}, 422)
+
+    @api.exception_handler(Busy)
+    async def busy(request: Request, error: Busy) -> JSONResponse:
+        words = {"error": "the engine is busy", "hint": "post again after a moment"}
+        return JSONResponse(words, 503, headers={"Retry-After": "1"})
+
+
+def _events(api: FastAPI, door: Door, most: int) -> None:
+    async def body(request: Request) -> bytes:
+        if "json" not in request.headers.get("content-type", ""):
+            raise HTTPException(415, "post JSON (Content-Type: application/json)")
+        payload = await bounded_body(request, most)
+        if len(payload) > most:
+            raise HTTPException(413, f"the body is larger than {most} bytes")
+        return payload
+
+    @api.post("/events", status_code=202)
+    async def post_events(request: Request) -> dict[str, int]:
+        """Events as `{"topic", "time", "fields"}`, one or a list; answered once they are kept."""
+        return {"accepted": await door.post(await body(request))}
+
+    @api.post("/http/{name}", status_code=202)
+    async def post_named(name: str, request: Request) -> dict[str, int]:
+        """A post for rules with the trigger `http: NAME`; the body is an object of fields."""
+        return {"accepted": await door.post_named(name, await body(request))}
+
+
+def _hands(api: FastAPI, door: Door) -> None:
+    @api.post("/rules/{rule}/fire", status_code=202)
+    async def fire(rule: str, body: Fire) -> Row:
+        """Fires a rule by hand: a new run, marked, that tells nobody unless asked to."""
+        event = _event(body.event) if body.event else None
+        firing = await door.fire(rule, event, body.observation, body.who, body.tell)
+        return shown.firing_row(firing)
+
+    @api.post("/alerts/{alert}/ack")
+    async def acknowledge(alert: str, body: Acknowledge) -> Row:
+        """Takes an alert; refused if it got worse than `severity` meanwhile."""
+        severity = Severity.parse(body.severity) if body.severity else None
+        return shown.alert_row(await door.acknowledge(alert, severity, body.who, body.note))
+
+    @api.post("/alerts/{alert}/shelve")
+    async def shelve(alert: str, body: Shelve) -> Row:
+        """Puts an alert aside; one that gets worse comes back by itself."""
+        span = parse_duration(body.span)
+        return shown.alert_row(await door.shelve(alert, span, body.who, body.reason))
+
+    @api.post("/alerts/{alert}/unshelve")
+    async def unshelve(alert: str, body: Acknowledge) -> Row:
+        """Brings a shelved alert back."""
+        return shown.alert_row(await door.unshelve(alert, body.who))
+
+    @api.post("/alerts/{alert}/note")
+    async def note(alert: str, body: Acknowledge) -> Row:
+        """Writes a note to an alert."""
+        return shown.alert_row(await door.note(alert, body.who, body.note))
+
+
+def _event(row: Row) -> Event:
+    fields = row.get("fields", {})
+    if not isinstance(row.get("topic"), str) or not isinstance(fields, dict):
+        raise CatcherError(
+            "the event is not of the form of a recorded stream",
+            'write {"topic": "…", "time": "…", "fields": {…}}',
+        )
+    return Event(row["topic"], parse_instant(row.get("time", "")), fields, "hand")
+
+
+def _lists(api: FastAPI, door: Door, client: Client) -> None:
+    @api.get("/rules")
+    async def rules() -> list[Row]:
+        """Every rule; a broken one with its problems."""
+        return [dict(row) for row in door.rules()]
+
+    @api.get("/rules/{rule}/explain")
+    async def explain(rule: str, at: str = "") -> list[Row]:
+        """Why a rule fired or did not: its last decisions, and what is missing."""
+        moment = parse_instant(at) if at else None
+        return [dict(row) for row in door.explain(rule, moment)]
+
+    @api.get("/runs")
+    async def runs(
+        rule: str = "", state: str = "", observation: str = "", limit: int = 100
+    ) -> list[Row]:
+        """Runs, newest first."""
+        query = Query(rule=rule, state=state, observation=observation, limit=_bounded(limit))
+        return [shown.run_row(run) for run in await client.runs(query)]
+
+    @api.get("/runs/{run}")
+    async def run(run: str) -> Row:
+        """Everything about one run."""
+        return shown.run_page(await client.run(run))
+
+    @api.get("/firings")
+    async def firings(rule: str = "", limit: int = 100) -> list[Row]:
+        """Firings with their reasons, newest first."""
+        query = Query(rule=rule, limit=_bounded(limit))
+        return [shown.firing_row(firing) for firing in await client.firings(query)]
+
+    @api.get("/alerts")
+    async def alerts(rule: str = "", state: str = "", limit: int = 100) -> list[Row]:
+        """Alerts, newest first; `state=active` leaves out what is over."""
+        query = Query(rule=rule, state=state, limit=_bounded(limit))
+        return [shown.alert_row(alert) for alert in await client.alerts(query)]
+
+    @api.get("/metrics/{name}")
+    async def metrics(name: str, rule: str = "", limit: int = 100) -> list[Row]:
+        """Values of one metric, newest first."""
+        query = Query(name=name, rule=rule, limit=_bounded(limit))
+        return [point_row(point) for point in await client.metrics(query)]
+
+    @api.get("/artifacts")
+    async def artifacts(rule: str = "", observation: str = "", limit: int = 100) -> list[Row]:
+        """What was kept, newest first; each `key` opens at `/artifacts/KEY`."""
+        query = Query(rule=rule, observation=observation, limit=_bounded(limit))
+        return [shown.artifact_row(artifact) for artifact in await client.artifacts(query)]
+
+    @api.get("/artifacts/{key:path}")
+    async def artifact(key: str) -> Response:
+        """The bytes of one artifact. Pages among them run in a sandbox."""
+        headers = {
+            "Content-Security-Policy": "sandbox allow-scripts",
+            "X-Content-Type-Options": "nosniff",
+        }
+        return Response(await client.open(key), media_type=shown.mime(key), headers=headers)
+
+
+def _bounded(limit: int) -> int:
+    return max(1, min(limit, 10_000))
+
+
+def _following(api: FastAPI, door: Door, live: Live) -> None:
+    @api.get("/health")
+    async def health() -> list[Row]:
+        """How sources, stores, executors and sinks are doing."""
+        return [shown.health_row(one) for one in door.health()]
+
+    @api.get("/stream")
+    async def stream() -> StreamingResponse:
+        """What happens, as it happens (server-sent events): firings, runs, alerts, notices."""
+        return StreamingResponse(_updates(live), media_type="text/event-stream")
+
+
+async def _updates(live: Live) -> AsyncIterator[str]:
+    async with live.watch() as updates:
+        yield ": following\n\n"
+        async for update in updates:
+            yield f"event: {update.kind}\ndata: {json.dumps(_update_row(update))}\n\n"
+
+
+def _update_row(update: Update) -> Row:
+    body = update.body
+    match body:
+        case Firing():
+            return shown.firing_row(body)
+        case Run():
+            return shown.run_row(body)
+        case Alert():
+            return shown.alert_row(body)
+        case Notice():
+            return shown.notice_row(body)
+        case Health():
+            return shown.health_row(body)
+    return {"kind": update.kind, "time": shown.instant(update.time), "text": shown.plain(body)}

@@ -1,0 +1,78 @@
+"""The feed of a rule's test: a few characters that stand for hundreds of events.
+
+`{speed: 5} x 300 @ 1s, {speed: 20} x 5` is 300 samples a second apart, then five more; fields
+and cadence carry over from segment to segment. `nothing x 60` lets time pass. A list of
+`{at: 5s, speed: 3}` names each event.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from catcher.model.event import Event
+from catcher.model.problem import CatcherError
+from catcher.model.time import SECOND, Instant, parse_duration, parse_instant
+from catcher.site.reader import json_of
+from catcher.site.strict import documents
+
+START = parse_instant("2025-01-01T00:00:00Z")
+MOST = 1_000_000
+SHAPE = 'write it like "{speed: 5} x 300 @ 1s, {speed: 20} x 5"'
+_SEGMENT = re.compile(
+    r"\s*(?P<fields>\{.*?\}(?=\s*(?:[x@,]|$))|nothing)"
+    r"\s*(?:x\s*(?P<count>\d{1,7}))?\s*(?:@\s*(?P<step>[\w.]+))?\s*(?:,|$)"
+)
+
+
+def read_feed(feed: Mapping[str, Any], start: Instant) -> Iterator[Event]:
+    """The events of all topics of a feed in the order of time; CatcherError says what is wrong."""
+    streams = [list(_stream(topic, what, start)) for topic, what in feed.items()]
+    return heapq.merge(*streams, key=lambda event: event.time)
+
+
+def _stream(topic: str, what: Any, start: Instant) -> Iterator[Event]:
+    if isinstance(what, str):
+        return _segments(topic, what, start)
+    return (_single(topic, one, start) for one in what)
+
+
+def _single(topic: str, one: Any, start: Instant) -> Event:
+    if not isinstance(one, Mapping) or "at" not in one:
+        raise CatcherError(f"the feed of {topic} has an event without a time", "add at: 5s")
+    fields = {name: value for name, value in one.items() if name != "at"}
+    return Event(topic, start + parse_duration(str(one["at"])), fields)
+
+
+def _segments(topic: str, text: str, start: Instant) -> Iterator[Event]:
+    fields: dict[str, Any] = {}
+    step, time, position, made = SECOND, start, 0, 0
+    while position < len(text):
+        match = _SEGMENT.match(text, position)
+        if match is None:
+            raise CatcherError(
+                f"the feed of {topic} is not clear at {text[position:][:30]!r}", SHAPE
+            )
+        position = match.end()
+        step = parse_duration(match["step"]) if match["step"] else step
+        count = int(match["count"] or 1)
+        made += count
+        if made > MOST:
+            raise CatcherError(f"the feed of {topic} has more than {MOST} events", SHAPE)
+        silent = match["fields"] == "nothing"
+        if not silent:
+            fields = {**fields, **_fields(topic, match["fields"])}
+        for _ in range(count):
+            if not silent:
+                yield Event(topic, time, fields)
+            time += step
+
+
+def _fields(topic: str, text: str) -> Mapping[str, Any]:
+    found = documents(text, topic)
+    value = json_of(found[0].node) if len(found) == 1 and found[0].node is not None else None
+    if not isinstance(value, dict):
+        raise CatcherError(f"the feed of {topic} has {text!r}, which is no mapping", SHAPE)
+    return value

@@ -1,0 +1,116 @@
+"""The production engine on a fast clock: the next event only when all before it is done."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from catcher.engine import Engine
+from catcher.model import shown
+from catcher.model.alert import Alert
+from catcher.model.event import Event
+from catcher.model.rule import Rule
+from catcher.model.run import Firing, Run
+from catcher.model.time import Instant
+from catcher.ports import Delivery
+from catcher.steps import Finished
+
+Row = dict[str, Any]
+Perform = Callable[[Run], Awaitable[Run]]
+SOURCE = "file"
+
+
+class VirtualClock:
+    """Time as an argument: it stands where the latest event put it."""
+
+    def __init__(self, start: Instant = 0) -> None:
+        self.now = start
+
+    def __call__(self) -> Instant:
+        return self.now
+
+
+class Rehearsal:
+    """Plays events through an engine whose jobs take no virtual time.
+
+    `todo` is where the engine hands its runs out to; `perform` carries one out.
+    """
+
+    def __init__(
+        self, engine: Engine, clock: VirtualClock, todo: deque[Run], perform: Perform
+    ) -> None:
+        self.engine = engine
+        self._clock = clock
+        self._todo = todo
+        self._perform = perform
+
+    async def play(self, events: Iterable[Event]) -> int:
+        """Plays events in their order, then lets the stream end; returns how many there were."""
+        count = 0
+        for event in events:
+            count += 1
+            await self._step(event)
+        await self.engine.finish()
+        await self._work()
+        return count
+
+    async def _step(self, event: Event) -> None:
+        if event.time > self._clock.now:
+            self._clock.now = event.time
+            await self.engine.advance(event.time)
+            await self._work()
+        await self.engine.take([Delivery(SOURCE, (event,))])
+        await self._work()
+
+    async def _work(self) -> None:
+        while self._todo:
+            run = await self._perform(self._todo.popleft())
+            await self.engine.take([Finished(run)])
+
+    def listen(self, tell: Callable[[Row], None], rules: Sequence[str]) -> None:
+        """Tells every firing, run and change of an alert of some rules, as JSON rows."""
+        streams = self.engine.parts.streams
+        wanted = set(rules)
+
+        def firing(one: Firing) -> None:
+            if one.rule in wanted:
+                tell(shown.firing_row(one))
+
+        def run(one: Run) -> None:
+            if one.rule in wanted and one.over:
+                tell(shown.run_row(one))
+
+        def alert(one: Alert) -> None:
+            if one.rule in wanted:
+                tell(shown.alert_row(one))
+
+        streams.firings.subscribe(firing)
+        streams.runs.subscribe(run)
+        streams.alerts.subscribe(alert)
+
+
+OpenRehearsal = Callable[[Mapping[str, Rule]], AbstractAsyncContextManager[Rehearsal]]
+"""What `app` hands over: a rehearsal of some rules, on a ledger of its own."""
+
+
+def closure(rules: Mapping[str, Rule], names: Sequence[str]) -> dict[str, Rule]:
+    """The named rules and those whose results they need, directly or not."""
+    wanted: dict[str, Rule] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in wanted or name not in rules:
+            continue
+        wanted[name] = rules[name]
+        waiting.extend(_needed(rules[name]))
+    return {name: rule for name, rule in rules.items() if name in wanted}
+
+
+def _needed(rule: Rule) -> list[str]:
+    topics = [rule.trigger.topic, *(read.topic for read in rule.reads.values())]
+    topics += [one.topic for one in (*rule.trigger.any, *rule.trigger.steps)]
+    needed = [topic.removeprefix("catcher.") for topic in topics if topic.startswith("catcher.")]
+    inputs = rule.job.inputs.values() if rule.job else ()
+    return needed + [one.of for one in inputs if one.of]

@@ -1,0 +1,110 @@
+"""What people do to a running engine: fire a rule, take an alert, put it aside."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from catcher import app as composition
+from catcher.cli.options import Data, Json, Row, Site, Who, print_row
+from catcher.model.problem import CatcherError
+
+Alert = Annotated[str, typer.Argument(help="The id of the alert, as `catcher alerts` shows it.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    for command in (fire, ack, shelve, unshelve, note):
+        app.command()(command)
+
+
+def fire(
+    rule: str, site: Site = None, data: Data = None,
+    event: Annotated[str, typer.Option(help="The event to fire it for, as JSON.")] = "",
+    obs: Annotated[str, typer.Option(help="The id of an observation to fire it for.")] = "",
+    tell: Annotated[bool, typer.Option(help="Let its result alert, as an automatic one.")] = False,
+    who: Who = "operator", as_json: Json = False,
+) -> None:  # fmt: skip
+    """Fires a rule by hand: a new run, marked, that replaces nothing and tells nobody.
+
+    Example: `catcher fire mount-jitter --obs MC_O_20250424_000012`
+    """
+    body = {"event": _event(event), "observation": obs, "who": who, "tell": tell}
+    row = composition.remote(site, data).fire(rule, body)
+    _done(row, as_json, f"fired {rule}: run {row['id']}; `catcher show {row['id']}` tells more")
+
+
+def ack(
+    alert: Alert, site: Site = None, data: Data = None,
+    severity: Annotated[str, typer.Option(help="The worst you have seen of it.")] = "",
+    note: str = "", who: Who = "operator", as_json: Json = False,
+) -> None:  # fmt: skip
+    """Acknowledges an alert; refused if it got worse than the severity you name.
+
+    Example: `catcher ack 5b1f0c9a77e2 --severity warning --note "closing the louvres"`
+    """
+    body = {"severity": severity or None, "note": note, "who": who}
+    _change(site, data, alert, "ack", body, as_json)
+
+
+def shelve(
+    alert: Alert, reason: Annotated[str, typer.Option(help="Why.")], site: Site = None,
+    data: Data = None, span: Annotated[str, typer.Option("--for", help="How long.")] = "30m",
+    who: Who = "operator", as_json: Json = False,
+) -> None:  # fmt: skip
+    """Puts an alert aside for a while; one that gets worse comes back by itself.
+
+    Example: `catcher shelve 5b1f0c9a77e2 --for 30m --reason "known, being mended"`
+    """
+    _change(site, data, alert, "shelve", {"span": span, "reason": reason, "who": who}, as_json)
+
+
+def unshelve(
+    alert: Alert, site: Site = None, data: Data = None, who: Who = "operator",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Brings a shelved alert back.
+
+    Example: `catcher unshelve 5b1f0c9a77e2`
+    """
+    _change(site, data, alert, "unshelve", {"who": who}, as_json)
+
+
+def note(
+    alert: Alert, text: str, site: Site = None, data: Data = None, who: Who = "operator",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Writes a note to an alert.
+
+    Example: `catcher note 5b1f0c9a77e2 "telescope operator told"`
+    """
+    _change(site, data, alert, "note", {"who": who, "note": text}, as_json)
+
+
+def _change(site: Any, data: Any, alert: str, deed: str, body: Row, as_json: bool) -> None:
+    row = composition.remote(site, data).alert(alert, deed, body)
+    _done(row, as_json, f"{row['rule']} is {row['state']} at {row['severity']}")
+
+
+def _done(row: Row, as_json: bool, words: str) -> None:
+    if as_json:
+        print_row(row)
+    else:
+        typer.echo(words)
+
+
+def _event(text: str) -> Row | None:
+    if not text:
+        return None
+    try:
+        row = json.loads(text)
+    except ValueError as trouble:
+        raise CatcherError(
+            f"--event is no JSON ({trouble})",
+            """write it like '{"topic": "…", "time": "…", "fields": {…}}'""",
+        ) from trouble
+    if not isinstance(row, dict):
+        raise CatcherError("--event is no JSON object", 'it starts with {"topic": …')
+    return row

@@ -1,0 +1,127 @@
+"""Before anything runs: check the site, run its rules' tests, play the past through a rule."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from catcher import app as composition
+from catcher.authoring import Case, Tally
+from catcher.cli.night import COLOURS
+from catcher.cli.options import Json, Row, Site, print_row, print_rows
+from catcher.model.alert import Severity
+from catcher.model.problem import CatcherError, Problem
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    for command in (check, test, backtest):
+        app.command()(command)
+
+
+def check(site: Site = None, as_json: Json = False) -> None:
+    """Finds everything that is wrong in a site, in one pass, with the place and the mend.
+
+    Status 1 when there is an error. Example: `catcher check --site my-site`
+    """
+    loaded = composition.load_site(site)
+    if as_json:
+        print_rows(problem.as_json() for problem in loaded.problems)
+    else:
+        _print_problems(loaded.problems)
+        broken = f", {len(loaded.broken)} broken" if loaded.broken else ""
+        typer.echo(f"{loaded.root}: {len(loaded.rules)} rules{broken}")
+    raise typer.Exit(any(problem.severity == "error" for problem in loaded.problems))
+
+
+def _print_problems(problems: tuple[Problem, ...]) -> None:
+    console = Console(stderr=False, soft_wrap=True)
+    for problem in problems:
+        style = "red" if problem.severity == "error" else "yellow"
+        console.print(Text(str(problem), style=style))
+
+
+def test(
+    rules: Annotated[list[str] | None, typer.Argument(help="Only of these rules.")] = None,
+    site: Site = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Runs the tests that stand beside the rules, on the production engine and a fast clock.
+
+    Status 1 when one fails. Example: `catcher test wind-high`
+    """
+    loaded = composition.load_site(site)
+    cases = asyncio.run(composition.run_rule_tests(loaded, rules or []))
+    if as_json:
+        print_rows(case.as_json() for case in cases)
+    else:
+        for case in cases:
+            _print_case(case)
+        passed = sum(case.passed for case in cases)
+        typer.echo(f"{passed} passed, {len(cases) - passed} failed")
+    raise typer.Exit(not all(case.passed for case in cases))
+
+
+def _print_case(case: Case) -> None:
+    mark = Text("passed", "green") if case.passed else Text("FAILED", "red")
+    Console(soft_wrap=True).print(mark, Text(f"{case.rule}: {case.name}"))
+    for line in case.differences:
+        typer.echo(f"    {line}")
+
+
+def backtest(
+    rules: Annotated[list[str] | None, typer.Argument(help="The rules; else all.")] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recorded streams: JSON Lines, plain or gzip, or Parquet."),
+    ] = None,
+    site: Site = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Plays recorded streams through rules, jobs included, and tells what they would have done.
+
+    It has a ledger of its own and tells nobody. Example:
+    `catcher backtest wind-high --data night.jsonl.gz --json`
+    """
+    if not data:
+        raise CatcherError("nothing to play", "name a recorded stream with --data FILE")
+    loaded = composition.load_site(site)
+    tally = Tally()
+
+    def tell(row: Row) -> None:
+        tally.count(row)
+        if as_json:
+            print_row(row)
+        else:
+            Console(soft_wrap=True).print(backtest_line(row))
+
+    bar = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    with bar:
+        task = bar.add_task("reading")
+        asyncio.run(
+            composition.run_backtest(
+                loaded, rules or [], data, tell, lambda words: bar.update(task, description=words)
+            )
+        )
+    if not as_json:
+        typer.echo(tally.words())
+
+
+def backtest_line(row: Row) -> Text:
+    """One object of `backtest --json` as a line for people."""
+    head = f"{row['time']:<28} {row['kind']:<7} {row['rule']} {row['key']} "
+    if row["kind"] == "firing":
+        return Text(head + row["reason"])
+    if row["kind"] == "run":
+        known = {name: value for name, value in row["metrics"].items() if value is not None}
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in known.items())
+        return Text(head + f"{row['state']} {row['error'] or numbers}")
+    severity = Severity[row["severity"]]
+    return Text(head + f"{row['severity']} {row['state']} {row['reason']}", COLOURS[severity])

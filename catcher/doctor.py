@@ -1,0 +1,85 @@
+"""What is well and what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from catcher.api.remote import Remote
+from catcher.model.problem import CatcherError
+from catcher.site import Site
+from catcher.stores.ledger import SqlLedger
+
+Row = dict[str, Any]
+LITTLE = 2**30
+"""Free bytes under which a night's telemetry and artifacts may not fit."""
+MENDS = {
+    "away": "see that it runs and can be reached from here; Catcher goes on trying by itself",
+    "stale": "see why it sends nothing",
+}
+
+
+async def examine_site(site: Site, data: Path, url: str) -> list[Row]:
+    """A row for each thing looked at: `what`, `state` (ok, warning, error), `found`, `hint`."""
+    rows = [*_files(site), *_folder(data)]
+    rows.append(await _ledger(data))
+    rows += await asyncio.to_thread(lambda: list(_engine(site, url)))
+    return rows
+
+
+def _row(what: str, state: str, found: str, hint: str = "") -> Row:
+    return {"what": what, "state": state, "found": found, "hint": hint}
+
+
+def _files(site: Site) -> Iterator[Row]:
+    yield _row("site", "ok", f"{site.root}, {len(site.rules)} rules")
+    for problem in site.problems:
+        yield _row("site", problem.severity, f"{problem.place}: {problem.message}", problem.hint)
+
+
+def _folder(data: Path) -> Iterator[Row]:
+    if not data.is_dir():
+        yield _row("data", "warning", f"{data} is not there yet", "`catcher run` makes it")
+        return
+    if not os.access(data, os.W_OK):
+        yield _row("data", "error", f"{data} cannot be written", "give this user the right to")
+    free = shutil.disk_usage(data).free
+    state, hint = ("ok", "") if free > LITTLE else ("error", "make room, or choose another --data")
+    yield _row("data", state, f"{data}, {free / 2**30:.1f} GiB free", hint)
+
+
+async def _ledger(data: Path) -> Row:
+    path = data / "ledger.db"
+    if not path.exists():
+        return _row("ledger", "warning", f"{path} is not there yet", "`catcher run` makes it")
+    try:
+        async with SqlLedger(f"sqlite:///{path}"):
+            return _row("ledger", "ok", f"{path}, {path.stat().st_size / 2**20:.1f} MiB")
+    except CatcherError as error:
+        return _row("ledger", "error", error.message, error.hint)
+
+
+def _engine(site: Site, url: str) -> Iterator[Row]:
+    if not url:
+        yield _row("engine", "warning", "none runs on this folder", "`catcher run` starts one")
+        return
+    token = site.settings.api.token
+    try:
+        healths = Remote(url, token.reveal() if token else "").health()
+    except CatcherError as error:
+        yield _row("engine", "error", error.message, error.hint)
+        return
+    yield _row("engine", "ok", f"answers at {url}")
+    yield from (_health(health) for health in healths)
+
+
+def _health(health: Mapping[str, Any]) -> Row:
+    state = "ok" if health["state"] in ("ok", "ended", "starting") else "error"
+    counts = ", ".join(f"{name} {count}" for name, count in health["counts"].items() if count)
+    found = ": ".join(filter(None, (health["state"], health["problem"] or counts)))
+    what = f"{health['kind']} {health['name']}"
+    return _row(what, state, found, MENDS.get(health["state"], ""))

@@ -1,0 +1,294 @@
+"""The story of one event.
+
+A source delivers it, admission lets it in, the network says what it means, alerting says whom
+that concerns, and one commit keeps all of it. Only then is the source told that it may forget
+the event, are jobs handed out and notices sent. A finished job's result comes in by the same
+door. The engine is one loop over such steps, so a decision never races another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from catcher.alerting import Refused
+from catcher.model.alert import LevelChange
+from catcher.model.commit import Commit
+from catcher.model.event import Admitted
+from catcher.model.health import Update
+from catcher.model.problem import CatcherError
+from catcher.model.run import Firing, Run
+from catcher.model.time import SECOND, Instant
+from catcher.ports import Delivery, Source
+from catcher.steps import Decided, Deed, Finished, Parts, Step, points_of, result_event
+from catcher.working import ResultOrder
+
+MOST_STEPS = 64
+"""How many steps share one commit: enough to amortise it, few enough to stay prompt."""
+WAITING_STEPS = 256
+LONGEST_WAIT = 1.0
+SHORTEST_WAIT = 0.02
+SAVE_EVERY = 10 * SECOND
+
+
+class Engine:
+    """Events in; firings, runs, results, alerts and notices out, each kept before it is told."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.problem = ""
+        self._order = ResultOrder()
+        self._steps: asyncio.Queue[Step] = asyncio.Queue(WAITING_STEPS)
+        self._stopping = asyncio.Event()
+        self._ended = 0
+        self._saved: Instant = 0
+        self._running: dict[str, Run] = {}
+
+    # -- the loop ---------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Runs until it is told to stop, or until every source has ended and all work is done.
+
+        What was going on when it is told to stop is finished or handed back, and kept.
+        """
+        await self._resume()
+        async with asyncio.TaskGroup() as tasks:
+            pumps = [tasks.create_task(self._pump(source)) for source in self.parts.sources]
+            while not self._over():
+                await self.take(await self._next_steps())
+            for pump in pumps:
+                pump.cancel()
+            if not self._stopping.is_set():
+                await self.finish()
+            while self._running and not self._stopping.is_set():
+                await self.take(await self._next_steps())
+            drained = tasks.create_task(self.parts.drain())
+            while not (drained.done() and self._steps.empty()):
+                await self.take(await self._next_steps())
+            await self._keep(Decided(), save=True)
+
+    def stop(self) -> None:
+        """Asks the loop to end after the step in hand."""
+        self._stopping.set()
+
+    async def report(self, run: Run) -> None:
+        """A run is over: its result enters as soon as its turn has come."""
+        await self._steps.put(Finished(run))
+
+    async def do(self, act: Callable[[Instant], Decided]) -> Decided:
+        """Carries out a person's deed between two steps; returns once it is kept."""
+        answer: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
+        await self._steps.put(Deed(act, answer))
+        return await answer
+
+    async def _resume(self) -> None:
+        """Takes up what an earlier engine left: trigger states, unfinished runs, the outbox."""
+        self.parts.network.restore(await self.parts.ledger.states())
+        for run in await self.parts.ledger.unfinished():
+            self._hand_out(replace(run, state="pending"))
+        self.parts.send(await self.parts.ledger.undelivered())
+
+    async def _pump(self, source: Source) -> None:
+        async with source.open() as deliveries:
+            async for delivery in deliveries:
+                await self._steps.put(delivery)
+        self._ended += 1
+
+    def _over(self) -> bool:
+        if self._stopping.is_set():
+            return True
+        ended = self._ended == len(self.parts.sources)
+        return ended and self._steps.empty() and not self._running
+
+    async def _next_steps(self) -> list[Step]:
+        """The steps that wait, at most `MOST_STEPS`; none when it is time to look at the clock."""
+        steps: list[Step] = []
+        try:
+            async with asyncio.timeout(self._patience()):
+                steps.append(await self._steps.get())
+        except TimeoutError:
+            return steps
+        while len(steps) < MOST_STEPS and not self._steps.empty():
+            steps.append(self._steps.get_nowait())
+        return steps
+
+    def _patience(self) -> float:
+        if self._stopping.is_set() or self._ended == len(self.parts.sources):
+            return SHORTEST_WAIT
+        due = self.parts.network.next_timer()
+        if due is None:
+            return LONGEST_WAIT
+        return min(LONGEST_WAIT, max(SHORTEST_WAIT, (due - self.parts.clock()) / SECOND))
+
+    # -- one step ---------------------------------------------------------------------------
+
+    async def take(self, steps: Sequence[Step]) -> None:
+        """Decides on the steps, keeps what was decided, then acts on it."""
+        now = self.parts.clock()
+        decided, deeds = Decided(), []
+        for step in steps:
+            match step:
+                case Delivery():
+                    self._receive(step, decided, now)
+                case Finished():
+                    self._conclude(step.run, decided, now)
+                case Deed():
+                    deeds.append((step, self._carry_out(step, decided, now)))
+        self._look_at_the_clock(decided, now)
+        await self._keep(decided)
+        for step in steps:
+            if isinstance(step, Delivery):
+                await step.done()
+        for deed, outcome in deeds:
+            _answer(deed, outcome)
+
+    async def advance(self, instant: Instant) -> None:
+        """Runs the timers before an instant, whatever the sources say; for replay and tests."""
+        decided, marks = Decided(), dict.fromkeys(self._source_names(), instant)
+        self._weigh(self.parts.network.advance(marks), decided, self.parts.clock())
+        await self._keep(decided)
+
+    async def finish(self) -> None:
+        """The streams have ended: what was held back comes in, timers up to the end run."""
+        now, decided = self.parts.clock(), Decided()
+        self._see(self.parts.admission.flush(), decided, now)
+        ends = [self.parts.admission.last(name) for name in self._source_names()]
+        end = max((one for one in ends if one is not None), default=None)
+        if end is not None:
+            self._weigh(self.parts.network.finish(end), decided, now)
+        await self._keep(decided)
+
+    def _source_names(self) -> list[str]:
+        return [source.name for source in self.parts.sources]
+
+    def _receive(self, delivery: Delivery, decided: Decided, now: Instant) -> None:
+        for words in delivery.rejected:
+            self._tell_problem(delivery.source, words, now)
+        admitted = self.parts.admission.admit(delivery.source, delivery.events, now)
+        if delivery.durable:
+            decided.inbox.extend(admitted)
+        if delivery.position:
+            decided.positions[delivery.source] = delivery.position
+        self._see(admitted, decided, now)
+
+    def _see(self, admitted: Sequence[Admitted], decided: Decided, now: Instant) -> None:
+        """Admitted events, in order: what they declare and what the network makes of them."""
+        decided.events.extend(admitted)
+        for event, _ in admitted:
+            decided.observations.extend(self.parts.observations.note(event))
+        self._weigh(self.parts.network.feed(admitted), decided, now)
+
+    def _look_at_the_clock(self, decided: Decided, now: Instant) -> None:
+        released = self.parts.admission.tick(now)
+        if released:
+            self._see(released, decided, now)
+        marks = self.parts.admission.watermarks(now)
+        self._weigh(self.parts.network.advance(marks), decided, now)
+        decided.add(self.parts.alerting.tick(now))
+
+    def _weigh(
+        self, decisions: Iterable[Firing | LevelChange], decided: Decided, now: Instant
+    ) -> None:
+        """Firings lead to runs, level changes to alerts."""
+        for decision in decisions:
+            if isinstance(decision, LevelChange):
+                run = next((one for one in decided.finished if one.id == decision.run), None)
+                decided.add(self.parts.alerting.apply(decision, now, run))
+            else:
+                self._fire(decision, decided, now)
+
+    def _fire(self, firing: Firing, decided: Decided, now: Instant) -> None:
+        decided.firings.append(firing)
+        job = self.parts.rules[firing.rule].job
+        if job is not None:
+            run = Run(firing.id, firing, job.run, priority=job.priority, created=now)
+            decided.runs.append(run)
+
+    def firing(self, firing: Firing, now: Instant) -> Decided:
+        """What a single firing comes to, for one that is made by hand."""
+        decided = Decided()
+        self._fire(firing, decided, now)
+        return decided
+
+    def _conclude(self, run: Run, decided: Decided, now: Instant) -> None:
+        """Runs that are over, each in its turn: the result of each is an event."""
+        for one in self._order.arrive(run):
+            self._running.pop(one.id, None)
+            decided.finished.append(one)
+            if one.parent or one.firing.quiet or one.rule not in self.parts.rules:
+                continue
+            if one.state == "done":
+                self._see([Admitted(result_event(one))], decided, now)
+            elif one.state in ("failed", "timeout"):
+                changes = self.parts.network.failed(one.firing, one.id, one.error)
+                self._weigh(changes, decided, now)
+
+    def _carry_out(self, deed: Deed, decided: Decided, now: Instant) -> Decided | CatcherError:
+        try:
+            done = deed.act(now)
+        except CatcherError as refusal:
+            if isinstance(refusal, Refused):
+                decided.audit.append(refusal.audit)
+            return refusal
+        decided.add(done)
+        return done
+
+    # -- keeping and telling ----------------------------------------------------------------
+
+    async def _keep(self, decided: Decided, save: bool = False) -> None:
+        """One commit for all of it; what turns out to be known already is left out."""
+        kept = [one.event for one in decided.events if one.event.topic in self.parts.remembered]
+        if kept:
+            await self.parts.history.append(kept)
+        due = save or bool(decided.firings) or self.parts.clock() - self._saved > SAVE_EVERY
+        if due:
+            self._saved = self.parts.clock()
+        commit = decided.as_commit(tuple(self.parts.network.take_states()) if due else ())
+        new = await self._commit(commit)
+        points = [point for run in new.finished for point in points_of(run)]
+        if points and self.parts.metrics is not None:
+            await self.parts.metrics.write(points)
+        self._tell(new, decided.events)
+
+    async def _commit(self, commit: Commit) -> Commit:
+        """Keeps trying while the ledger is away: nothing is told or acknowledged before."""
+        while not commit.empty:
+            try:
+                return await self.parts.ledger.commit(commit)
+            except CatcherError as trouble:
+                self._tell_problem("ledger", str(trouble), self.parts.clock())
+                await asyncio.sleep(LONGEST_WAIT)
+        return commit
+
+    def _tell(self, new: Commit, events: Sequence[Admitted]) -> None:
+        streams = self.parts.streams
+        if events:
+            streams.events.on_next(tuple(events))
+        for firing in new.firings:
+            streams.firings.on_next(firing)
+        for run in (*new.runs, *new.finished):
+            streams.runs.on_next(run)
+        for alert in new.alerts:
+            streams.alerts.on_next(alert)
+        for run in new.runs:
+            self._hand_out(run)
+        self.parts.send(new.notices)
+
+    def _hand_out(self, run: Run) -> None:
+        self._running[run.id] = run
+        self._order.expect(run)
+        self.parts.hand_out(run)
+
+    def _tell_problem(self, source: str, words: str, now: Instant) -> None:
+        self.problem = f"{source}: {words}"
+        self.parts.streams.publish(Update("problem", now, self.problem))
+
+
+def _answer(deed: Deed, outcome: Decided | CatcherError) -> None:
+    if deed.answer.done():
+        return
+    if isinstance(outcome, CatcherError):
+        deed.answer.set_exception(outcome)
+    else:
+        deed.answer.set_result(outcome)

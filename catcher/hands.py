@@ -1,0 +1,156 @@
+"""What people and programs do to a running engine, carried out between two steps and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Protocol
+
+from catcher.alerting import Alerting, Changed
+from catcher.engine import Engine
+from catcher.model import shown
+from catcher.model.alert import Alert, AuditEntry, Severity
+from catcher.model.event import Event
+from catcher.model.health import Health
+from catcher.model.observation import Observation, ObservationSpec
+from catcher.model.problem import CatcherError
+from catcher.model.run import Firing
+from catcher.model.time import Instant, Span
+from catcher.ports import Row
+from catcher.steps import Decided
+
+CHANNEL = "api"
+
+
+class Postbox(Protocol):
+    """Where posted events go in; returns how many, once they are kept."""
+
+    async def post(self, payload: bytes) -> int: ...
+    async def post_named(self, name: str, payload: bytes) -> int: ...
+
+
+class Hands:
+    """The door of a running engine (`ports.Door`)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        postbox: Postbox,
+        observations: Mapping[str, ObservationSpec],
+        broken: Sequence[Row],
+        healths: Callable[[], Sequence[Health]],
+    ) -> None:
+        self._engine = engine
+        self._postbox = postbox
+        self._observations = observations
+        self._broken = broken
+        self._healths = healths
+
+    async def post(self, payload: bytes) -> int:
+        """Posts events, one or a list of them, as JSON."""
+        return await self._postbox.post(payload)
+
+    async def post_named(self, name: str, payload: bytes) -> int:
+        """Posts for rules with the trigger `http: NAME`."""
+        return await self._postbox.post_named(name, payload)
+
+    async def fire(
+        self, rule: str, event: Event | None, observation: str, who: str, tell: bool
+    ) -> Firing:
+        """Fires a rule by hand: a new run, marked, which tells nobody unless asked to."""
+        if rule not in self._engine.parts.rules:
+            raise CatcherError(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
+        if observation:
+            event = _event_of(await self._find(observation), self._observations)
+
+        def act(now: Instant) -> Decided:
+            firing = self._engine.parts.network.by_hand(rule, event, now, who)
+            decided = self._engine.firing(replace(firing, quiet=not tell), now)
+            detail = {"run": firing.id, "tell": tell}
+            decided.audit.append(AuditEntry(now, who, CHANNEL, "fire", rule, detail))
+            return decided
+
+        return (await self._engine.do(act)).firings[0]
+
+    async def _find(self, identity: str) -> Observation:
+        for kind in self._observations:
+            found = await self._engine.parts.ledger.observation(kind, identity)
+            if found is not None:
+                return found
+        kinds = ", ".join(self._observations) or "nothing"
+        raise CatcherError(
+            f"no observation {identity!r} is known",
+            f"this site declares {kinds} under observations: in catcher.yaml; each is known "
+            "from its event on",
+        )
+
+    async def acknowledge(
+        self, alert: str, severity: Severity | None, who: str, note: str
+    ) -> Alert:
+        """Takes an alert; refused if it got worse than the severity that was seen."""
+        return await self._change(
+            alert,
+            lambda alerting, now: alerting.acknowledge(alert, severity, who, note, now, CHANNEL),
+        )
+
+    async def shelve(self, alert: str, span: Span, who: str, reason: str) -> Alert:
+        """Puts an alert aside for a while."""
+        return await self._change(
+            alert,
+            lambda alerting, now: alerting.shelve(alert, now + span, who, reason, now, CHANNEL),
+        )
+
+    async def unshelve(self, alert: str, who: str) -> Alert:
+        """Brings a shelved alert back."""
+        return await self._change(
+            alert, lambda alerting, now: alerting.unshelve(alert, who, now, CHANNEL)
+        )
+
+    async def note(self, alert: str, who: str, text: str) -> Alert:
+        """Writes a note to an alert."""
+        return await self._change(
+            alert, lambda alerting, now: alerting.note(alert, who, text, now, CHANNEL)
+        )
+
+    async def _change(self, alert: str, change: Callable[[Alerting, Instant], Changed]) -> Alert:
+        def act(now: Instant) -> Decided:
+            decided = Decided()
+            decided.add(change(self._engine.parts.alerting, now))
+            return decided
+
+        await self._engine.do(act)
+        return self._engine.parts.alerting.get(alert)
+
+    def rules(self) -> Sequence[Row]:
+        """Every rule as a row, the broken ones with their problems."""
+        counts = self._engine.parts.network.counts()
+        rows: list[Row] = [
+            {**shown.rule_row(rule), "counts": dict(counts.get(rule.id, {})), "problems": []}
+            for rule in self._engine.parts.rules.values()
+        ]
+        return [*rows, *self._broken]
+
+    def explain(self, rule: str, at: Instant | None) -> Sequence[Row]:
+        """The last decisions of a rule, with values and what is still missing."""
+        if rule not in self._engine.parts.rules:
+            raise CatcherError(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
+        found = self._engine.parts.network.explain(rule, at)
+        return [_explanation_row(one) for one in found]
+
+    def health(self) -> Sequence[Health]:
+        """How sources, stores, executors and sinks are doing."""
+        return self._healths()
+
+
+def _explanation_row(explanation: Any) -> Row:
+    row: dict[str, Any] = shown.plain(asdict(explanation))
+    return {**row, "time": shown.instant(explanation.time), "text": str(explanation)}
+
+
+def _event_of(observation: Observation, specs: Mapping[str, ObservationSpec]) -> Event:
+    """The event that a rule sees when it is fired for an observation of the past."""
+    spec = specs[observation.kind]
+    columns = {spec.columns[name]: value for name, value in observation.columns.items()}
+    length = (observation.end - observation.start) / 1e9
+    fields = {**columns, spec.id: observation.id, **({spec.length: length} if spec.length else {})}
+    return Event(spec.event, observation.end, fields, "hand")

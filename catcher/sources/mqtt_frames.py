@@ -1,0 +1,126 @@
+"""MQTT control packets cut from a stream of bytes (OASIS MQTT 3.1.1 and 5.0, section 2).
+
+Only PUBLISH and PUBREL are read here, since they come by the thousand; every other packet is
+left whole for the client. A PUBLISH that is too large is skipped as it streams past.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Publish = tuple[bytes, bytes | None, int, int, bool, int]
+"""Topic, payload (None where it was too large to keep), QoS, packet id, retained, size."""
+
+_PUBLISH, _PUBREL = 3, 6
+_HEAD = 2 + 65_535 + 2 + 4
+_CONTROL_LIMIT = 1_000_000
+
+
+class ProtocolError(ValueError):
+    """The bytes are no MQTT."""
+
+
+@dataclass(slots=True)
+class Cut:
+    """What a stretch of bytes held: publications, ids of released ones, all else as bytes."""
+
+    published: list[Publish] = field(default_factory=list)
+    released: list[int] = field(default_factory=list)
+    control: list[bytes] = field(default_factory=list)
+
+
+class Frames:
+    """Cuts what it is fed; keeps an unfinished packet for the next time.
+
+    A payload of more than `limit` bytes is not kept. `version` 5 has properties to skip.
+    """
+
+    def __init__(self, limit: int, version: int = 4) -> None:
+        self._limit = limit
+        self._properties = version >= 5
+        self._rest = b""
+        self._skip = 0
+
+    def feed(self, data: bytes) -> Cut:
+        """The packets that are complete now; ProtocolError where there are none to be found."""
+        cut = Cut()
+        if self._skip:
+            skipped = min(self._skip, len(data))
+            self._skip -= skipped
+            data = data[skipped:]
+        if self._rest:
+            data = self._rest + data
+        position, end = 0, len(data)
+        while position < end:
+            head = self._size(data, position, end)
+            if head is None:
+                break
+            size, start = head
+            stop = start + size
+            if stop > end:
+                if size <= self._limit or not self._oversized(cut, data, position, start, stop):
+                    break
+                position = end
+            elif data[position] >> 4 == _PUBLISH:
+                cut.published.append(self._publish(data, data[position], start, stop))
+                position = stop
+            else:
+                self._other(cut, data[position:stop], start - position)
+                position = stop
+        self._rest = data[position:]
+        return cut
+
+    @staticmethod
+    def _size(data: bytes, position: int, end: int) -> tuple[int, int] | None:
+        """The remaining length and where what it measures begins; None if cut off before."""
+        at = position + 1
+        if at < end and data[at] < 128:
+            return data[at], at + 1
+        size = shift = 0
+        while at < end:
+            byte = data[at]
+            at += 1
+            size |= (byte & 127) << shift
+            if byte < 128:
+                return size, at
+            shift += 7
+            if shift > 21:
+                raise ProtocolError("a packet's length takes more than four bytes")
+        return None
+
+    def _publish(self, data: bytes, first: int, start: int, stop: int) -> Publish:
+        qos = first >> 1 & 3
+        at = start + 2 + int.from_bytes(data[start : start + 2], "big")
+        topic = data[start + 2 : at]
+        packet = 0
+        if qos:
+            packet = int.from_bytes(data[at : at + 2], "big")
+            at += 2
+        if self._properties and at < stop:
+            head = self._size(data, at - 1, stop)
+            at = stop + 1 if head is None else sum(head)
+        if at > stop or qos == 3:
+            raise ProtocolError("a PUBLISH packet contradicts its own length")
+        size = stop - at
+        payload = data[at:stop] if size <= self._limit else None
+        return topic, payload, qos, packet, bool(first & 1), size
+
+    def _oversized(self, cut: Cut, data: bytes, position: int, start: int, stop: int) -> bool:
+        """Takes the head of a packet that will not fit, and skips what is still to come."""
+        first = data[position]
+        if first >> 4 != _PUBLISH:
+            if stop - start > _CONTROL_LIMIT:
+                raise ProtocolError(f"a control packet of {stop - start} bytes")
+            return False
+        if len(data) - start < min(_HEAD, stop - start):
+            return False
+        topic, _, qos, packet, retained, _ = self._publish(data, first, start, stop)
+        cut.published.append((topic, None, qos, packet, retained, stop - start))
+        self._skip = stop - len(data)
+        return True
+
+    def _other(self, cut: Cut, frame: bytes, head: int) -> None:
+        if frame[0] >> 4 == _PUBREL and len(frame) >= head + 2:
+            cut.released.append(int.from_bytes(frame[head : head + 2], "big"))
+        else:
+            cut.control.append(frame)

@@ -1,0 +1,214 @@
+"""Opening a ledger: how its database is connected, judged, brought up to date and kept apart.
+
+Nothing is written into a file before it is known to be a ledger of a version that this Catcher
+understands, or empty.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import StaticPool
+
+from catcher.model.problem import CatcherError
+from catcher.model.time import SECOND, Span
+from catcher.ports import StoreAway
+from catcher.stores import schema
+
+CHECKED_BYTES = 64 * 2**20
+"""A SQLite file up to this size is checked whole when it is opened."""
+OWN = frozenset(schema.metadata.tables) | {"alembic_version"}
+
+
+def address(url: str) -> URL:
+    """The address of a ledger: `sqlite` with a path (without one: in memory) or `postgresql`."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise CatcherError(
+            "the ledger's address is no database URL", "write sqlite:///FILE or postgresql://…"
+        ) from None
+    kind = parsed.get_backend_name()
+    if kind == "postgresql":
+        return parsed.set(drivername="postgresql+psycopg")
+    if kind != "sqlite":
+        raise CatcherError(f"a ledger cannot be kept in {kind}", "use sqlite or postgresql")
+    return parsed
+
+
+def file_of(url: URL) -> Path | None:
+    """The file of a SQLite ledger, None for one in memory or on a server."""
+    name = url.database or ""
+    named = url.get_backend_name() == "sqlite" and name not in ("", ":memory:")
+    return Path(name) if named else None
+
+
+def connect(url: URL, *, full: bool, patience: Span, reader: bool) -> Engine:
+    """The database engine for one thread; a reader cannot write."""
+    options: dict[str, Any] = {"hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": patience / SECOND, "check_same_thread": False}
+        if file_of(url) is None:
+            options["poolclass"] = StaticPool
+    try:
+        engine = create_engine(url, **options)
+    except (ImportError, NoSuchModuleError):
+        raise CatcherError(
+            "the driver for PostgreSQL is not installed", "pip install 'psycopg[binary]'"
+        ) from None
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _prepare(full, reader))
+        begin = "BEGIN" if reader else "BEGIN IMMEDIATE"
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _prepare(full: bool, reader: bool) -> Callable[[Any, Any], None]:
+    def prepare(connection: sqlite3.Connection, _: object) -> None:
+        # The driver would begin transactions by its own rules; the engine's hook does it.
+        connection.isolation_level = None
+        if reader:
+            connection.execute("PRAGMA query_only = ON")
+            return
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if full else 'NORMAL'}")
+
+    return prepare
+
+
+def lock(file: Path) -> IO[bytes]:
+    """Holds a ledger's file for one engine, for as long as the answer is open.
+
+    The lock is the operating system's, so that it ends with the process, however that ends.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        held = file.with_name(file.name + ".lock").open("wb")
+    except OSError as error:
+        raise CatcherError(
+            f"the ledger {file} cannot be written: {error.strerror}",
+            "choose another folder with --data, or give this user the right to write there",
+        ) from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise CatcherError(
+            f"another engine works on the ledger {file}",
+            "stop that one first, or give this one a folder of its own with --data",
+        ) from None
+    return held
+
+
+def judge(connection: Connection, name: str) -> str:
+    """The schema's version, empty for an empty database; CatcherError for what is no ledger."""
+    if connection.dialect.name == "sqlite":
+        _check_integrity(connection, name)
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return ""
+    if "alembic_version" not in tables or not tables & set(schema.metadata.tables):
+        raise CatcherError(
+            f"{name} is a database of something else",
+            "give the ledger a file or a database of its own",
+        )
+    version = str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+    if version > schema.VERSION:
+        raise CatcherError(
+            f"{name} was written by a newer Catcher (schema {version}; "
+            f"this one knows up to {schema.VERSION})",
+            "upgrade Catcher; nothing was changed",
+        )
+    return version
+
+
+def _check_integrity(connection: Connection, name: str) -> None:
+    pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+    size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+    if pages * size > CHECKED_BYTES:
+        return
+    found = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+    if found != "ok":
+        raise CatcherError(f"{name} is damaged: {found}", MEND)
+
+
+def upgrade(connection: Connection, version: str) -> None:
+    """Brings the schema from a version (empty: none) to the present one."""
+    if version == schema.VERSION:
+        return
+    if not version:
+        schema.metadata.create_all(connection)
+        connection.execute(_VERSION_TABLE)
+        connection.execute(text("INSERT INTO alembic_version VALUES (:v)"), {"v": schema.VERSION})
+        return
+    migrate(connection)
+
+
+_VERSION_TABLE = text(
+    "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, "
+    "CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
+"""As Alembic makes it."""
+
+
+def migrate(connection: Connection) -> None:
+    """Runs every migration that the database has not seen."""
+    from alembic import command  # Slow to import, and only an old ledger needs it.
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise CatcherError(f"the ledger cannot be brought up to date: {error}") from None
+
+
+MEND = (
+    "move the file away and start again, or bring a backup back; "
+    "`sqlite3 FILE .recover` saves what can be read"
+)
+
+
+def explained(error: SQLAlchemyError | sqlite3.Error, name: str) -> CatcherError:
+    """What a failure of the database means to whoever runs Catcher; never its parameters."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    words = str(cause).splitlines()[0] if str(cause) else type(error).__name__
+    if "malformed" in words or "not a database" in words:
+        return CatcherError(f"{name} is damaged or no ledger: {words}", MEND)
+    for sign, meaning, hint in _SIGNS:
+        if sign in words:
+            return StoreAway(f"{name} {meaning}", hint)
+    if isinstance(error, DBAPIError) and _passing(error):
+        return StoreAway(f"{name} does not answer: {words}")
+    return CatcherError(f"{name} refused a statement: {words}")
+
+
+_SIGNS = (
+    ("locked", "is locked by another program", "end it; the write is tried again"),
+    ("is full", "cannot grow: the disk is full", "free some space; the write is tried again"),
+    ("readonly", "cannot be written: it is read-only", "give this user the right to write"),
+    ("unable to open", "cannot be opened", "see that its folder is there and may be written"),
+    ("disk I/O", "cannot be read or written: the disk fails", "see to the disk"),
+)
+
+
+def _passing(error: DBAPIError) -> bool:
+    return error.connection_invalidated or type(error).__name__ == "OperationalError"
+
+
+def require_present(version: str, name: str) -> None:
+    """Refuses a ledger that a reader cannot bring up to date."""
+    if version != schema.VERSION:
+        found = f"has the schema {version} of an older Catcher" if version else "is empty"
+        raise CatcherError(f"{name} {found}", "`catcher run` brings it up to date")

@@ -1,0 +1,175 @@
+"""Artifacts in a folder, in S3 (and what speaks it), or in memory, through obstore.
+
+    stores:
+      objects: file                  # a folder beside the ledger
+      # objects: s3://bucket/prefix  # credentials from AWS_ACCESS_KEY_ID and so on, or here:
+      # objects:
+      #   url: s3://bucket/prefix
+      #   endpoint: "https://s3.example"
+      #   access_key: "${S3_KEY}"
+      #   secret_key: "${S3_SECRET}"
+
+Keys are relative paths with `/`, made to be read by a person. A key names the same object
+wherever the store is, so that an address in the ledger outlives a move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+import obstore
+from obstore import exceptions
+from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
+
+from catcher.model.problem import CatcherError
+from catcher.model.result import Encoded
+from catcher.ports import StoreAway
+
+LONGEST_KEY = 1024
+LONGEST_NAME = 255
+FAILURES = (exceptions.BaseError, OSError, ValueError, NotImplementedError)
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSettings:
+    """Where artifacts are kept: a folder's path, `file://…`, `s3://bucket/prefix`, `memory://`.
+
+    `timeout` (seconds) bounds one request to a server, retries included.
+    """
+
+    url: str
+    endpoint: str = ""
+    region: str = ""
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    timeout: float = 30.0
+
+
+class Objects:
+    """`ports.ObjectStore` over obstore. An object is there whole or not at all."""
+
+    def __init__(self, settings: ObjectSettings) -> None:
+        self._place = settings.url
+        scheme = urlsplit(settings.url).scheme
+        try:
+            self._store, self._base, self._typed = _open(settings, scheme)
+        except FAILURES as error:
+            raise CatcherError(
+                f"the object store {self._place} cannot be opened: {_words(error)}",
+                "see that the folder may be written, or mend `stores: objects:`",
+            ) from None
+
+    async def put(self, key: str, item: Encoded) -> None:
+        """Keeps an artifact under a key; one that was there is replaced in one move."""
+        attributes: Any = {"Content-Type": item.mime} if self._typed and item.mime else None
+        try:
+            await obstore.put_async(self._store, checked_key(key), item.data, attributes=attributes)
+        except FAILURES as error:
+            raise self._failed("keep", key, error) from None
+
+    async def get(self, key: str) -> bytes:
+        """The bytes under a key; CatcherError where there is none."""
+        try:
+            found = await obstore.get_async(self._store, checked_key(key))
+            return bytes(await found.bytes_async())
+        except (exceptions.NotFoundError, FileNotFoundError):
+            raise CatcherError(
+                f"there is no object {key!r} in {self._place}",
+                "it may have been removed by hand, or kept in another store",
+            ) from None
+        except FAILURES as error:
+            raise self._failed("read", key, error) from None
+
+    async def list(self, prefix: str = "") -> Sequence[str]:
+        """The keys under a prefix, which is a whole number of path segments, sorted."""
+        wanted = checked_key(prefix.rstrip("/")) if prefix else None
+        keys: list[str] = []
+        try:
+            async for chunk in obstore.list(self._store, wanted, chunk_size=1000):
+                keys += [found["path"] for found in chunk]
+        except FAILURES as error:
+            raise self._failed("list", prefix, error) from None
+        return sorted(keys)
+
+    def url(self, key: str) -> str:
+        """The address of an object, `file://` for one in a folder."""
+        return f"{self._base}/{quote(checked_key(key))}"
+
+    def _failed(self, what: str, key: str, error: Exception) -> CatcherError:
+        message = f"{self._place} did not {what} {key!r}: {_words(error)}"
+        if isinstance(error, exceptions.PermissionDeniedError | PermissionError):
+            return StoreAway(message, "give this user the right to do so")
+        if isinstance(error, exceptions.UnauthenticatedError):
+            return StoreAway(message, "see to the credentials under `stores: objects:`")
+        if isinstance(error, exceptions.InvalidPathError | ValueError):
+            return CatcherError(message, "choose another name")
+        return StoreAway(message)
+
+
+def checked_key(key: str) -> str:
+    """The key itself if it may be one; CatcherError says why not."""
+    problem = _flaw(key)
+    if problem:
+        raise CatcherError(
+            f"{key[:80]!r} is no key for an object: {problem}",
+            "use a relative path with / between plain names",
+        )
+    return key
+
+
+def _flaw(key: str) -> str:
+    names = key.split("/")
+    if len(key.encode("utf-8", "replace")) > LONGEST_KEY:
+        return f"it is longer than {LONGEST_KEY} bytes"
+    if any(len(name.encode("utf-8", "replace")) > LONGEST_NAME for name in names):
+        return f"a part of it is longer than {LONGEST_NAME} bytes"
+    if not key.isprintable() or "\\" in key:
+        return "it holds a backslash, a control character or a character that cannot be shown"
+    if any(name in ("", ".", "..") for name in names):
+        return "a part of it is empty, . or .."
+    return ""
+
+
+def _open(settings: ObjectSettings, scheme: str) -> tuple[ObjectStore, str, bool]:
+    """The store, what its addresses begin with, and whether it keeps content types."""
+    if scheme == "s3":
+        return _bucket(settings), settings.url.rstrip("/"), True
+    if scheme == "memory":
+        return MemoryStore(), "memory://", True
+    if scheme not in ("", "file"):
+        raise ValueError(f"{scheme}:// is not known; use a folder or s3://bucket/prefix")
+    path = unquote(urlsplit(settings.url).path) if scheme else settings.url
+    folder = Path(path).expanduser().absolute()
+    return LocalStore(folder, mkdir=True), folder.as_uri(), False
+
+
+def _bucket(settings: ObjectSettings) -> ObjectStore:
+    config: dict[str, Any] = {
+        "aws_endpoint": settings.endpoint,
+        "aws_region": settings.region,
+        "aws_access_key_id": settings.access_key,
+        "aws_secret_access_key": settings.secret_key,
+    }
+    client: dict[str, Any] = {"timeout": timedelta(seconds=settings.timeout)}
+    if settings.endpoint.startswith("http://"):
+        client["allow_http"] = True
+    return S3Store.from_url(
+        settings.url,
+        config={name: value for name, value in config.items() if value},  # type: ignore[arg-type]
+        client_options=client,  # type: ignore[arg-type]
+        retry_config={
+            "max_retries": 3,
+            "retry_timeout": timedelta(seconds=settings.timeout),
+        },
+    )
+
+
+def _words(error: Exception) -> str:
+    """The first line: what follows is obstore's own debugging, which may name credentials."""
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

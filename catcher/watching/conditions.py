@@ -1,0 +1,155 @@
+"""Conditions that can say why: their truth, and the same in words with the values in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from catcher.watching.compiling import Eval, Frame, Plan
+from catcher.watching.fields import Fields
+from catcher.watching.reading import ReadFeed
+from catcher.watching.tree import Node
+from catcher.watching.values import COMPARISONS, truth
+
+LONGEST_TEXT = 80
+LONGEST_REASON = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a condition: its text, its truth (None: unknown), the values, what is missing."""
+
+    text: str
+    truth: bool | None
+    values: Mapping[str, Any]
+    missing: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The form of `catcher explain --json`."""
+        return {
+            "text": self.text,
+            "truth": self.truth,
+            "values": dict(self.values),
+            "missing": self.missing,
+        }
+
+
+def shown(value: Any) -> str:
+    """A value as a reader wants it."""
+    if value is None:
+        return "unknown"
+    if value is True or value is False:
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value) if abs(value) < 10**15 else f"{value:.6g}"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str):
+        return repr(value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…")
+    return f"[{len(value)} elements]" if isinstance(value, list) else "…"
+
+
+class Condition:
+    """A `when`, `clear` or `where`, compiled in the plan of its feed."""
+
+    __slots__ = ("_plan", "node", "truth")
+
+    def __init__(self, plan: Plan, node: Node) -> None:
+        self.node = node
+        self.truth: Eval = plan.condition(node)
+        self._plan = plan
+
+    def reason(self, fields: Fields, frame: Frame) -> str:
+        """Why it is true or false, with the values in hand: `speed = 12.3 > 10`."""
+        text = self._say(self.node, fields, frame)
+        return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+
+    def parts(self, fields: Fields, frame: Frame) -> list[Part]:
+        """The truth part by part."""
+        return [self._part(leaf, fields, frame) for leaf in _leaves(self.node)]
+
+    def missing(self, fields: Fields, frame: Frame) -> str:
+        """Why it is unknown, in words."""
+        found = [part.missing for part in self.parts(fields, frame) if part.missing]
+        return "; ".join(dict.fromkeys(found))
+
+    def _value(self, node: Node, fields: Fields, frame: Frame) -> Any:
+        return self._plan.compile(node)(fields, frame)
+
+    def _say(self, node: Node, fields: Fields, frame: Frame) -> str:
+        if node.kind in ("and", "or"):
+            whole = truth(self._value(node, fields, frame))
+            telling = [arg for arg in node.args if truth(self._value(arg, fields, frame)) is whole]
+            return f" {node.kind} ".join(self._say(arg, fields, frame) for arg in telling)
+        if node.kind == "not":
+            return f"not ({self._say(node.args[0], fields, frame)})"
+        if node.name in COMPARISONS:
+            left, right = (self._operand(arg, fields, frame) for arg in node.args)
+            sign = "is not" if self._value(node, fields, frame) is False else ""
+            return f"{left} {sign} {node.name} {right}".replace("  ", " ")
+        if node.kind == "among":
+            choices = ", ".join(arg.text for arg in node.args[1:])
+            return f"{self._operand(node.args[0], fields, frame)} in ({choices})"
+        return self._operand(node, fields, frame)
+
+    def _operand(self, node: Node, fields: Fields, frame: Frame) -> str:
+        if node.kind == "const":
+            return shown(node.value)
+        if node.kind == "in":
+            return node.text
+        return f"{node.text} = {shown(self._value(node, fields, frame))}"
+
+    def _part(self, node: Node, fields: Fields, frame: Frame) -> Part:
+        known = truth(self._value(node, fields, frame))
+        values = {arg.text: self._value(arg, fields, frame) for arg in _shown_below(node)}
+        missing = "" if known is not None else "; ".join(self._missing(node, fields, frame))
+        return Part(node.text, known, values, missing)
+
+    def _missing(self, node: Node, fields: Fields, frame: Frame) -> list[str]:
+        found = [words for below in node.walk() if (words := self._lack(below, fields, frame))]
+        return list(dict.fromkeys(found)) or [f"{node.text} has no known value"]
+
+    def _lack(self, node: Node, fields: Fields, frame: Frame) -> str:
+        if node.kind in ("field", "read") and node.root:
+            read = frame.reads[node.root]
+            words = read.missing(frame.now) if isinstance(read, ReadFeed) else ""
+            return words or self._lack_of_field(node, fields, frame)
+        if node.kind == "field":
+            return self._lack_of_field(node, fields, frame)
+        if node.kind != "over" or self._value(node, fields, frame) is not None:
+            return ""
+        words = self._lack_in_time(node, frame)
+        return f"{node.text}: {words}" if words and "not in the last" not in words else ""
+
+    def _lack_of_field(self, node: Node, fields: Fields, frame: Frame) -> str:
+        if node.kind == "read" or self._value(node, fields, frame) is not None:
+            return ""
+        if self._plan.compile(node, True)(fields, frame) is not None:
+            return ""
+        return f"{node.text} is missing or not a number"
+
+    def _lack_in_time(self, node: Node, frame: Frame) -> str:
+        home = node.args[0].home
+        if not home:
+            return frame.slots[self._plan.slot(node)].missing(frame.now)
+        read = frame.reads[home]
+        if isinstance(read, ReadFeed):
+            return read.missing(frame.now, self._plan.reads[home].slot(node))
+        return ""
+
+
+def _leaves(node: Node) -> Iterator[Node]:
+    if node.kind in ("and", "or"):
+        for arg in node.args:
+            yield from _leaves(arg)
+    else:
+        yield node
+
+
+def _shown_below(node: Node) -> list[Node]:
+    """The operands whose values explain a part: what is compared, and fields of their own."""
+    inner = node.args if node.kind in ("apply", "among", "in", "not") else (node,)
+    wanted = [arg for arg in inner if arg.kind not in ("const", "read", "packed")]
+    fields = [below for arg in wanted for below in arg.walk() if below.kind == "field"]
+    return list({arg.text: arg for arg in (*wanted, *fields)}.values())

@@ -1,0 +1,397 @@
+"""Levels as small triggers: which severity each alert of one key stands at, and why.
+
+Time passes here only at what feeds the levels, but for `expires` and `lasts`, which are timers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from catcher.model.alert import LevelChange, Severity
+from catcher.model.event import Event
+from catcher.model.rule import AlertSpec
+from catcher.model.time import MINUTE, Instant, Span, format_duration
+from catcher.watching.blueprint import LevelPlan
+from catcher.watching.compiling import Frame
+from catcher.watching.fields import Fields
+from catcher.watching.holds import Hold
+from catcher.watching.timers import Timer
+from catcher.watching.values import text_of
+
+LASTS = 10 * MINUTE
+MOST_STANDINGS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Laws:
+    """What governs the levels of one rule: its levels, the worst first, and its spans."""
+
+    rule: str
+    levels: tuple[LevelPlan, ...]
+    single: bool
+    expires: Span | None
+    lasts: Span | None
+    stale: Span | None
+    failed: Severity | None
+
+    def machines(self) -> list[Level]:
+        """Fresh machines, one a level."""
+        return [
+            Level(
+                Hold(plan.spec.hold or 0, self.stale),
+                Hold(plan.spec.clear_hold or 0, self.stale),
+            )
+            for plan in self.levels
+        ]
+
+
+def laws(
+    rule: str, alert: AlertSpec, levels: tuple[LevelPlan, ...], job: bool, momentary: bool,
+    stale: Span,
+) -> Laws:  # fmt: skip
+    """The laws of a rule; a `momentary` trigger has no end of its own, so its levels have one."""
+    lasts = alert.lasts if alert.lasts is not None else (LASTS if momentary else None)
+    silence = alert.expires if job else stale
+    single = alert.per is None
+    return Laws(rule, levels, single, alert.expires, lasts, silence, alert.failed)
+
+
+class Level:
+    """Whether one level of one alert holds."""
+
+    __slots__ = ("clearing", "held", "latest", "rising")
+
+    def __init__(self, rising: Hold, clearing: Hold) -> None:
+        self.rising = rising
+        self.clearing = clearing
+        self.held = False
+        self.latest: Instant = 0
+
+    def sample(self, now: Instant, when: bool | None, clear: bool | None) -> None:
+        """Takes the truths at a feeding event."""
+        if clear is True:
+            self.rising.break_off()
+            if self.held and self.clearing.reached(now):
+                self.drop()
+            return
+        if clear is False:
+            self.clearing.break_off()
+        if when is True:
+            self.latest = now
+            if not self.held and self.rising.reached(now):
+                self.raise_at(now)
+        elif when is False:
+            self.rising.break_off()
+
+    def raise_at(self, now: Instant) -> None:
+        """It holds, and was true now."""
+        self.held = True
+        self.latest = max(self.latest, now)
+        self.rising.break_off()
+        self.clearing.break_off()
+
+    def drop(self) -> None:
+        """It holds no longer."""
+        self.held = False
+        self.rising.break_off()
+        self.clearing.break_off()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is as if it were new."""
+        return not self.held and self.rising.start is None
+
+    def save(self) -> list[Any]:
+        """The state as JSON values."""
+        return [self.held, self.latest, self.rising.save(), self.clearing.save()]
+
+    def load(self, state: Any) -> None:
+        """Takes a saved state back."""
+        self.held, self.latest = bool(state[0]), int(state[1])
+        self.rising.load(state[2])
+        self.clearing.load(state[3])
+
+
+class Standing:
+    """One alert of one key: its levels and what was last said of it."""
+
+    __slots__ = ("failed", "fed", "levels", "per", "said", "timer", "unknown")
+
+    def __init__(self, per: str, levels: list[Level]) -> None:
+        self.per = per
+        self.levels = levels
+        self.said = Severity.NONE
+        self.unknown = False
+        self.fed: Instant = 0
+        self.failed: Instant | None = None
+        self.timer: Timer | None = None
+
+    def drop_all(self) -> None:
+        """Nothing holds any longer."""
+        self.failed = None
+        for level in self.levels:
+            level.drop()
+
+    def idle(self) -> bool:
+        """Whether nothing would be lost with it."""
+        quiet = self.said is Severity.NONE and not self.unknown and self.failed is None
+        return quiet and all(level.idle for level in self.levels)
+
+    def save(self) -> dict[str, Any]:
+        """The state as JSON values."""
+        return {
+            "per": self.per,
+            "levels": [level.save() for level in self.levels],
+            "said": int(self.said),
+            "unknown": self.unknown,
+            "fed": self.fed,
+            "failed": self.failed,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Takes a saved state back."""
+        for level, saved in zip(self.levels, state["levels"], strict=True):
+            level.load(saved)
+        self.said, self.unknown = Severity(state["said"]), bool(state["unknown"])
+        self.fed, self.failed = int(state["fed"]), state["failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a level sees at one moment: the event in hand, the state, where it came from."""
+
+    time: Instant
+    fields: Fields
+    frame: Frame
+    values: Callable[[], dict[str, Any]]
+    run: str = ""
+    firing: str = ""
+
+
+Say = Callable[[LevelChange], None]
+
+
+class LevelBook:
+    """All alerts of one key of one rule."""
+
+    __slots__ = ("_timer", "counts", "key", "laws", "say", "standings")
+
+    def __init__(
+        self, laws: Laws, key: str, say: Say, timer: Callable[[LevelBook, Standing], Timer],
+        counts: dict[str, int],
+    ) -> None:  # fmt: skip
+        self.laws = laws
+        self.key = key
+        self.say = say
+        self.standings: dict[str, Standing] = {}
+        self.counts = counts
+        self._timer = timer
+
+    def standing(self, per: str) -> Standing:
+        """The alert of one `per` value, new if need be."""
+        if per not in self.standings:
+            if len(self.standings) >= MOST_STANDINGS:
+                self._make_room()
+            self.standings[per] = Standing(per, self.laws.machines())
+            self.standings[per].timer = self._timer(self, self.standings[per])
+        return self.standings[per]
+
+    def _make_room(self) -> None:
+        oldest = min(self.standings.values(), key=lambda one: one.fed)
+        self.counts["alerts_dropped"] += 1
+        self._drop(oldest, oldest.fed, "too many alerts of this rule stood at once")
+
+    # -- what feeds them --------------------------------------------------------------------
+
+    def feed(self, per: str, sight: Sight) -> None:
+        """An event or a result that the levels see, in order of time."""
+        standing = self.standing(per)
+        standing.fed, standing.failed = sight.time, None
+        unknown: LevelPlan | None = None
+        judged = False
+        before = [level.held for level in standing.levels]
+        for plan, level in zip(self.laws.levels, standing.levels, strict=True):
+            if plan.when is None:
+                judged = judged or level.held
+                continue
+            when = plan.when.truth(sight.fields, sight.frame)
+            level.sample(sight.time, when, self._clear(plan, when, sight))
+            if not judged and when is None:
+                unknown, judged = plan, True
+            judged = judged or when is True
+        self._tell(standing, sight, unknown, before)
+
+    def _clear(self, plan: LevelPlan, when: bool | None, sight: Sight) -> bool | None:
+        if plan.clear is None:
+            return None if when is None else not when
+        cleared: bool | None = plan.clear.truth(sight.fields, sight.frame)
+        return cleared
+
+    def feed_late(self, per: str, sight: Sight) -> None:
+        """A late event: it raises what it makes true at once, and changes nothing else."""
+        standing = self.standing(per)
+        before = [level.held for level in standing.levels]
+        for plan, level in zip(self.laws.levels, standing.levels, strict=True):
+            simple = plan.when is not None and not plan.when.node.stateful and not plan.spec.hold
+            if simple and plan.when and plan.when.truth(sight.fields, sight.frame) is True:
+                level.raise_at(sight.time)
+        self._tell(standing, sight, None, before, keep_unknown=True)
+
+    def fire(self, per: str, sight: Sight, reason: str) -> None:
+        """A firing: the levels that are `always` hold from here."""
+        standing = self.standing(per)
+        standing.fed = max(standing.fed, sight.time)
+        for plan, level in zip(self.laws.levels, standing.levels, strict=True):
+            if plan.when is None:
+                level.raise_at(sight.time)
+        self._settle(standing, sight, reason, standing.unknown)
+
+    def fail(self, per: str, sight: Sight, reason: str) -> None:
+        """The job failed for good."""
+        standing = self.standing(per)
+        standing.fed = max(standing.fed, sight.time)
+        standing.failed = sight.time
+        self._settle(standing, sight, reason, standing.unknown)
+
+    def calm(self, now: Instant, reason: str, sight: Sight) -> None:
+        """The trigger is armed again: nothing holds any longer."""
+        for standing in list(self.standings.values()):
+            standing.drop_all()
+            self._settle(standing, sight, reason, False)
+
+    # -- what ends them ---------------------------------------------------------------------
+
+    def due(self, standing: Standing) -> Instant | None:
+        """When the first of its levels ends by itself."""
+        lasts, ends = self.laws.lasts, []
+        if lasts is not None:
+            ends += [level.latest + lasts for level in standing.levels if level.held]
+            if standing.failed is not None:
+                ends.append(standing.failed + lasts)
+            if standing.unknown and not ends:
+                ends.append(standing.fed + lasts)
+        alive = standing.said is not Severity.NONE or standing.unknown
+        if self.laws.expires is not None and alive:
+            ends.append(standing.fed + self.laws.expires)
+        return min(ends, default=None)
+
+    def falls_due(self, standing: Standing, instant: Instant, sight: Sight) -> None:
+        """The instant has come: what has lasted long enough ends."""
+        expires, lasts = self.laws.expires, self.laws.lasts or 0
+        if expires is not None and standing.fed + expires <= instant:
+            standing.drop_all()
+            reason = f"no fresh result for {format_duration(expires)}: no longer evaluated"
+            self._settle(standing, sight, reason, False)
+            return
+        for level in standing.levels:
+            if level.held and level.latest + lasts <= instant:
+                level.drop()
+        if standing.failed is not None and standing.failed + lasts <= instant:
+            standing.failed = None
+        reason = f"not true again for {format_duration(lasts)}"
+        held = any(level.held for level in standing.levels) or standing.failed is not None
+        self._settle(standing, sight, reason, standing.unknown and held)
+
+    def forget(self, now: Instant, reason: str) -> None:
+        """The key is forgotten: all its alerts end."""
+        for standing in list(self.standings.values()):
+            self._drop(standing, now, reason)
+
+    def _drop(self, standing: Standing, now: Instant, reason: str) -> None:
+        standing.drop_all()
+        self._settle(standing, Sight(now, {}, Frame(), dict), reason, False)
+        self._remove(standing)
+
+    def _remove(self, standing: Standing) -> None:
+        if standing.timer is not None:
+            standing.timer.set(None)
+        self.standings.pop(standing.per, None)
+
+    # -- what is said -----------------------------------------------------------------------
+
+    def severity(self, standing: Standing) -> Severity:
+        """The highest level that holds."""
+        held = [
+            plan.severity
+            for plan, level in zip(self.laws.levels, standing.levels, strict=True)
+            if level.held
+        ]
+        if standing.failed is not None and self.laws.failed is not None:
+            held.append(self.laws.failed)
+        return max(held, default=Severity.NONE)
+
+    def _tell(
+        self, standing: Standing, sight: Sight, unknown: LevelPlan | None, before: list[bool],
+        keep_unknown: bool = False,
+    ) -> None:  # fmt: skip
+        now_unknown = standing.unknown if keep_unknown else unknown is not None
+        same = self.severity(standing) is standing.said and now_unknown is standing.unknown
+        reason = self._reason(standing, sight, unknown, before) if not same else ""
+        self._settle(standing, sight, reason, now_unknown)
+
+    def _reason(
+        self, standing: Standing, sight: Sight, unknown: LevelPlan | None, before: list[bool]
+    ) -> str:
+        severity = self.severity(standing)
+        for plan, level, was in zip(self.laws.levels, standing.levels, before, strict=True):
+            if plan.when is None or level.held is was:
+                continue
+            if plan.severity in (severity, standing.said):
+                return self._sentence(plan, level.held, sight)
+        if unknown is not None and unknown.when is not None:
+            missing = unknown.when.missing(sight.fields, sight.frame)
+            return f"{unknown.when.node.text} is unknown: {missing}"
+        judging = next((plan for plan in self.laws.levels if plan.when is not None), None)
+        if judging is None or judging.when is None:
+            return "known again"
+        return judging.when.reason(sight.fields, sight.frame)
+
+    def _sentence(self, plan: LevelPlan, held: bool, sight: Sight) -> str:
+        condition = plan.when if held or plan.clear is None else plan.clear
+        words = "" if condition is None else condition.reason(sight.fields, sight.frame)
+        span = plan.spec.hold if held else plan.spec.clear_hold
+        held_for = f" held {format_duration(span)}" if span else ""
+        return f"{words}{held_for}" if held else f"cleared: {words}{held_for}"
+
+    def _settle(self, standing: Standing, sight: Sight, reason: str, unknown: bool) -> None:
+        """Says what changed, if anything did, and keeps or forgets the standing."""
+        severity = self.severity(standing)
+        if severity is not standing.said or unknown is not standing.unknown:
+            standing.said, standing.unknown = severity, unknown
+            self.counts["level_changes"] += 1
+            self.say(
+                LevelChange(
+                    self.laws.rule, self.key, standing.per, severity, sight.time, reason,
+                    sight.values(), unknown, sight.run, sight.firing,
+                )
+            )  # fmt: skip
+        if not self.laws.single and standing.idle():
+            self._remove(standing)
+        elif standing.timer is not None:
+            standing.timer.set(self.due(standing))
+
+    # -- saving -----------------------------------------------------------------------------
+
+    def save(self) -> list[dict[str, Any]]:
+        """The state as JSON values."""
+        return [standing.save() for standing in self.standings.values()]
+
+    def load(self, state: list[Mapping[str, Any]]) -> None:
+        """Takes a saved state back."""
+        for saved in state:
+            standing = self.standing(saved["per"])
+            standing.load(saved)
+            if standing.timer is not None:
+                standing.timer.set(self.due(standing))
+
+
+def origin_of(event: Event) -> tuple[str, str, str] | None:
+    """Key, run and firing of a result event; None where it is none."""
+    origin = event.fields.get("catcher")
+    if not isinstance(origin, Mapping):
+        return None
+    names = (origin.get("key"), origin.get("run"), origin.get("firing"))
+    key, run, firing = (text_of(name) or "" for name in names)
+    return key, run, firing

@@ -1,0 +1,282 @@
+"""The network of all rules: admitted events become firings and level changes.
+
+It is pure: the same events in the same order give the same decisions, whenever and in however
+large batches they come. Timers run when the watermarks have passed them, or when a later event
+of the rule's own trigger shows that their instant is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from heapq import heappop, heappush
+
+from catcher.model.alert import LevelChange, Severity
+from catcher.model.commit import TriggerState
+from catcher.model.event import Admitted, Event
+from catcher.model.problem import CatcherError, Problem
+from catcher.model.rule import Rule
+from catcher.model.run import Firing
+from catcher.model.time import Instant
+from catcher.watching.blueprint import draft
+from catcher.watching.checking import check_rule
+from catcher.watching.explaining import Explanation, explain
+from catcher.watching.machines import NOTHING
+from catcher.watching.values import text_of
+from catcher.watching.watch import Decision, Feed, Watch
+
+Limit = Callable[[Watch], Instant]
+
+
+class Network:
+    """The running rules. `start` is the start of watching; without it, the first event of all."""
+
+    def __init__(self, rules: Sequence[Rule], *, start: Instant | None = None) -> None:
+        self.broken: dict[str, list[Problem]] = {}
+        self._start = start
+        self._now: Instant = start or 0
+        self._watches: dict[str, Watch] = {}
+        self._by_topic: dict[str, list[tuple[Watch, Feed]]] = {}
+        self._heap: list[tuple[Instant, str]] = []
+        for rule in rules:
+            self._add(rule)
+        self._index()
+
+    @property
+    def topics(self) -> frozenset[str]:
+        """Every topic that a rule listens to."""
+        return frozenset(self._by_topic)
+
+    def _add(self, rule: Rule) -> None:
+        problems = [one for one in check_rule(rule) if one.severity == "error"]
+        if problems:
+            self.broken[rule.id] = problems
+            return
+        if not rule.enabled:
+            return
+        watch = Watch(draft(rule), self._earlier)
+        self._watches[rule.id] = watch
+        if self._start is not None:
+            watch.begin(self._start)
+
+    def _index(self) -> None:
+        self._by_topic = {}
+        for name in sorted(self._watches):
+            for topic, feed in self._watches[name].feeds():
+                self._by_topic.setdefault(topic, []).append((self._watches[name], feed))
+
+    def _earlier(self, rule: str, due: Instant) -> None:
+        heappush(self._heap, (due, rule))
+
+    # -- events -----------------------------------------------------------------------------
+
+    def feed(self, events: Iterable[Admitted]) -> list[Decision]:
+        """Takes events in, in their admitted order; the decisions come in the same order.
+
+        Those of one event are ordered by time, rule and key.
+        """
+        decisions: list[Decision] = []
+        for event, late in events:
+            if self._start is None:
+                self._begin(event.time)
+            if event.time > self._now:
+                self._now = event.time
+            fed = self._by_topic.get(event.topic)
+            if fed:
+                decisions += self._feed_one(event, late, fed)
+        return decisions
+
+    def _feed_one(
+        self, event: Event, late: bool, fed: Sequence[tuple[Watch, Feed]]
+    ) -> list[Decision]:
+        out: list[Decision] = []
+        for watch, _ in fed:
+            watch.next_event()
+        for _, feed in fed:
+            feed(event, late)
+        for watch, _ in fed:
+            if watch.out:
+                out += watch.take_out()
+        return sorted(out, key=_order) if len(out) > 1 else out
+
+    def _begin(self, start: Instant) -> None:
+        self._start = start
+        for watch in self._watches.values():
+            watch.begin(start)
+
+    def prime(self, events: Iterable[Admitted]) -> None:
+        """History, in order of time: it fills windows and reads, and never fires."""
+        for event, late in events:
+            if late:
+                continue
+            for name in sorted(self._watches):
+                self._prime_one(self._watches[name], event)
+
+    def _prime_one(self, watch: Watch, event: Event) -> None:
+        for read in watch.reads.values():
+            if read.plan.read.topic == event.topic:
+                read.take(event)
+        for branch in watch.blueprint.branches:
+            if event.topic in branch.topics:
+                watch.prime(event, branch)
+
+    # -- time -------------------------------------------------------------------------------
+
+    def advance(self, marks: Mapping[str, Instant]) -> list[Decision]:
+        """Runs the timers that the watermarks of their rules' sources have passed.
+
+        `marks` are watermarks by source; a rule that has seen no source waits for all of them.
+        """
+        if not marks:
+            return []
+        furthest = max(marks.values())
+        self._now = max(self._now, furthest)
+        return self._run_timers(furthest, lambda watch: _limit(watch, marks))
+
+    def finish(self, end: Instant) -> list[Decision]:
+        """The end of a recording: timers due until then run, that instant included."""
+        return self._run_timers(end + 1, lambda watch: end + 1)
+
+    def _run_timers(self, furthest: Instant, limit: Limit) -> list[Decision]:
+        out: list[Decision] = []
+        waiting: list[tuple[Instant, str]] = []
+        while self._heap and self._heap[0][0] < furthest:
+            due, name = heappop(self._heap)
+            watch = self._watches.get(name)
+            if watch is None or watch.timers.next() != due:
+                continue
+            if due >= limit(watch):
+                waiting.append((due, name))
+                continue
+            watch.run_timer(due)
+            out += watch.take_out()
+            following = watch.timers.next()
+            if following is not None:
+                heappush(self._heap, (following, name))
+        for entry in waiting:
+            heappush(self._heap, entry)
+        return out
+
+    def next_timer(self) -> Instant | None:
+        """The next instant at which anything falls due."""
+        while self._heap:
+            due, name = self._heap[0]
+            watch = self._watches.get(name)
+            if watch is not None and watch.timers.next() == due:
+                return due
+            heappop(self._heap)
+        return None
+
+    # -- people and jobs --------------------------------------------------------------------
+
+    def failed(self, firing: Firing, run: str, reason: str) -> list[LevelChange]:
+        """A job failed after its retries: the level `failed` of its rule, if it has one."""
+        watch = self._watches.get(firing.rule)
+        if watch is None:
+            return []
+        watch.failed(firing, run, reason)
+        return [one for one in watch.take_out() if isinstance(one, LevelChange)]
+
+    def by_hand(self, rule: str, event: Event | None, now: Instant, who: str) -> Firing:
+        """A firing made by a person: a new run, marked, which `once_per` does not stop.
+
+        It stands at its event's time, at `now` without one, and is quiet until told otherwise.
+        """
+        watch = self._watch(rule)
+        fields = event.fields if event else NOTHING
+        time = event.time if event else now
+        branch = watch.blueprint.branches[0]
+        frame = watch.frame([], time)
+        key = "" if branch.by is None else text_of(branch.by(fields, frame)) or ""
+        found = watch.cells.get(key)
+        slots = found.machines[0].slots if found else branch.plan.make_slots()
+        values = watch.values(fields, watch.frame(slots, time), branch.lets)
+        return Firing(
+            rule, key, time, f"hand:{who}:{now}", f"fired by hand by {who}", event, values,
+            manual=True, quiet=True,
+        )  # fmt: skip
+
+    def _watch(self, rule: str) -> Watch:
+        if rule not in self._watches:
+            known = ", ".join(sorted(self._watches)) or "none"
+            raise CatcherError(f"no rule {rule!r} is running", f"running: {known}")
+        return self._watches[rule]
+
+    # -- saving and changing ----------------------------------------------------------------
+
+    def take_states(self, rules: Collection[str] | None = None) -> list[TriggerState]:
+        """The states that changed since they were last taken, of some rules or of all."""
+        out: list[TriggerState] = []
+        for name in sorted(self._watches):
+            if rules is None or name in rules:
+                out += self._watches[name].take_states()
+        return out
+
+    def restore(self, states: Iterable[TriggerState]) -> None:
+        """Takes saved states back; those of rules that mean something else now are left out."""
+        resumed: set[str] = set()
+        for state in sorted(states, key=lambda one: (one.rule, one.key)):
+            watch = self._watches.get(state.rule)
+            if watch is not None and watch.meaning == state.meaning:
+                watch.load(state.key, state.state)
+                resumed.add(state.rule)
+        if self._start is not None:
+            for name in resumed:
+                self._watches[name].resume(self._start)
+        for name, watch in self._watches.items():
+            due = watch.timers.next()
+            if due is not None:
+                self._earlier(name, due)
+
+    def swap(self, rules: Sequence[Rule]) -> list[LevelChange]:
+        """Other rules in place of these; what means the same keeps its state.
+
+        The alerts of rules that are gone, or mean something else, end.
+        """
+        old, self._watches, self.broken = self._watches, {}, {}
+        for rule in rules:
+            self._add(rule)
+        changes: list[LevelChange] = []
+        for name in sorted(old):
+            new = self._watches.get(name)
+            if new is not None and new.meaning == old[name].meaning:
+                self._keep(name, old[name], new)
+            elif name in self.broken:
+                self._watches[name] = old[name]
+            else:
+                changes += _ended(old[name], self._now, new is not None)
+        self._index()
+        return changes
+
+    def _keep(self, name: str, old: Watch, new: Watch) -> None:
+        old.renew(new.blueprint)
+        self._watches[name] = old
+
+    # -- looking ----------------------------------------------------------------------------
+
+    def explain(self, rule: str, at: Instant | None = None) -> list[Explanation]:
+        """The last decisions of each key of a rule, and how each stands now."""
+        return explain(self._watch(rule), self._now, at)
+
+    def counts(self) -> Mapping[str, dict[str, int]]:
+        """What each rule counted."""
+        return {name: watch.figures() for name, watch in self._watches.items()}
+
+
+def _limit(watch: Watch, marks: Mapping[str, Instant]) -> Instant:
+    own = [mark for source, mark in marks.items() if source in watch.sources]
+    return min(own or marks.values())
+
+
+def _order(decision: Decision) -> tuple[Instant, str, str]:
+    return decision.time, decision.rule, decision.key
+
+
+def _ended(watch: Watch, now: Instant, edited: bool) -> list[LevelChange]:
+    words = "the rule was changed" if edited else "the rule is gone"
+    return [
+        LevelChange(watch.rule.id, cell.key, standing.per, Severity.NONE, now, words)
+        for cell in watch.cells.values()
+        if cell.levels is not None
+        for standing in cell.levels.standings.values()
+        if standing.said is not Severity.NONE or standing.unknown
+    ]

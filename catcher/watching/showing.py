@@ -1,0 +1,39 @@
+"""The values that a firing or a level change carries: bounded, and of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from catcher.watching.values import scalar
+
+MOST_NAMES = 300
+MOST_ELEMENTS = 64
+LONGEST_TEXT = 500
+
+
+def shown_values(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of an event and other names of a rule, shortened where they are long."""
+    found: dict[str, Any] = {}
+    for name, value in others.items():
+        found[name] = _short(value, 2)
+    for name, value in fields.items():
+        if len(found) >= MOST_NAMES:
+            break
+        if name != "catcher" and name not in found:
+            found[str(name)[:LONGEST_TEXT]] = _short(value, 2)
+    return found
+
+
+def _short(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…"
+    known = scalar(value)
+    if known is not None or depth == 0:
+        return known
+    if isinstance(value, Mapping):
+        pairs = list(value.items())[:MOST_ELEMENTS] if len(value) > MOST_ELEMENTS else value.items()
+        return {str(name)[:LONGEST_TEXT]: _short(one, depth - 1) for name, one in pairs}
+    if isinstance(value, list | tuple):
+        return [_short(one, depth - 1) for one in value[:MOST_ELEMENTS]]
+    return None

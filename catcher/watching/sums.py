@@ -1,0 +1,101 @@
+"""Exact sums, so that a value depends on what is in a window and not on what has left it.
+
+A float is an integer times a power of two; the sums are kept as such integers over a common
+power and rounded once, when asked for. The results are those of Python's `statistics` module
+over the samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+Number = float | int
+
+
+def _divided(numerator: int, denominator: int) -> float | None:
+    try:
+        return numerator / denominator
+    except (OverflowError, ZeroDivisionError):
+        return None
+
+
+class Moments:
+    """The exact sums of some numbers, of their squares, and with their times."""
+
+    __slots__ = ("count", "first", "second", "shift", "timed", "times", "times_squared")
+
+    def __init__(self, values: Iterable[Number] = ()) -> None:
+        self.count = 0
+        self.shift = 0
+        self.first = 0
+        self.second = 0
+        self.times = 0
+        self.times_squared = 0
+        self.timed = 0
+        for value in values:
+            self.add(value)
+
+    def add(self, value: Number, sign: int = 1) -> int:
+        """Takes a number in, or out with sign -1; returns it over the common power."""
+        numerator, denominator = value.as_integer_ratio()
+        power = denominator.bit_length() - 1
+        if power > self.shift:
+            self._widen(power)
+        scaled = numerator << (self.shift - power)
+        self.count += sign
+        self.first += sign * scaled
+        self.second += sign * scaled * scaled
+        return scaled
+
+    def add_timed(self, time: int, value: Number, sign: int = 1) -> None:
+        """Takes a number at a time (nanoseconds from some origin) in or out."""
+        scaled = self.add(value, sign)
+        self.times += sign * time
+        self.times_squared += sign * time * time
+        self.timed += sign * time * scaled
+
+    def _widen(self, power: int) -> None:
+        more = power - self.shift
+        self.first <<= more
+        self.timed <<= more
+        self.second <<= 2 * more
+        self.shift = power
+
+    def sum(self) -> float | None:
+        """Σx, correctly rounded."""
+        return _divided(self.first, 1 << self.shift)
+
+    def mean(self) -> float | None:
+        """Σx / n, correctly rounded."""
+        return _divided(self.first, self.count << self.shift)
+
+    def deviation(self) -> float | None:
+        """The sample standard deviation √((Σx² − (Σx)²/n) / (n − 1))."""
+        n = self.count
+        if n < 2:
+            return None
+        spread = n * self.second - self.first * self.first
+        variance = _divided(spread, (n * (n - 1)) << (2 * self.shift))
+        return None if variance is None else math.sqrt(variance)
+
+    def rms(self) -> float | None:
+        """√(Σx² / n)."""
+        square = _divided(self.second, self.count << (2 * self.shift))
+        return None if square is None else math.sqrt(square)
+
+    def slope(self) -> float | None:
+        """The slope of the least-squares line, per second: (nΣtx − ΣtΣx) / (nΣt² − (Σt)²)."""
+        n = self.count
+        spread = n * self.times_squared - self.times * self.times
+        rise = n * self.timed - self.times * self.first
+        return _divided(rise * 1_000_000_000, spread << self.shift) if spread else None
+
+
+def mean_angle(sines: Moments, cosines: Moments) -> float | None:
+    """The direction of the sum of unit vectors, in degrees from 0 to 360."""
+    y, x = sines.sum(), cosines.sum()
+    if y is None or x is None or math.hypot(x, y) <= 1e-9 * sines.count:
+        return None
+    angle = math.degrees(math.atan2(y, x)) % 360.0
+    return 0.0 if angle >= 360.0 else angle

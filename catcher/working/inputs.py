@@ -1,0 +1,212 @@
+"""The arguments of a run, fetched when it runs, with a record of what was read."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catcher.model.event import Series
+from catcher.model.observation import Observation
+from catcher.model.problem import CatcherError
+from catcher.model.rule import Expr, Input, Rule
+from catcher.model.run import Firing, InputRecord
+from catcher.model.time import Instant, parse_instant
+from catcher.ports import Expressions, History, Images, Ledger, MetricPoint, Predicate, Query
+from catcher.working.observations import Observations
+
+MOST_POINTS = 100_000
+
+
+class InputError(CatcherError):
+    """An input that another attempt would not find either."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Arguments by name, and what was read for them."""
+
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    records: tuple[InputRecord, ...] = ()
+
+    def __add__(self, other: Fetched) -> Fetched:
+        return Fetched({**self.arguments, **other.arguments}, self.records + other.records)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """For which run inputs are fetched: its rule and firing, and the part of a visit, if any."""
+
+    rule: Rule
+    firing: Firing
+    part: str = ""
+
+
+class Inputs:
+    """Fetches inputs from the stores. Raises CatcherError in words for the run's reader."""
+
+    def __init__(
+        self,
+        history: History,
+        images: Images | None,
+        ledger: Ledger,
+        expressions: Expressions,
+        observations: Observations,
+        rules: Mapping[str, Rule],
+    ) -> None:
+        self._history = history
+        self._images = images
+        self._ledger = ledger
+        self._expressions = expressions
+        self._observations = observations
+        self._rules = rules
+
+    def swapped(self, rules: Mapping[str, Rule]) -> Inputs:
+        """The same stores for other rules."""
+        return Inputs(
+            self._history, self._images, self._ledger, self._expressions, self._observations, rules
+        )
+
+    async def fetch(self, request: Request, names: Sequence[str]) -> Fetched:
+        """The inputs of these names, one after the other."""
+        asked = request.rule.job.inputs if request.rule.job is not None else {}
+        fetched = Fetched()
+        for name in names:
+            one, record = await self._one(name, asked[name], request)
+            fetched += Fetched({name: one}, (record,))
+        return fetched
+
+    async def _one(self, name: str, asked: Input, request: Request) -> tuple[Any, InputRecord]:
+        if asked.image:
+            return await self._image(name, asked, request)
+        if asked.metric:
+            return await self._metric(name, asked, request)
+        return await self._telemetry(name, asked, request)
+
+    async def observation(self, firing: Firing, kind: str) -> Observation:
+        """The observation of a kind that a firing is about; InputError says why there is none."""
+        found = await self._observations.of(firing, kind)
+        if found is None:
+            raise InputError(*self._observations.unknown(firing, kind))
+        return found
+
+    # -- telemetry --------------------------------------------------------------------------
+
+    async def _telemetry(
+        self, name: str, asked: Input, request: Request
+    ) -> tuple[Any, InputRecord]:
+        start, end = await self._span(name, asked, request)
+        where: Predicate | None = None
+        if asked.where is not None:
+            where = self._expressions.predicate(asked.where.text)
+        series = await self._history.read(asked.topic, asked.fields, start, end, where)
+        address = f"history:{asked.topic}"
+        if asked.fields:
+            address += f"?fields={','.join(asked.fields)}"
+        if asked.where is not None:
+            address += f"{'&' if asked.fields else '?'}where={asked.where.text}"
+        return series, _series_record(name, address, start, end, series)
+
+    async def _span(self, name: str, asked: Input, request: Request) -> tuple[Instant, Instant]:
+        """The first and last instant that are asked for, both included."""
+        now = request.firing.time
+        if asked.last is not None:
+            return now - asked.last + 1, now
+        if asked.during:
+            observation = await self.observation(request.firing, asked.during)
+            return observation.start, observation.end
+        row = await self._names(request)
+        start = self._instant(name, "from", asked.start, row)
+        end = now if asked.end is None else self._instant(name, "to", asked.end, row)
+        if end < start:
+            raise InputError(f"the input {name!r} ends before it starts", "look at `from` and `to`")
+        return start, end
+
+    async def _names(self, request: Request) -> dict[str, Any]:
+        """What `from` and `to` may use: the event's fields, the observation's columns, `with`."""
+        firing = request.firing
+        observation = await self._observations.of(firing)
+        return {
+            **(observation.columns if observation else {}),
+            **(firing.event.fields if firing.event else {}),
+            **request.rule.constants,
+            **firing.values,
+        }
+
+    def _instant(self, name: str, word: str, expr: Expr | None, row: Mapping[str, Any]) -> Instant:
+        if expr is None:
+            raise InputError(
+                f"the input {name!r} has no {word!r}", "say `last`, `during` or `from`"
+            )
+        value = self._expressions.value(expr.text)(row)
+        unknown = value is None or (isinstance(value, float) and math.isnan(value))
+        if unknown or not isinstance(value, str | int | float):
+            raise InputError(f"{word!r} of the input {name!r} is unknown here: {expr.text}")
+        try:
+            return parse_instant(value)
+        except ValueError as error:
+            raise InputError(f"{word!r} of the input {name!r}: {error}") from error
+
+    # -- metrics of earlier runs ------------------------------------------------------------
+
+    async def _metric(self, name: str, asked: Input, request: Request) -> tuple[Any, InputRecord]:
+        now = request.firing.time
+        start = None if asked.last is None else now - asked.last + 1
+        query = Query(rule=asked.of, name=asked.metric, start=start, end=now, limit=MOST_POINTS)
+        of = self._rules.get(asked.of)
+        part = of.job.each if of is not None and of.job is not None else ""
+        found = [point for point in await self._ledger.metrics(query) if part not in point.labels]
+        series = _series(asked.metric, sorted(found, key=lambda point: point.time))
+        address = f"metric:{asked.of}/{asked.metric}"
+        return series, _series_record(name, address, start, now, series)
+
+    # -- images -----------------------------------------------------------------------------
+
+    async def _image(self, name: str, asked: Input, request: Request) -> tuple[Any, InputRecord]:
+        observation = await self.observation(request.firing, asked.image)
+        if self._images is None:
+            hint = f"say where it is: observations: {{{asked.image}: {{image: ...}}}}"
+            raise InputError(f"no images of the {asked.image} are declared", hint)
+        path = Path(await self._images.find(observation, request.part))
+        checksum, size = await asyncio.to_thread(_file_checksum, path)
+        record = InputRecord(
+            name, path.as_uri(), observation.start, observation.end, size, checksum
+        )
+        return path, record
+
+
+def _series(column: str, points: Sequence[MetricPoint]) -> Series:
+    values = [math.nan if point.value is None else point.value for point in points]
+    units = {column: points[-1].unit} if points and points[-1].unit else {}
+    return Series(
+        np.array([point.time for point in points], dtype=np.float64) / 1e9,
+        {column: np.array(values, dtype=np.float64)},
+        units,
+    )
+
+
+def _series_record(
+    name: str, address: str, start: Instant | None, end: Instant, series: Series
+) -> InputRecord:
+    total = hashlib.sha256(np.ascontiguousarray(series.time).tobytes())
+    for column in sorted(series.columns):
+        total.update(column.encode() + b"\0")
+        total.update(np.ascontiguousarray(series.columns[column]).tobytes())
+    checksum = f"sha256:{total.hexdigest()}"
+    return InputRecord(name, address, start, end, len(series), checksum)
+
+
+def _file_checksum(path: Path) -> tuple[str, int]:
+    """The checksum and size of a file, in bytes."""
+    try:
+        with path.open("rb") as stream:
+            total = hashlib.file_digest(stream, "sha256")
+            return f"sha256:{total.hexdigest()}", stream.tell()
+    except OSError as error:
+        raise CatcherError(f"the image {path} cannot be read: {error.strerror}") from error

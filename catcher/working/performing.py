@@ -1,0 +1,150 @@
+"""One run from its firing to its result: inputs, attempts, artifacts.
+
+Whatever happens is told in the run that comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from catcher.model.observation import Observation
+from catcher.model.problem import CatcherError
+from catcher.model.rule import JobSpec, Rule
+from catcher.model.run import Call, InputRecord, Outcome, Run
+from catcher.model.time import Span
+from catcher.working.arguments import bound, require
+from catcher.working.bench import Bench
+from catcher.working.inputs import Fetched, InputError, Request
+from catcher.working.keeping import begun, ended, keep
+
+LONGEST_PAUSE = 30.0
+TROUBLE = (
+    CatcherError,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    AttributeError,
+    EOFError,
+)
+"""What a store that is away or broken may raise: it fails the run, never the engine."""
+Prepare = Callable[[], Awaitable[Fetched]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be done for a run: which job, with which arguments.
+
+    `prepare` fetches what the rule gives, anew at each attempt; `offered` are the arguments
+    that the job gets if it takes them.
+    """
+
+    job: str
+    prepare: Prepare
+    offered: Mapping[str, Any]
+    observation: Observation | None
+
+
+class Performer:
+    """Carries out the runs of one rule, at the bench as it is when they begin."""
+
+    def __init__(self, bench: Bench, rule: Rule, spec: JobSpec) -> None:
+        self.bench = bench
+        self.rule = rule
+        self.spec = spec
+
+    async def begin(self, run: Run) -> tuple[Run, Observation | None]:
+        """The run as it begins, and the observation that it is about."""
+        observation = await self.bench.observations.of(run.firing)
+        now = self.bench.clock()
+        return begun(run, now, self.bench.engine, observation), observation
+
+    async def perform(self, run: Run) -> Run:
+        """The run of the rule's job, finished: done, failed or timed out."""
+        try:
+            run, observation = await self.begin(run)
+            request = Request(self.rule, run.firing)
+            names = tuple(self.spec.inputs)
+
+            async def prepare() -> Fetched:
+                fetched = await self.bench.inputs.fetch(request, names)
+                return Fetched({**self.spec.arguments, **fetched.arguments}, fetched.records)
+
+            offered = self.offered(run, observation)
+            return await self.attempt(run, Task(self.spec.run, prepare, offered, observation))
+        except TROUBLE as error:
+            return self.failed(run, error)
+
+    def offered(self, run: Run, observation: Observation | None) -> dict[str, Any]:
+        """What every job may take."""
+        return {"event": run.firing.event, "observation": observation}
+
+    def failed(self, run: Run, error: BaseException) -> Run:
+        """The run, ended by trouble that is not the job's."""
+        return self.end(run, Outcome("failed", error=_words(error)))
+
+    def end(self, run: Run, outcome: Outcome) -> Run:
+        """The run with its outcome, artifacts left out."""
+        return ended(run, outcome, self.bench.clock(), self._deadline)
+
+    async def attempt(self, run: Run, task: Task) -> Run:
+        """Executes a job until it is done, cannot be helped, or its retries are used up."""
+        last = run.attempt + 1 + self.spec.retry
+        while True:
+            run = replace(run, attempt=run.attempt + 1)
+            outcome, records = await self._once(run, task)
+            if outcome.state == "done" or not outcome.retry or run.attempt >= last:
+                break
+            await self.bench.pause(pause_before(run.attempt))
+        run = replace(run, inputs=records)
+        if task.job in self.bench.registry:
+            run = replace(run, job_digest=self.bench.registry.address(task.job).digest)
+        return await self.conclude(run, outcome)
+
+    async def conclude(self, run: Run, outcome: Outcome) -> Run:
+        """Keeps the artifacts, then ends the run: its time is when all of it was there."""
+        artifacts = outcome.output.artifacts if outcome.output else ()
+        kept = await keep(run, artifacts, self.bench.objects)
+        finished = self.end(run, outcome)
+        note = "; ".join(text for text in (finished.note, kept.note) if text)
+        return replace(finished, artifacts=kept.artifacts, note=note)
+
+    async def _once(self, run: Run, task: Task) -> tuple[Outcome, tuple[InputRecord, ...]]:
+        records: tuple[InputRecord, ...] = ()
+        try:
+            signature = self.bench.registry.signature(task.job)
+            require(signature, run.firing, task.observation, self.bench.observations)
+            fetched = await task.prepare()
+            records = fetched.records
+            call = Call(
+                run=run.id,
+                job=self.bench.registry.address(task.job),
+                arguments=bound(signature, fetched.arguments, task.offered),
+                timeout=self.spec.timeout,
+                memory=self.spec.memory,
+                priority=run.priority,
+            )
+            return await self.bench.executor.run(call), records
+        except TROUBLE as error:
+            retry = not isinstance(error, InputError)
+            return Outcome("failed", error=_words(error), retry=retry), records
+
+    @property
+    def _deadline(self) -> Span | None:
+        return self.spec.deadline
+
+
+def pause_before(retry: int) -> float:
+    """Seconds to wait before a retry, which are counted from 1: 1, 2, 4, ... 30."""
+    return min(LONGEST_PAUSE, 2.0 ** (min(retry, 10) - 1))
+
+
+def _words(error: BaseException) -> str:
+    """An error in one line: Catcher's own as they are, others with their kind."""
+    if isinstance(error, CatcherError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,253 @@
+"""Where firings become results: a mailbox for each rule, and runs carried out side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+
+from catcher.model.health import Health
+from catcher.model.problem import CatcherError
+from catcher.model.rule import Overlap, Rule
+from catcher.model.run import Run
+from catcher.model.time import SECOND, Clock, Span, to_seconds
+from catcher.ports import Executor, Expressions, History, Images, Ledger, ObjectStore, Query
+from catcher.working.bench import Bench, Pause, Report
+from catcher.working.gathering import PartedRun
+from catcher.working.inputs import Inputs
+from catcher.working.mailbox import Decision, Mailbox
+from catcher.working.observations import Observations
+from catcher.working.performing import Performer
+from catcher.working.registry import Registry
+
+T = TypeVar("T")
+MOST_HELD = 2000
+"""Waiting runs that are kept in memory; of those beyond, the id, and the rest in the ledger."""
+BY_HAND = Overlap("parallel", 4)
+"""Runs made by hand have a mailbox of their own: they replace nothing and are never dropped."""
+LONGEST_PAUSE = 10.0
+GONE = "its rule is no longer there, or runs no job"
+TAKEN = "another engine took it, or it was over already"
+
+
+class Workshop:
+    """Takes runs in, has them carried out under their rules' overlap, reports each that is over.
+
+    `report` is awaited once for each run that was submitted (done, failed, timeout or dropped),
+    and once for each part of a run (`run.parent` is set). `pause` waits between attempts.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        registry: Registry,
+        executor: Executor,
+        ledger: Ledger,
+        history: History,
+        images: Images | None,
+        objects: ObjectStore,
+        expressions: Expressions,
+        engine: str,
+        clock: Clock,
+        report: Report,
+        observations: Observations,
+        pause: Pause = asyncio.sleep,
+    ) -> None:
+        self._expressions = expressions
+        inputs = Inputs(history, images, ledger, expressions, observations, rules)
+        self._bench = Bench(
+            rules, registry, executor, ledger, history, images, objects, observations, inputs,
+            clock, engine, report, pause,
+        )  # fmt: skip
+        self._boxes: dict[tuple[str, bool], Mailbox] = {}
+        self._held: dict[str, Run] = {}
+        self._group = asyncio.TaskGroup()
+        self._runs: set[asyncio.Task[Any]] = set()
+        self._counts: Counter[str] = Counter()
+        self._closing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def __aenter__(self) -> Workshop:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closing = True
+        for task in self._runs:
+            task.cancel()
+        await self._group.__aexit__(kind, error, traceback)
+
+    # -- taking in --------------------------------------------------------------------------
+
+    def submit(self, run: Run) -> None:
+        """Takes a pending run. It begins at once, waits or is dropped, as its rule says.
+
+        Once the workshop is closing it is left to the ledger, as pending.
+        """
+        if self._closing:
+            return
+        rule = self._bench.rules.get(run.rule)
+        if rule is None or rule.job is None:
+            self._start(self._tell(self._dropped(run, GONE)))
+            return
+        box = self._box(rule, run.firing.manual)
+        if len(self._held) < MOST_HELD or rule.job.overlap.kind in ("latest", "skip"):
+            self._held[run.id] = run
+        else:
+            self._counts["spilled"] += 1
+        self._act(box, box.offer(run.id))
+
+    def recover(self, runs: Iterable[Run]) -> None:
+        """Takes up what an engine that is gone left pending or running, in the given order."""
+        for run in runs:
+            self.submit(replace(run, state="pending"))
+
+    def swap(self, rules: Mapping[str, Rule], registry: Registry) -> None:
+        """The site was loaded again: what begins from now on goes by it, the rest ends as it was.
+
+        Waiting runs of rules that are gone are dropped when their turn comes.
+        """
+        bench = self._bench
+        inputs = bench.inputs.swapped(rules)
+        self._bench = replace(bench, rules=rules, registry=registry, inputs=inputs)
+        for (name, manual), box in list(self._boxes.items()):
+            rule = rules.get(name)
+            if rule is not None and rule.job is not None and not manual:
+                self._act(box, box.change(rule.job.overlap))
+
+    # -- carrying out -----------------------------------------------------------------------
+
+    async def perform(self, run: Run) -> Run:
+        """Carries a run out here and now, whatever the mailboxes hold; returns it finished.
+
+        Nothing is claimed and nothing reported but the parts of a run with `each`.
+        """
+        rule = self._bench.rules.get(run.rule)
+        if rule is None or rule.job is None:
+            return self._dropped(run, GONE)
+        performer = Performer(self._bench, rule, rule.job)
+        if rule.job.each:
+            return await PartedRun(performer, self._start).perform(run)
+        return await performer.perform(run)
+
+    async def drain(self, limit: Span = 30 * SECOND) -> int:
+        """Begins nothing more and waits for what goes on, up to `limit` (nanoseconds).
+
+        Returns how many runs were handed back: those still going on, which are stopped, and
+        those that wait; the ledger has them for the next engine.
+        """
+        self._closing = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(to_seconds(limit)):
+                await self._idle.wait()
+        left = sum(box.running + box.waiting for box in self._boxes.values())
+        for task in self._runs:
+            task.cancel()
+        return left
+
+    @property
+    def registry(self) -> Registry:
+        """The jobs as they are now."""
+        return self._bench.registry
+
+    def health(self) -> Health:
+        """What runs, waits and was dropped, over all rules."""
+        boxes = self._boxes.values()
+        counts = {
+            "running": sum(box.running for box in boxes),
+            "waiting": sum(box.waiting for box in boxes),
+            **self._counts,
+        }
+        return Health("workshop", "workshop", "ended" if self._closing else "ok", counts=counts)
+
+    def dropped(self) -> dict[str, int]:
+        """How many runs each rule's overlap dropped since the start."""
+        return {rule: box.dropped for (rule, _), box in self._boxes.items() if box.dropped}
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _box(self, rule: Rule, manual: bool) -> Mailbox:
+        overlap = BY_HAND if manual or rule.job is None else rule.job.overlap
+        return self._boxes.setdefault((rule.id, manual), Mailbox(overlap))
+
+    def _act(self, box: Mailbox, decision: Decision) -> None:
+        for run, reason in decision.drop:
+            self._start(self._drop(run, reason))
+        for run in decision.start:
+            self._start(self._attend(box, run))
+
+    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = self._group.create_task(work)
+        self._runs.add(task)
+        self._idle.clear()
+        task.add_done_callback(self._leave)
+        return task
+
+    def _leave(self, task: asyncio.Task[Any]) -> None:
+        self._runs.discard(task)
+        if not self._runs:
+            self._idle.set()
+
+    async def _attend(self, box: Mailbox, name: str) -> None:
+        """A run's turn has come: it is claimed, carried out and reported."""
+        run = await self._recalled(name)
+        if run is not None:
+            await self._tell(await self._claimed(run))
+        decision = box.done(name)
+        if not self._closing:
+            self._act(box, decision)
+
+    async def _recalled(self, name: str) -> Run | None:
+        """A run that waited: from memory, or from the ledger where there were too many."""
+        run = self._held.pop(name, None)
+        if run is not None:
+            return run
+        found = await self._insist(lambda: self._bench.ledger.runs(Query(id=name, limit=1)))
+        if not found:
+            self._counts["lost"] += 1
+        return found[0] if found else None
+
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks the ledger until it answers: while it is away, work waits."""
+        pause = 0.5
+        while True:
+            try:
+                return await ask()
+            except CatcherError:
+                self._counts["ledger_away"] += 1
+                await self._bench.pause(pause)
+                pause = min(LONGEST_PAUSE, 2 * pause)
+
+    async def _claimed(self, run: Run) -> Run:
+        claim = replace(run, engine=self._bench.engine, started=self._bench.clock())
+        if not await self._insist(lambda: self._bench.ledger.claim(claim)):
+            return self._dropped(run, TAKEN, "replaced")
+        return await self.perform(run)
+
+    async def _drop(self, name: str, reason: str) -> None:
+        run = await self._recalled(name)
+        if run is not None:
+            await self._tell(self._dropped(run, reason))
+
+    def _dropped(
+        self, run: Run, reason: str, state: Literal["dropped", "replaced"] = "dropped"
+    ) -> Run:
+        now = self._bench.clock()
+        engine = self._bench.engine
+        return replace(run, state=state, error=reason, finished=now, engine=engine)
+
+    async def _tell(self, run: Run) -> None:
+        self._counts[run.state] += 1
+        if run.missed_deadline:
+            self._counts["missed_deadline"] += 1
+        await self._bench.report(run)

@@ -1,0 +1,1 @@
+"""Code that the jobs share. A job says `from .lib import plots`."""

@@ -1,0 +1,177 @@
+"""How well a mount followed its demand: errors in arcseconds, by axis, over one exposure.
+
+As the Rubin Observatory computes it (lsst-sitcom/summit_utils, simonyi/mountData.py and
+simonyi/mountAnalysis.py, 2024): the demand interpolated onto the times of the actual positions,
+after a shift of its clock by at most 1 ms that makes the median error least; where no demand is
+recorded, a polynomial of degree 4 in time stands for it (as for AuxTel, auxtel/mountTorques.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from catcher import Series
+
+Array = npt.NDArray[np.float64]
+
+ARCSEC = 3600.0
+MOST_SHIFT = 1e-3
+GLITCH, MOST_IN_A_ROW = 0.1, 3
+DEGREE = 4
+ACTUAL, DEMAND = "actualPosition", "demandPosition"
+ACTUAL_TIME, DEMAND_TIME = "actualPositionTimestamp", "demandPositionTimestamp"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis: `time` (s), `position` (degrees) and `error` (arcsec), actual less reference.
+
+    `reference` says what the error is about: `demand` or `polynomial`. `shift` is how far the
+    demand's clock was moved (s), `glitches` how many samples were replaced.
+    """
+
+    time: Array
+    position: Array
+    error: Array
+    reference: str
+    shift: float = 0.0
+    glitches: int = 0
+
+    @property
+    def rms(self) -> float:
+        """Root mean square of the error (arcsec)."""
+        return rms(self.error)
+
+
+def rms(values: Array) -> float:
+    """Root mean square; nan where there is nothing."""
+    return float(np.sqrt(np.mean(values * values))) if len(values) else float("nan")
+
+
+def follow(series: Series) -> Axis | None:
+    """The error of one axis over its samples; None with fewer samples than the polynomial needs.
+
+    Times are the axis's own stamps (`actualPositionTimestamp`, `demandPositionTimestamp`) where
+    it records both, else the times of the samples. Angles go on across 360 degrees.
+    """
+    if ACTUAL not in series:
+        return None
+    good = np.isfinite(series[ACTUAL]) & np.isfinite(series.time)
+    demanded = DEMAND in series and bool(np.isfinite(series[DEMAND][good]).sum() > DEGREE)
+    if demanded:
+        good &= np.isfinite(series[DEMAND])
+    time, position = series.time[good], _unwrapped(series[ACTUAL][good])
+    if len(time) <= DEGREE + 1:
+        return None
+    if not demanded:
+        return Axis(time, position, polynomial_error(time, position), "polynomial")
+    demand = _unwrapped(series[DEMAND][good])
+    demand += 360.0 * round(float(np.median(position - demand)) / 360.0)
+    at, demanded_at = _stamps(series, good)
+    error, shift = demand_error(at, position, demanded_at, demand)
+    return Axis(time, position, error, "demand", shift)
+
+
+def demand_error(
+    time: Array, position: Array, demand_time: Array, demand: Array
+) -> tuple[Array, float]:
+    """Actual less demand (arcsec) and the shift (s) of the demand's clock.
+
+    error_i = 3600 (position_i - interp(time_i; demand_time + shift, demand)), the shift within
+    1 ms that makes |median(error)| least; of several, the nearest to none.
+    """
+
+    def error(shift: float) -> Array:
+        return (position - np.interp(time, demand_time + shift, demand)) * ARCSEC
+
+    shift = _least_median(lambda at: float(np.median(error(at))))
+    return error(shift), shift
+
+
+def polynomial_error(time: Array, position: Array) -> Array:
+    """Position less its least-squares polynomial of degree 4 in time (arcsec)."""
+    fitted = np.polynomial.Polynomial.fit(time - time[0], position, DEGREE)
+    return np.asarray((position - fitted(time - time[0])) * ARCSEC)
+
+
+def without_glitches(axis: Axis) -> Axis:
+    """The axis with single bad samples replaced, and their number.
+
+    As summit_utils' filterBadValues: a sample more than 0.1 arcsec from the one before it becomes
+    the mean of the last two good ones, at most 3 in a row; what goes on longer is real.
+    """
+    error = axis.error.copy()
+    middle = float(np.median(error))
+    replaced, row = 0, 0
+    for i in range(len(error)):
+        one, two = (error[i - 1], error[i - 2]) if i >= 2 else (middle, middle)
+        if abs(error[i] - one) > GLITCH and row < MOST_IN_A_ROW:
+            error[i] = (one + two) / 2
+            replaced, row = replaced + 1, row + 1
+        else:
+            row = 0
+    return replace(axis, error=error, glitches=replaced)
+
+
+def fraction_seen(time: Array, start: float, end: float) -> float:
+    """The part of [start, end] (s) that samples cover, 0 to 1.
+
+    A sample stands for one typical interval; a longer silence, also at either end, is unseen.
+    """
+    inside = np.unique(time[(time >= start) & (time <= end)])
+    if len(inside) < 2 or end <= start:
+        return 0.0
+    edges = np.concatenate(([start], inside, [end]))
+    gaps = np.diff(edges)
+    usual = float(np.median(np.diff(inside)))
+    return float(1.0 - np.sum(np.where(gaps > 2 * usual, gaps - usual, 0.0)) / (end - start))
+
+
+def worst_second(time: Array, motion: Array) -> tuple[float, float]:
+    """The largest root mean square over any second (arcsec), and when that second starts."""
+    ends = np.searchsorted(time, time + 1.0, side="right")
+    total = np.concatenate(([0.0], np.cumsum(motion * motion)))
+    starts = np.arange(len(time))
+    # The last seconds are not whole: a lone sample at the end is no second.
+    whole = (time + 1.0 <= time[-1]) | (starts == 0)
+    square = np.where(whole, (total[ends] - total[starts]) / (ends - starts), -1.0)
+    worst = int(np.argmax(square))
+    return float(np.sqrt(square[worst])), float(time[worst])
+
+
+def _stamps(series: Series, good: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    if ACTUAL_TIME in series and DEMAND_TIME in series:
+        actual, demand = series[ACTUAL_TIME][good], series[DEMAND_TIME][good]
+        if np.isfinite(actual).all() and np.isfinite(demand).all():
+            return actual, demand
+    return series.time[good], series.time[good]
+
+
+def _unwrapped(angle: Array) -> Array:
+    return np.asarray(np.unwrap(angle, period=360.0))
+
+
+def _least_median(median: Callable[[float], float]) -> float:
+    grid = np.linspace(-MOST_SHIFT, MOST_SHIFT, 21)
+    values = np.array([median(float(at)) for at in grid])
+    crossings = np.flatnonzero(np.sign(values[:-1]) * np.sign(values[1:]) < 0)
+    if len(crossings) == 0:
+        least = np.flatnonzero(np.abs(values) <= np.abs(values).min())
+        return float(grid[least[np.argmin(np.abs(grid[least]))]])
+    nearest = int(crossings[np.argmin(np.abs(grid[crossings] + grid[crossings + 1]))])
+    return _bisected(median, float(grid[nearest]), float(grid[nearest + 1]))
+
+
+def _bisected(median: Callable[[float], float], low: float, high: float) -> float:
+    rising = median(high) > 0
+    for _ in range(60):
+        middle = (low + high) / 2
+        if (median(middle) > 0) == rising:
+            high = middle
+        else:
+            low = middle
+    return (low + high) / 2

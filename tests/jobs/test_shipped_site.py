@@ -1,0 +1,64 @@
+"""The site that ships: it loads without a problem, and its commented guide is right."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from catcher.site import load
+
+ROOT = Path(__file__).parents[2]
+RULES = {
+    "images",
+    "mount-in-position",
+    "mount-jitter",
+    "psf-rising",
+    "script-failed",
+    "wind-forecast",
+    "wind-high",
+}
+
+
+def test_the_site_has_its_rules_and_jobs_and_no_problem() -> None:
+    site = load(ROOT)
+    assert [str(problem) for problem in site.problems] == []
+    assert set(site.rules) == RULES
+    assert site.registry.names() == [
+        "mount_jitter",
+        "rapid_image_metrics",
+        "visit_summary",
+        "wind_extrapolation",
+    ]
+    assert site.settings.observations["exposure"].scale == "tai"
+    assert list(site.sinks) == ["console"]
+
+
+def uncommented(text: str) -> str:
+    """The file with its commented-out YAML switched on; headings and prose stay comments."""
+    lines = []
+    for line in text.splitlines():
+        match = re.match(r"(\s*)# (\s*(?:-\s)?[\w-]+:(?:\s.*)?)$", line)
+        lines.append(match[1] + match[2] if match else line)
+    return "\n".join(lines) + "\n"
+
+
+def test_what_the_guide_says_in_comments_is_understood(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SLACK_TOKEN", "LOVE_PASSWORD", "MQTT_PASSWORD", "INFLUX_TOKEN"):
+        monkeypatch.setenv(name, "a-secret")
+    for folder in ("rules", "jobs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / "alerts").mkdir()
+    for name in ("catcher.yaml", "alerts/routes.yaml"):
+        (tmp_path / name).write_text(uncommented((ROOT / name).read_text()))
+    site = load(tmp_path)
+    assert set(site.settings.sources) == {"efd", "archive"}
+    assert set(site.sinks) == {"console", "tma-slack", "love", "broker"}
+    errors = [problem for problem in site.problems if problem.severity == "error"]
+    assert ["kafka" in error.message for error in errors] == [True], errors
+    assert site.settings.limits.workers == 4
+    assert len(site.routes.route.routes) == 2

@@ -1,0 +1,226 @@
+"""The wind forecast, by what it promises: honest odds, any cadence, never a made-up number."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from catcher import Event, Metric, Result, Series
+from catcher.testing import load_job
+
+SITE = Path(__file__).parents[2]
+wind_extrapolation = load_job("wind_extrapolation", site=SITE)
+Array = npt.NDArray[np.float64]
+START = 1_745_452_800.0
+FORECASTS = ("forecast", "forecast_sigma", "forecast_max", "probability", "probability_at_horizon")
+
+
+def gusty(minutes: float, cadence: float, mean: float = 10.0, seed: int = 1) -> Series:
+    """Wind about `mean` m/s with minutes of memory, sampled every `cadence` seconds."""
+    draw = np.random.default_rng(seed)
+    time = START + np.arange(0, minutes * 60, cadence)
+    slow = np.sin(2 * np.pi * time / 700) + 0.5 * np.sin(2 * np.pi * time / 190 + 1)
+    return Series(time, {"speed": np.abs(mean + slow + draw.normal(0, 0.8, len(time)))})
+
+
+def value(result: Result, name: str) -> float:
+    metric = result.metrics[name]
+    assert isinstance(metric, Metric), name
+    assert metric.value is not None, metric.reason
+    return metric.value
+
+
+def reason(result: Result, name: str = "probability") -> str:
+    metric = result.metrics[name]
+    assert isinstance(metric, Metric)
+    assert metric.value is None
+    return metric.reason
+
+
+def test_the_forecast_leans_on_the_level_of_the_last_half_hour() -> None:
+    wind = gusty(30, 1.0)
+    result = wind_extrapolation(wind, horizon=600.0, threshold=15.0)
+    assert value(result, "forecast") == pytest.approx(wind["speed"].mean(), abs=1.5)
+    assert value(result, "forecast_max") >= value(result, "forecast")
+    assert value(result, "samples") == 1800
+    assert result.metrics["forecast"].unit == "m/s"
+    assert result.note.startswith("Wind ")
+    assert "above 15 m/s within 10 min" in result.note
+
+
+def test_probabilities_grow_as_the_threshold_falls_and_order_among_themselves() -> None:
+    wind = gusty(30, 1.0)
+    found = [wind_extrapolation(wind, 600.0, limit) for limit in (3.0, 9.0, 10.0, 11.0, 13.0, 25.0)]
+    anytime = [value(one, "probability") for one in found]
+    at_end = [value(one, "probability_at_horizon") for one in found]
+    assert anytime == sorted(anytime, reverse=True)
+    assert anytime[0] > 0.99
+    assert anytime[-1] < 0.01
+    assert all(end <= any_ for end, any_ in zip(at_end, anytime, strict=True))
+
+
+def test_rougher_wind_has_a_wider_forecast() -> None:
+    draw = np.random.default_rng(4)
+    time = START + np.arange(0, 1800, 5.0)
+    rough = np.repeat(draw.normal(0, 2.0, 30), 12)
+    smooth = np.repeat(draw.normal(0, 0.1, 30), 12)
+    wide = wind_extrapolation(Series(time, {"speed": 10 + rough}), 600.0, 15.0)
+    narrow = wind_extrapolation(Series(time, {"speed": 10 + smooth}), 600.0, 15.0)
+    assert value(wide, "forecast_sigma") > 1.5 * value(narrow, "forecast_sigma")
+
+
+def test_a_longer_look_ahead_is_less_sure() -> None:
+    wind = gusty(30, 5.0)
+    sigmas = [
+        value(wind_extrapolation(wind, h, 15.0), "forecast_sigma") for h in (60, 300, 600, 3600)
+    ]
+    assert sigmas == sorted(sigmas)
+
+
+@pytest.mark.parametrize("cadence", [0.1, 1.0, 25.6, 60.0, 300.0, 600.0])
+def test_any_cadence_gives_the_same_forecast_of_a_steady_wind(cadence: float) -> None:
+    time = START + np.arange(0, 3600, cadence)
+    wind = Series(time, {"speed": 10 + 0.3 * np.sin(2 * np.pi * time / 7200)})
+    result = wind_extrapolation(wind, 600.0, 15.0)
+    assert value(result, "forecast") == pytest.approx(10.0, abs=0.35)
+    assert value(result, "probability") < 0.1
+
+
+def test_impossible_samples_are_discarded_and_counted() -> None:
+    clean = gusty(30, 1.0)
+    speed = clean["speed"].copy()
+    speed[10], speed[500], speed[900], speed[1200] = 100.8, -3.0, np.nan, np.inf
+    result = wind_extrapolation(Series(clean.time, {"speed": speed}), 600.0, 15.0)
+    truth = wind_extrapolation(clean, 600.0, 15.0)
+    assert value(result, "discarded") == 4
+    assert value(result, "samples") == 1796
+    assert value(result, "forecast") == pytest.approx(value(truth, "forecast"), abs=0.05)
+
+
+def test_a_gap_is_a_gap() -> None:
+    clean = gusty(30, 1.0)
+    kept = (clean.time < START + 600) | (clean.time > START + 1200)
+    result = wind_extrapolation(
+        Series(clean.time[kept], {"speed": clean["speed"][kept]}), 600.0, 15.0
+    )
+    assert value(result, "forecast") == pytest.approx(10.0, abs=2.0)
+
+
+@pytest.mark.parametrize(
+    ("series", "words"),
+    [
+        (Series(np.array([]), {"speed": np.array([])}), "no good sample"),
+        (Series(START + np.arange(600.0), {"speed": np.full(600, 100.8)}), "no good sample"),
+        (gusty(3, 1.0), "only 3 of the last minutes"),
+        (Series(START + np.arange(3600.0), {"speed": np.full(3600, 7.2)}), "stuck"),
+        (gusty(15, 600.0), "only 2 of the last minutes"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_known_is_unknown_with_its_reason(series: Series, words: str) -> None:
+    result = wind_extrapolation(series, 600.0, 15.0)
+    for name in FORECASTS:
+        assert words in reason(result, name)
+    assert result.artifacts["forecast.json"]["unknown"] == reason(result)
+
+
+def test_calm_is_not_a_stuck_sensor() -> None:
+    calm = Series(START + np.arange(3600.0), {"speed": np.zeros(3600)})
+    assert value(wind_extrapolation(calm, 600.0, 15.0), "probability") < 0.01
+
+
+def test_samples_that_are_too_old_give_no_forecast() -> None:
+    wind = gusty(30, 1.0)
+    now = Event("lsst.sal.ESS.airFlow", int((wind.time[-1] + 840) * 1e9), {})
+    result = wind_extrapolation(wind, 600.0, 15.0, event=now)
+    assert reason(result) == "the newest good sample is 14 min old"
+
+
+def test_the_straight_line_stays_available_and_is_itself() -> None:
+    time = START + np.arange(0, 1800, 60.0)
+    rise = Series(time, {"speed": 5 + (time - START) / 600})
+    result = wind_extrapolation(rise, 600.0, 15.0, method="line")
+    # The line is through means of single samples, and ends half a minute before the horizon.
+    assert value(result, "forecast") == pytest.approx(5 + (1740 + 600) / 600, abs=0.06)
+    reverting = wind_extrapolation(rise, 600.0, 15.0)
+    assert value(reverting, "forecast") < value(result, "forecast")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"horizon": 0.0}, "horizon is 0 s"),
+        ({"horizon": 1e6}, "6 h"),
+        ({"method": "magic"}, "line"),
+    ],
+)
+def test_arguments_without_a_meaning_are_refused(arguments: dict[str, object], words: str) -> None:
+    given = {"horizon": 600.0, "threshold": 15.0, **arguments}
+    with pytest.raises(ValueError, match=words):
+        wind_extrapolation(gusty(30, 10.0), **given)
+
+
+def test_the_same_samples_give_the_same_numbers_and_a_document_that_is_json() -> None:
+    first, second = (wind_extrapolation(gusty(30, 10.0), 600.0, 11.0) for _ in range(2))
+    assert first.metrics == second.metrics
+    document = json.loads(json.dumps(first.artifacts["forecast.json"], allow_nan=False))
+    assert document["method"] == "mean_reverting"
+    assert len(document["time"]) == len(document["mean"]) == 10
+    assert document["quantiles"]["5"][-1] < document["mean"][-1] < document["quantiles"]["95"][-1]
+
+
+def test_the_night_of_the_real_anemometer(shared_data: Path) -> None:
+    lines = (shared_data / "ess-airflow-2025-04-24.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    time = np.array([np.datetime64(row["time"][:-1], "ns").astype(float) / 1e9 for row in rows])
+    speed = np.array([row["fields"]["speed"] for row in rows])
+    result = wind_extrapolation(Series(time, {"speed": speed}), 600.0, 15.0)
+    assert value(result, "samples") == 65
+    assert 0 <= value(result, "forecast") < 4
+    assert value(result, "probability") < 0.01
+
+
+SITES = ["arm_ena", "arm_sgp_e13", "midc_uat", "nrel_srrl", "surfrad_slv"]
+
+
+def test_on_real_wind_it_beats_the_mean_and_knows_how_sure_it_is(shared_data: Path) -> None:
+    """Some half hours of each archive, ten minutes ahead.
+
+    The constants were fitted on these archives, so this holds them to what they claim; docs/jobs.md
+    has the figures with the judged site left out.
+    """
+    ratios = []
+    for site in SITES:
+        past, future, times = half_hours(shared_data / "wind" / f"{site}_1min.csv.gz")
+        found = [forecast_of(one, at) for one, at in zip(past, times, strict=True)]
+        forecast, sigma = np.array(found).T
+        error, mean_error = future - forecast, future - past[:, -10:].mean(axis=1)
+        ratios.append(np.sqrt(np.mean(error**2) / np.mean(mean_error**2)))
+        assert 0.6 < np.std(error / sigma) < 1.5, site
+    assert np.mean(ratios) < 1.0
+
+
+def half_hours(path: Path) -> tuple[Array, Array, Array]:
+    with gzip.open(path, "rt") as stream:
+        rows = [(float(row["time"]), float(row["speed"])) for row in csv.DictReader(stream)]
+    time, speed = np.array(rows).T
+    step = max(10, (len(time) - 40) // 60)
+    starts = [i for i in range(0, len(time) - 40, step) if time[i + 39] - time[i] == 39 * 60]
+    past = np.array([speed[i : i + 30] for i in starts])
+    future = np.array([speed[i + 39] for i in starts])
+    return past, future, np.array([time[i : i + 30] for i in starts])
+
+
+def forecast_of(past: Array, time: Array) -> tuple[float, float]:
+    # The archives stamp a mean once for its minute; 10 minutes on, the last minute is the tenth.
+    series = Series(time, {"speed": past})
+    result = wind_extrapolation(series, horizon=600.0, threshold=15.0)
+    metrics = result.metrics
+    if metrics["forecast"].value is None:
+        return float(past.mean()), float("inf")
+    return metrics["forecast"].value, metrics["forecast_sigma"].value

@@ -1,0 +1,133 @@
+"""Drives a network through a stream, whole or in pieces, and writes down what it decided."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from catcher.model.alert import LevelChange, Severity
+from catcher.model.commit import TriggerState
+from catcher.model.event import RESULT_PREFIX, Admitted, Event
+from catcher.model.rule import Rule
+from catcher.model.run import Firing
+from catcher.watching import Network
+from tests.oracle.levels import Changed, Metrics
+from tests.oracle.oracle import Fired
+
+Decision = Firing | LevelChange
+SOURCE = "sim"
+
+
+def decided(
+    rules: Sequence[Rule], admitted: Sequence[Admitted], cuts: Iterable[int] = ()
+) -> list[Decision]:
+    """All decisions about a recorded stream, fed in batches that end at the given places."""
+    network = Network(rules)
+    found: list[Decision] = []
+    start = 0
+    for cut in [*sorted(set(cuts)), len(admitted)]:
+        found += network.feed(admitted[start:cut])
+        start = cut
+    return found + network.finish(max(item.event.time for item in admitted))
+
+
+def decided_with_marks(
+    rules: Sequence[Rule], admitted: Sequence[Admitted], fractions: Mapping[int, float]
+) -> list[Decision]:
+    """The same with watermarks before some of the events, none beyond what is still to come."""
+    network = Network(rules)
+    found: list[Decision] = []
+    for place, item in enumerate(admitted):
+        if place in fractions:
+            before = max([each.event.time for each in admitted[:place]], default=item.event.time)
+            coming = min(each.event.time for each in admitted[place:])
+            if coming > before:
+                mark = before + int((coming - before) * fractions[place])
+                found += network.advance({SOURCE: mark})
+        found += network.feed([item])
+    return found + network.finish(max(item.event.time for item in admitted))
+
+
+def decided_with_restarts(
+    rules: Sequence[Rule], admitted: Sequence[Admitted], stops: Iterable[int]
+) -> list[Decision]:
+    """The same with the network thrown away at some places, and a new one given its state."""
+    network = Network(rules)
+    saved: dict[tuple[str, str], TriggerState] = {}
+    found: list[Decision] = []
+    stops = set(stops)
+    for place, item in enumerate(admitted):
+        if place in stops:
+            saved |= {(state.rule, state.key): state for state in network.take_states()}
+            network = Network(rules, start=admitted[0].event.time)
+            network.restore([_through_json(state) for state in saved.values()])
+        found += network.feed([item])
+    return found + network.finish(max(item.event.time for item in admitted))
+
+
+def _through_json(state: TriggerState) -> TriggerState:
+    return TriggerState(state.rule, state.key, state.meaning, json.loads(json.dumps(state.state)))
+
+
+def decided_with_jobs(
+    rule: Rule, admitted: Sequence[Admitted], metrics: Metrics | None
+) -> list[Decision]:
+    """The same with a job that takes no time: its result is fed before the next event."""
+    assert metrics is not None
+    network = Network([rule])
+    found: list[Decision] = []
+
+    def settle(decisions: Sequence[Decision]) -> None:
+        for decision in decisions:
+            found.append(decision)
+            if isinstance(decision, Firing):
+                settle(network.feed([Admitted(result_of(decision, metrics))]))
+
+    for item in admitted:
+        settle(network.advance({SOURCE: item.event.time}))
+        settle(network.feed([item]))
+    end = max(item.event.time for item in admitted)
+    while decisions := network.finish(end):
+        settle(decisions)
+    return found
+
+
+def result_of(firing: Firing, metrics: Metrics) -> Event:
+    """The event that a finished run enters the streams as."""
+    about = {"rule": firing.rule, "key": firing.key, "run": firing.id, "firing": firing.id,
+             "observation": "", "state": "done"}  # fmt: skip
+    fields = {**metrics(firing.key, firing.time), "catcher": about}
+    return Event(RESULT_PREFIX + firing.rule, firing.time, fields)
+
+
+def firings_in(decisions: Iterable[Decision]) -> list[Fired]:
+    """The firings, in order of time."""
+    found = [Fired(d.rule, d.key, d.time) for d in decisions if isinstance(d, Firing)]
+    return sorted(found, key=lambda each: (each.time, each.key))
+
+
+def changes_in(decisions: Iterable[Decision]) -> list[Changed]:
+    """The changes of severity, in order of time; changes of the unknown flag alone left out."""
+    standing: dict[str, Severity] = {}
+    found: list[Changed] = []
+    for decision in decisions:
+        if isinstance(decision, LevelChange):
+            if standing.get(decision.alert, Severity.NONE) == decision.severity:
+                continue
+            standing[decision.alert] = decision.severity
+            found.append(
+                Changed(decision.rule, decision.key, decision.per, decision.severity, decision.time)
+            )
+    return sorted(found, key=lambda each: (each.time, each.key, each.per))
+
+
+def in_words(decisions: Iterable[Decision]) -> list[tuple[Any, ...]]:
+    """Everything about each decision that the same stream must give again, in the same order."""
+    rows: list[tuple[Any, ...]] = []
+    for d in decisions:
+        if isinstance(d, Firing):
+            rows.append(("firing", d.time, d.rule, d.key, d.cause, d.reason, d.once))
+        else:
+            rows.append(("level", d.time, d.rule, d.key, d.per, d.severity, d.unknown, d.reason))
+    return rows

@@ -1,0 +1,185 @@
+"""Truth, edges, holds and windows: one example and more for each sentence."""
+
+from __future__ import annotations
+
+from catcher.model.rule import Expr, Read
+from catcher.model.time import parse_duration
+from tests.oracle.streams import OTHER, WIND
+from tests.oracle.wording import (
+    NAN,
+    Example,
+    at,
+    event,
+    telemetry,
+    xs,
+)
+
+TRUTH = [
+    Example(
+        "a missing value is unknown: it does not arm again",
+        telemetry(when="x > 3"),
+        xs("0:5 1:- 2:5 3:1 4:5"),
+        [0, 4],
+    ),
+    Example("NaN is unknown", telemetry(when="x > 3"), xs("0:5 1:nan 2:5"), [0]),
+    Example(
+        "a wrong type is unknown",
+        telemetry(when="x > 3"),
+        [*xs("0:5"), at(1, x="high"), at(2, x=[9]), *xs("3:5")],
+        [0],
+    ),
+    Example(
+        "a read older than max_age is unknown, one just as old is not",
+        telemetry(when="x > 3 and wind.x > 0",
+                  reads={"wind": Read(WIND, max_age=parse_duration("5s"))}),
+        [*xs("0:1", WIND), *xs("1:0 5:5 6:0 6.5:5"), *xs("7:1", WIND), *xs("12.5:5")],
+        [5],
+    ),
+    Example(
+        "unknown and false is false, so it arms again",
+        telemetry(when="x > 3 and y > 3"),
+        [at(0, x=5, y=5), at(1, x=1), at(2, x=5, y=5)],
+        [0, 2],
+    ),
+    Example(
+        "unknown or true is true",
+        telemetry(when="x > 3 or y > 3"),
+        [at(0, x=1, y=1), at(1, y=5)],
+        [1],
+    ),
+    Example(
+        "not unknown is unknown",
+        telemetry(when="not x > 3"),
+        [at(0, x=5), at(1), at(2, x=5), at(3, x=1)],
+        [3],
+    ),
+    Example(
+        "at an event that lacks x, a function over x is unknown, known windows or not",
+        telemetry(when='mean(x, "2s") > 3'),
+        xs("0:5 1:5 2:- 3:5 4:5"),
+        [3],
+    ),
+    Example(
+        "an unknown key: no firing",
+        telemetry(when="x > 3", by="k"),
+        [at(0, x=5), at(1, x=5, k=NAN), at(2, x=5, k=1)],
+        [("1", 2)],
+    ),
+    Example(
+        "an unknown once_per: no firing",
+        event(once_per="name"),
+        [at(0), at(1, name=None), at(2, name="a")],
+        [2],
+    ),
+    Example("division by nought is unknown", telemetry(when="1 / x > 0"), xs("0:0 1:2 2:0"), [1]),
+]  # fmt: skip
+
+EVENT = [
+    Example("once for each event that passes where", event(where="x > 3"),
+            xs("0:5 1:1 2:5 2:6 3:-"), [0, 2, 2]),
+    Example("once per value, ever", event(once_per="name"),
+            [at(0, name="a"), at(1, name="b"), at(99, name="a")], [0, 1]),
+]  # fmt: skip
+
+EDGE = [
+    Example("it starts armed and fires at the sample", telemetry(when="x > 3"), xs("0:5 1:5"), [0]),
+    Example("firing disarms, not when arms again", telemetry(when="x > 3"),
+            xs("0:1 1:4 2:5 3:3 4:4"), [1, 4]),
+    Example("with clear, only clear arms again", telemetry(when="x > 10", clear="x < 8"),
+            xs("0:11 1:9 2:11 3:7 4:9 5:11"), [0, 5]),
+    Example("if both hold, clear wins: no firing, and it is armed",
+            telemetry(when="x > 3", clear="y > 0"),
+            [at(0, x=5, y=1), at(1, x=5, y=0), at(2, x=5, y=1), at(3, x=5, y=0)], [1, 3]),
+    Example("true, unknown, true is no new edge", telemetry(when="x > 3"), xs("0:5 1:- 2:5"), [0]),
+    Example("unless the rule says so", telemetry(when="x > 3", on_recovery="fire"),
+            xs("0:5 1:- 2:5 3:5"), [0, 2]),
+    Example("false, unknown, true is one", telemetry(when="x > 3"), xs("0:1 1:- 2:5"), [2]),
+]  # fmt: skip
+
+EVERY = [
+    Example("not sooner than that after its last firing", telemetry(when="x > 3", every="10s"),
+            xs("0:5 4:5 9.5:5 10:5 19:5 21:5"), [0, 10, 21]),
+    Example("only at a sample at which when is true", telemetry(when="x > 3", every="10s"),
+            xs("0:5 10:1 11:5 20:5 21:5"), [0, 11, 21]),
+    Example("without when, at any", telemetry(every="10s"), xs("0:1 5:- 12:- 13:1"), [0, 12]),
+]  # fmt: skip
+
+FOR = [
+    Example("at the instant t0 + for, sample or none", telemetry(when="x > 3", hold="10s"),
+            [*xs("0:1 2:5 6:5"), at(30, OTHER)], [12]),
+    Example("if one more true sample came by then, at that instant itself too",
+            telemetry(when="x > 3", hold="10s"), [*xs("2:5 12:5"), at(30, OTHER)], [12]),
+    Example("else at the next sample if that is true", telemetry(when="x > 3", hold="10s"),
+            xs("2:5 17:5"), [17]),
+    Example("and not if that is false", telemetry(when="x > 3", hold="10s"),
+            xs("2:5 17:1 18:5 19:5")),
+    Example("an unknown sample is not that next one", telemetry(when="x > 3", hold="10s"),
+            xs("2:5 17:- 20:5"), [20]),
+    Example("a false sample breaks it", telemetry(when="x > 3", hold="10s"),
+            [*xs("0:5 5:5 9:1 10:5 15:5"), at(30, OTHER)], [20]),
+    Example("a false sample of the very instant breaks it: samples come before timers",
+            telemetry(when="x > 3", hold="10s"), [*xs("0:5 5:5 10:1"), at(30, OTHER)]),
+    Example("an unknown one does not", telemetry(when="x > 3", hold="10s"),
+            [*xs("0:5 5:- 6:5"), at(30, OTHER)], [10]),
+    Example("a silence longer than stale_after breaks it, between samples",
+            telemetry(when="x > 3", hold="10s", stale_after="4s"),
+            [*xs("0:5 4:5 8.5:5 12:5 16:5"), at(30, OTHER)], [18.5]),
+    Example("or up to the instant", telemetry(when="x > 3", hold="10s", stale_after="4s"),
+            [*xs("0:5 4:5"), at(30, OTHER)]),
+    Example("a silence just as long does not", telemetry(when="x > 3", hold="8s", stale_after="4s"),
+            [*xs("0:5 4:5"), at(30, OTHER)], [8]),
+    Example("unknown samples do not end a silence",
+            telemetry(when="x > 3", hold="10s", stale_after="4s"),
+            [*xs("0:5 3:- 5:5 8:5"), at(11, OTHER)]),
+    Example("by default it is a minute", telemetry(when="x > 3", hold="2m"),
+            xs("0:5 59:5 121:5 182.5:5 240:5")),
+    Example("fired, it waits for a false sample, then for the whole time again",
+            telemetry(when="x > 3", hold="5s"),
+            [*xs("0:5 1:5 9:5 10:1 11:5 12:5"), at(30, OTHER)], [5, 16]),
+    Example("clear_for mirrors it: it arms at the instant",
+            telemetry(when="x > 10", clear="x < 8", clear_hold="5s"),
+            xs("0:11 1:7 2:7 5:7 6.5:11"), [0, 6.5]),
+    Example("before that instant it does not",
+            telemetry(when="x > 10", clear="x < 8", clear_hold="5s"),
+            xs("0:11 1:7 2:7 5:7 5.5:11 7:11"), [0]),
+    Example("a sample in the dead band breaks it",
+            telemetry(when="x > 10", clear="x < 8", clear_hold="5s"),
+            xs("0:11 1:7 3:9 4:7 7:7 8:11 9:7 10:7 15:11"), [0, 15]),
+    Example("a hold not over at the end of a backtest does not fire",
+            telemetry(when="x > 3", hold="10s"), [*xs("0:5 1:5"), at(9, OTHER)]),
+    Example("one that is over exactly at the end does", telemetry(when="x > 3", hold="10s"),
+            [*xs("0:5 1:5"), at(10, OTHER)], [10]),
+]  # fmt: skip
+
+WINDOW = [
+    Example("holds the samples in (t - 5s, t]", telemetry(when='sum_over(x, "5s") == 6'),
+            xs("0:100 2:1 5:2 6:3"), [6]),
+    Example("at its lower edge it is open", telemetry(when='max_over(x, "5s") < 5'),
+            xs("0:9 1:1 5:1"), [5]),
+    Example("unknown until 5s after the first known sample", telemetry(when='mean(x, "5s") > 0'),
+            xs("0:- 1:1 2:1 5:1 5.9:1 6:1"), [6]),
+    Example("a gap does not reset that", telemetry(when='count(x, "5s") == 1'),
+            xs("0:1 1:1 2:1 50:1"), [50]),
+    Example("of this key", telemetry(when='sum_over(x, "3s") == 2', by="k"),
+            [at(0, x=1, k=1), at(1, x=1, k=2), at(2, x=1, k=1), at(3, x=1, k=1), at(4, x=1, k=2)],
+            [("1", 3)]),
+    Example("that pass where", telemetry(when='sum_over(x, "3s") == 2', where="x < 5"),
+            xs("0:1 1:9 2:1 3:1"), [3]),
+    Example("last=3 holds three evaluations", telemetry(when="mean(x, last=3) == 2"),
+            xs("0:1 1:2 2:- 3:3 4:1"), [3]),
+    Example("delta, from the first to the last sample of it", telemetry(when='delta(x, "4s") == 3'),
+            xs("0:0 2:1 3:2 4:4"), [4]),
+    Example("slope is per second", telemetry(when='slope(x, "4s") == 0.5'),
+            xs("0:0 2:1 4:2 6:3"), [4]),
+    Example("previous and changed look at the last known sample",
+            telemetry(when="changed(x)"), xs("0:1 1:- 2:1 3:2 4:2"), [3]),
+    Example("streak counts true evaluations, unknown ones left out",
+            telemetry(when="streak(x > 3) >= 3"), xs("0:5 1:1 2:5 3:5 4:- 5:5"), [5]),
+    Example("over a read it holds that topic's own samples",
+            telemetry(when='count(wind.x, "4s") == 3', reads={"wind": Read(WIND)}),
+            [*xs("0:1 1:1 2:1 4:1", WIND), *xs("4.5:0")], [4.5]),
+    Example("of which the rule has let pass only some",
+            telemetry(when='count(wind.x, "4s") == 2',
+                      reads={"wind": Read(WIND, Expr("x > 0"))}),
+            [*xs("0:1 1:-1 2:1 4:1", WIND), *xs("4.5:0")], [4.5]),
+]  # fmt: skip

@@ -1,0 +1,100 @@
+"""Unbroken truths in a list of samples: where they hold, and where a condition is crossed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tests.oracle.functions import Unknown
+
+
+class Held(NamedTuple):
+    """An instant at which a truth has been held long enough; samples come before timers.
+
+    `place` is the sample that it happens at or, for a timer, the last sample before it.
+    """
+
+    time: int
+    timer: bool
+    place: int
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The truth of a condition at each sample, and how long it has to hold.
+
+    `times` are the samples' instants in nanoseconds, in order; `hold` None asks for no holding.
+    """
+
+    values: Sequence[Any]
+    times: Sequence[int]
+    hold: int | None
+    stale_after: int
+    end: int
+
+    def unbroken(self) -> Iterator[tuple[list[int], int | None]]:
+        """Each unbroken truth: the indices of its samples, and that of the false one after it."""
+        run: list[int] = []
+        for index, value in enumerate(self.values):
+            if isinstance(value, Unknown):
+                continue
+            silent = bool(run) and self.times[index] - self.times[run[-1]] > self.stale_after
+            if run and (value is False or silent):
+                yield run, index
+                run = []
+            if value is True:
+                run.append(index)
+        if run:
+            yield run, None
+
+    def held(self) -> Iterator[Held]:
+        """Every instant at which the condition holds, as long as asked, and something happens."""
+        if self.hold is None:
+            for index, value in enumerate(self.values):
+                if value is True:
+                    yield Held(self.times[index], False, index)
+            return
+        for run, broken_by in self.unbroken():
+            yield from self._held_in(run, broken_by, self.hold)
+
+    def _held_in(self, run: list[int], broken_by: int | None, hold: int) -> Iterator[Held]:
+        due = self.times[run[0]] + hold
+        by_then = [index for index in run if self.times[index] <= due]
+        after = [index for index in run if self.times[index] > due]
+        broken = broken_by is not None and self.times[broken_by] <= due
+        silent = due - self.times[by_then[-1]] > self.stale_after
+        if len(by_then) > 1 and not broken and not silent and due <= self.end:
+            yield Held(due, True, by_then[-1])
+        for index in after:
+            yield Held(self.times[index], False, index)
+
+
+class Crossing(NamedTuple):
+    """An armed condition came to hold (`fires`), or it was armed again."""
+
+    time: int
+    place: int
+    fires: bool
+
+
+def crossings(
+    when: Truth, clear: Truth, *, recovers: bool, may_fire: Callable[[int], bool]
+) -> Iterator[Crossing]:
+    """Each firing and each arming after one, in order; it starts armed."""
+    happenings = [(held, "clear") for held in clear.held()]
+    happenings += [(held, "when") for held in when.held()]
+    if recovers:
+        happenings += [
+            (Held(when.times[place], False, place), "recovery")
+            for place in range(1, len(when.values))
+            if when.values[place] is True and isinstance(when.values[place - 1], Unknown)
+        ]
+    armed = True
+    for held, what in sorted(happenings):
+        if what == "when" and armed and may_fire(held.place):
+            armed = False
+            yield Crossing(held.time, held.place, True)
+        elif what != "when" and not armed:
+            armed = True
+            yield Crossing(held.time, held.place, False)

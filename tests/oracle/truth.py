@@ -1,0 +1,273 @@
+"""What an expression says at one sample, found by looking through the whole history each time.
+
+Slow on purpose: nothing is kept from one sample to the next. A window is a list that is
+searched, a nested function is evaluated again at each sample that its window holds.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cache
+from itertools import count, takewhile
+from typing import Any
+
+from catcher.model.rule import Rule
+from catcher.model.time import SECOND, parse_duration
+from tests.oracle.functions import (
+    NUMERIC,
+    OVER_ARRAYS,
+    PLAIN,
+    UNKNOWN,
+    Unknown,
+    over_array,
+    reduced,
+)
+from tests.oracle.values import (
+    ARITHMETIC,
+    compared,
+    conjunction,
+    is_number,
+    known,
+    negated,
+    numeric,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One event as the rule saw it: its place in the admitted order, its time, its fields.
+
+    A result's place lies between the event that it was fired by and the next.
+    """
+
+    position: float
+    time: int
+    fields: Mapping[str, Any]
+
+
+@dataclass(eq=False)
+class Feed:
+    """The samples of one key that passed `where`, with all that the rule's reads have seen."""
+
+    rule: Rule
+    samples: list[Sample]
+    reads: Mapping[str, list[Sample]] = field(default_factory=dict)
+
+    def moments(self) -> list[Moment]:
+        return [Moment(self, sample) for sample in self.samples]
+
+
+@dataclass(eq=False)
+class Moment:
+    """A sample of a feed, with what could be seen when it came.
+
+    For a window over a read, `bound` is the read that `sample` belongs to.
+    """
+
+    feed: Feed
+    sample: Sample
+    bound: str = ""
+
+    @property
+    def time(self) -> int:
+        return self.sample.time
+
+    def seen(self, read: str) -> list[Sample]:
+        """The samples of a read that came before this one and are not from its future."""
+        return [
+            past
+            for past in self.feed.reads[read]
+            if past.position < self.sample.position and past.time <= self.time
+        ]
+
+    def latest(self, read: str) -> Sample | None:
+        """What a read stands at now; None where it has never been seen or has expired."""
+        seen = self.seen(read)
+        limit = self.feed.rule.reads[read].max_age
+        if not seen or (limit is not None and self.time - seen[-1].time > limit):
+            return None
+        return seen[-1]
+
+    def lookup(self, name: str) -> Any:
+        rule = self.feed.rule
+        if self.bound:
+            if name == self.bound:
+                return self.sample.fields
+            return rule.constants.get(name, UNKNOWN)
+        if name in rule.reads:
+            latest = self.latest(name)
+            return UNKNOWN if latest is None else latest.fields
+        if name in rule.constants:
+            return rule.constants[name]
+        if name not in self.sample.fields and f"{name}0" in self.sample.fields:
+            return self._gathered(name)
+        return self.sample.fields.get(name, UNKNOWN)
+
+    def element(self, name: str, place: int) -> Any:
+        """One element of a list, or of one whose elements are fields of their own."""
+        whole = self.lookup(name)
+        if isinstance(whole, list):
+            return whole[place] if place < len(whole) else UNKNOWN
+        return self.sample.fields.get(f"{name}{place}", UNKNOWN)
+
+    def _gathered(self, name: str) -> list[Any]:
+        numbers = takewhile(lambda n: f"{name}{n}" in self.sample.fields, count())
+        return [self.sample.fields[f"{name}{number}"] for number in numbers]
+
+    def history(self, expression: ast.expr) -> list[Moment]:
+        """The moments over which a function of `expression` runs, this one last."""
+        names = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
+        read = next(iter(names & set(self.feed.rule.reads)), "")
+        if read and not self.bound:
+            return [Moment(self.feed, past, read) for past in self.seen(read)]
+        source = self.feed.reads[self.bound] if self.bound else self.feed.samples
+        return [
+            Moment(self.feed, past, self.bound)
+            for past in source
+            if past.position <= self.sample.position
+        ]
+
+
+def truth(text: str, moment: Moment) -> bool | Unknown:
+    """True, False or UNKNOWN."""
+    value = evaluate(text, moment)
+    return value if isinstance(value, bool) else UNKNOWN
+
+
+def evaluate(text: str, moment: Moment) -> Any:
+    """The value of an expression at a moment, UNKNOWN where it has none."""
+    return _value(
+        _parsed(text, tuple((n, e.text) for n, e in moment.feed.rule.let.items())), moment
+    )
+
+
+def stateless(text: str, fields: Mapping[str, Any], rule: Rule) -> Any:
+    """The value of an expression that knows nothing but one event's fields."""
+    bare = Rule(rule.id, rule.trigger, job=rule.job)
+    return evaluate(text, Moment(Feed(bare, []), Sample(0, 0, fields)))
+
+
+@cache
+def _parsed(text: str, let: tuple[tuple[str, str], ...]) -> ast.expr:
+    bodies: dict[str, ast.expr] = {}
+    for name, body in let:
+        bodies[name] = _Substitution(bodies).visit(ast.parse(body, mode="eval").body)
+    tree: ast.expr = _Substitution(bodies).visit(ast.parse(text, mode="eval").body)
+    return tree
+
+
+class _Substitution(ast.NodeTransformer):
+    def __init__(self, bodies: Mapping[str, ast.expr]) -> None:
+        self.bodies = bodies
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return self.bodies.get(node.id, node)
+
+
+def _value(node: ast.expr, now: Moment) -> Any:
+    match node:
+        case ast.Constant(value=value):
+            return known(value)
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_value(item, now) for item in items]
+        case ast.Name(id=name):
+            return known(now.lookup(name))
+        case ast.Attribute(value=inner, attr=name):
+            outer = _value(inner, now)
+            return known(outer.get(name, UNKNOWN)) if isinstance(outer, Mapping) else UNKNOWN
+        case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int(place))):
+            return known(now.element(name, place))
+        case ast.BoolOp(op=ast.And(), values=parts):
+            return conjunction([_truth(part, now) for part in parts])
+        case ast.BoolOp(op=ast.Or(), values=parts):
+            return negated(conjunction([negated(_truth(part, now)) for part in parts]))
+        case ast.UnaryOp(op=ast.Not(), operand=part):
+            return negated(_truth(part, now))
+        case ast.UnaryOp(op=ast.USub(), operand=part):
+            return numeric(lambda number: -number, _value(part, now))
+        case ast.BinOp(left=left, op=operator, right=right):
+            return numeric(ARITHMETIC[type(operator)], _value(left, now), _value(right, now))
+        case ast.Compare(left=left, ops=operators, comparators=others):
+            values = [_value(part, now) for part in (left, *others)]
+            pairs = zip(operators, values[:-1], values[1:], strict=True)
+            found = [compared(operator, *pair) for operator, *pair in pairs]
+            return found[0] if len(found) == 1 else conjunction(found)
+        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
+            return _called(name, args, {str(k.arg): k.value for k in keywords}, now)
+    raise NotImplementedError(ast.dump(node))
+
+
+def _truth(node: ast.expr, now: Moment) -> bool | Unknown:
+    value = _value(node, now)
+    return value if isinstance(value, bool) else UNKNOWN
+
+
+def _called(
+    name: str, args: Sequence[ast.expr], keywords: Mapping[str, ast.expr], now: Moment
+) -> Any:
+    if name in PLAIN:
+        return numeric(PLAIN[name], *(_value(arg, now) for arg in args))
+    if name in OVER_ARRAYS:
+        return _finite(over_array(name, _value(args[0], now)))
+    if name == "age":
+        return _age(args[0], now)
+    present = _value(args[0], now)
+    if isinstance(present, Unknown) or (name in NUMERIC and not is_number(present)):
+        return UNKNOWN
+    if name == "previous":
+        earlier = _known_points(args[0], now)[:-1]
+        return earlier[-1][1] if earlier else UNKNOWN
+    if name == "changed":
+        earlier = _known_points(args[0], now)
+        return earlier[-1][1] != earlier[-2][1] if len(earlier) > 1 else UNKNOWN
+    if name == "streak":
+        return _streak([value for _, value in _known_points(args[0], now)])
+    return _over_window(name, args, keywords, now)
+
+
+def _age(node: ast.expr, now: Moment) -> Any:
+    assert isinstance(node, ast.Name)
+    if node.id not in now.feed.rule.reads:
+        return UNKNOWN if isinstance(_value(node, now), Unknown) else 0
+    seen = now.seen(node.id)
+    return float(Fraction(now.time - seen[-1].time, SECOND)) if seen else UNKNOWN
+
+
+def _known_points(node: ast.expr, now: Moment) -> list[tuple[int, Any]]:
+    """Every known value up to now, oldest first."""
+    values = ((moment.time, _value(node, moment)) for moment in now.history(node))
+    return [(time, value) for time, value in values if not isinstance(value, Unknown)]
+
+
+def _streak(truths: Sequence[Any]) -> int:
+    return next((i for i, value in enumerate(reversed(truths)) if value is not True), len(truths))
+
+
+def _over_window(
+    name: str, args: Sequence[ast.expr], keywords: Mapping[str, ast.expr], now: Moment
+) -> Any:
+    past = _known_points(args[0], now)
+    if name in NUMERIC:
+        past = [point for point in past if is_number(point[1])]
+    rest = [_value(arg, now) for arg in args[1:]]
+    if "last" in keywords:
+        number = _value(keywords["last"], now)
+        if len(past) < number:
+            return UNKNOWN
+        points = past[-number:]
+        span = points[-1][0] - points[0][0]
+    else:
+        span = parse_duration(rest.pop())
+        if now.time < past[0][0] + span:
+            return UNKNOWN
+        points = [(time, value) for time, value in past if now.time - span < time <= now.time]
+    return _finite(reduced(name, points, rest, span, counted="last" in keywords))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return int(value) if value.denominator == 1 else float(value)
+    return known(value)

@@ -1,0 +1,141 @@
+"""A site as a whole: what is broken is set aside, the rest runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from catcher.site import digest, load
+from tests.site.writing import DESIGN, load_rules, load_site, misplaced, words, write_site
+
+GOOD = "rule: good\ntrigger: {event: T}\n"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "rule: bad\ntrigger: {\n",
+        "rule: bad\ntrigger: {evnt: T}\n",
+        "rule: bad\ntrigger: {event: T, where: f(x)}\n",
+        "rule: bad\ntrigger: {event: T}\njob: nowhere\n",
+        "rule: bad\ntrigger: {event: T}\nabout: \x00\n",
+        "rule: bad\ntrigger: {result: missing}\n",
+    ],
+)
+def test_a_broken_rule_stops_no_other(tmp_path: Path, broken: str) -> None:
+    site = load_rules(tmp_path, f"{GOOD}---\n{broken}---\n{GOOD.replace('good', 'better')}")
+    assert list(site.rules) == ["good", "better"]
+    (one,) = site.broken
+    assert one.id == "bad"
+    assert one.place.line in (4, 5, 6)
+    assert one.problems == tuple(site.problems)
+    assert {problem.rule for problem in one.problems} == {"bad"}
+
+
+def test_a_broken_configuration_stops_no_rule(tmp_path: Path) -> None:
+    site = load_site(tmp_path, {"catcher.yaml": "site: [\n", "rules/r.yaml": DESIGN})
+    assert len(site.rules) == 5
+    assert [problem.place.file for problem in site.problems] == ["catcher.yaml"]
+
+
+def test_a_folder_without_anything_is_a_site_without_rules(tmp_path: Path) -> None:
+    site = load(tmp_path, {})
+    assert (dict(site.rules), site.problems, site.settings.site) == ({}, (), tmp_path.name)
+
+
+def test_a_job_with_other_arguments_is_told(tmp_path: Path) -> None:
+    site = load_rules(
+        tmp_path,
+        "rule: a\ntrigger: {event: T}\njob:\n  run: wind_extrapolation\n"
+        "  with: {horizon: 10m, threshold: 15}\n",
+    )
+    assert list(site.rules) == []
+    (problem,) = site.problems
+    assert problem.rule == "a"
+    assert "wind" in problem.message
+
+
+def test_a_rule_on_the_results_of_a_broken_one_is_warned_of(tmp_path: Path) -> None:
+    text = "rule: a\ntrigger: {evnt: T}\n---\nrule: b\ntrigger: {result: a}\n"
+    site = load_rules(tmp_path, text)
+    assert list(site.rules) == ["b"]
+    assert str(site.problems[-1]) == (
+        "rules/r.yaml:5:19: the rule 'a' is broken, so its results do not come; mend that rule"
+    )
+    assert site.problems[-1].severity == "warning"
+
+
+def test_a_chain_of_results_is_no_circle(tmp_path: Path) -> None:
+    chain = "".join(f"---\nrule: r{n}\ntrigger: {{result: r{n - 1}}}\n" for n in range(1, 60))
+    site = load_rules(tmp_path, f"rule: r0\ntrigger: {{event: T}}\n{chain}")
+    assert words(site) == []
+    assert len(site.rules) == 60
+
+
+def test_a_long_circle_sets_its_members_aside_and_nobody_else(tmp_path: Path) -> None:
+    site = load_rules(
+        tmp_path,
+        "rule: a\ntrigger: {result: c}\n---\nrule: b\ntrigger: {telemetry: catcher.a}\n---\n"
+        "rule: c\ntrigger: {any: [{event: T}, {result: b}]}\n---\n"
+        "rule: d\ntrigger: {result: a}\n",
+    )
+    assert [str(one) for one in site.errors] == [
+        "rules/r.yaml:2:19: the results go in a circle: a -> c -> b -> a; "
+        "break it at one of these rules",
+        "rules/r.yaml:5:22: the results go in a circle: b -> a -> c -> b; "
+        "break it at one of these rules",
+        "rules/r.yaml:8:38: the results go in a circle: c -> b -> a -> c; "
+        "break it at one of these rules",
+    ]
+    assert list(site.rules) == ["d"]
+
+
+def test_the_same_id_in_two_files_sets_both_aside(tmp_path: Path) -> None:
+    site = load_site(tmp_path, {"rules/a.yaml": GOOD, "rules/b.yaml": GOOD})
+    assert words(site) == [
+        "rules/a.yaml:1:7: there are two rules named 'good', the other at rules/b.yaml:1:7; "
+        "rename one of them",
+        "rules/b.yaml:1:7: there are two rules named 'good', the other at rules/a.yaml:1:7; "
+        "rename one of them",
+    ]
+    assert list(site.rules) == []
+
+
+def test_a_folder_or_a_pipe_where_a_file_should_be(tmp_path: Path) -> None:
+    write_site(tmp_path, {"rules/good.yaml": GOOD})
+    (tmp_path / "rules" / "folder.yaml").mkdir()
+    os.mkfifo(tmp_path / "rules" / "pipe.yaml")
+    site = load(tmp_path, {})
+    assert list(site.rules) == ["good"]
+    assert words(site) == ["rules/pipe.yaml:1:1: this is not a regular file; put a YAML file here"]
+    assert misplaced(site) == []
+
+
+def test_editing_any_file_changes_the_digest(tmp_path: Path) -> None:
+    write_site(tmp_path, {"rules/r.yaml": GOOD, "alerts/templates/a.j2": "x"})
+    seen = {digest(tmp_path)}
+    for name in ("catcher.yaml", "rules/r.yaml", "jobs/all.py", "alerts/templates/a.j2"):
+        with (tmp_path / name).open("a") as file:
+            file.write("\n# edited\n")
+        seen.add(digest(tmp_path))
+    assert len(seen) == 5
+    assert load(tmp_path, {}).digest == digest(tmp_path)
+
+
+def test_loading_twice_gives_the_same(tmp_path: Path) -> None:
+    write_site(tmp_path, {"rules/r.yaml": DESIGN})
+    first, second = load(tmp_path, {}), load(tmp_path, {})
+    assert first.rules == second.rules
+    assert first.problems == second.problems
+
+
+def test_five_hundred_rules(tmp_path: Path) -> None:
+    one = DESIGN.split("---\n")[2]
+    files = {
+        f"rules/r{n}.yaml": one.replace("rule: wind-high", f"rule: wind-{n}") for n in range(500)
+    }
+    site = load_site(tmp_path, files)
+    assert words(site) == []
+    assert len(site.rules) == 500

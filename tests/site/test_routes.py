@@ -1,0 +1,153 @@
+"""`alerts/routes.yaml`: sinks, and the tree that leads to them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from catcher.alerting.routing import HandOn, Match, RouteTree, SeverityTest, TimeWindow
+from catcher.model.alert import Severity
+from catcher.model.time import HOUR, MINUTE
+from catcher.site import Site
+from tests.site.writing import load_site, words
+
+HERE = Path(__file__).parent
+SECRETS = {"SLACK_TOKEN": "xoxb-1234567", "LOVE_PASSWORD": "hunter22"}
+DOME = "rule: dome-closed\ntrigger: {event: T}\n"
+
+
+def routed(tmp_path: Path, text: str) -> Site:
+    files = {
+        "alerts/routes.yaml": text,
+        "rules/r.yaml": DOME,
+        "alerts/sinks/pager.py": "",
+        "alerts/sinks/__init__.py": "",
+    }
+    return load_site(tmp_path, files, SECRETS)
+
+
+def test_without_a_file_everything_goes_to_the_console(tmp_path: Path) -> None:
+    assert load_site(tmp_path, {}).routes == RouteTree()
+
+
+def test_the_example_of_the_design(tmp_path: Path) -> None:
+    site = routed(tmp_path, (HERE / "design_routes.yaml").read_text(encoding="utf-8"))
+    assert site.errors == []
+    sinks = site.routes.sinks
+    assert {name: sink.kind for name, sink in sinks.items()} == {
+        "console": "console",
+        "tma-slack": "slack",
+        "love": "love",
+    }
+    assert sinks["love"].settings["password"] == SECRETS["LOVE_PASSWORD"]
+    root = site.routes.route
+    assert (root.to, root.group_by, root.repeat) == (("console",), ("rule",), 4 * HOUR)
+    tma, wind = root.routes
+    assert tma.match == Match(severity=SeverityTest(">=", Severity.SERIOUS), owner=("tma",))
+    assert tma.to == ("tma-slack", "love")
+    assert tma.undelivered == HandOn(MINUTE, ("love", "console"))
+    assert wind.match == Match(tags=("wind",))
+    assert wind.inhibit_if == Match(rule=("dome-closed",))
+    assert wind.mute == (TimeWindow.parse("16:00-21:00 UTC"),)
+
+
+def test_what_has_no_effect_yet_is_said(tmp_path: Path) -> None:
+    site = routed(tmp_path, (HERE / "design_routes.yaml").read_text(encoding="utf-8"))
+    assert words(site) == [
+        "alerts/routes.yaml:8:3: `group_by` has no effect in this version; "
+        "each alert is told by itself",
+        "alerts/routes.yaml:13:34: `on-shift` tells nobody: this version knows no shifts; "
+        "name a sink as well",
+    ]
+
+
+def test_a_custom_sink_is_a_kind_of_its_own(tmp_path: Path) -> None:
+    site = routed(tmp_path, "sinks: {night: {pager: {number: 7}}, pager: {}}\nroute: {to: night}\n")
+    assert words(site) == []
+    assert site.routes.sinks["night"].settings == {"number": 7}
+    assert site.routes.sinks["pager"].kind == "pager"
+    assert site.custom_sinks == {"pager": site.root / "alerts/sinks/pager.py"}
+
+
+def test_labels_times_and_continuing(tmp_path: Path) -> None:
+    site = routed(
+        tmp_path,
+        "route:\n  to: console\n  routes:\n"
+        "    - match: {labels: {team: tma*}, time: ['Mon-Fri 08:00-17:00 America/Santiago']}\n"
+        "      continue: true\n      escalate: {after: 5m, to: console}\n",
+    )
+    assert words(site) == []
+    (below,) = site.routes.route.routes
+    assert below.match.labels == {"team": "tma*"}
+    assert below.match.time == (TimeWindow.parse("Mon-Fri 08:00-17:00 America/Santiago"),)
+    assert below.continues
+    assert below.escalate == HandOn(5 * MINUTE, ("console",))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sinks: {console: {}}\n", "1:1: alerts/routes.yaml lacks `route`; "
+                                   "write it like route: {to: [console]}"),
+        ("sinks: {console: {}}\nroute: {to: [consol]}\n",
+         "2:14: there is no sink 'consol'; did you mean 'console'?"),
+        ("sinks: {consol: {}}\nroute: {to: [consol]}\n",
+         "1:17: the sink 'consol' does not say what kind it is; did you mean 'console'?"),
+        ("sinks: {a: {slack: {}, love: {}}}\nroute: {to: a}\n",
+         "1:12: the sink 'a' names both `slack` and `love`; "
+         "give exactly one of console, slack, love, mqtt, pager, as {kind: {settings}}"),
+        ("sinks: {a: {apprise: {}}}\nroute: {to: a}\n",
+         "1:13: apprise as a sink is not available in this version; "
+         "use one of console, slack, love, mqtt, pager"),
+        ("route: {to: [console], match: {owner: a}}\n",
+         "1:24: the outermost route takes every alert, so it has no `match`; "
+         "put it in one below `routes:`"),
+        ("route: {repeat: 4h}\n", "1:8: `route` lacks `to`; "
+         "say who hears of what no other route takes, like to: [console]"),
+        ("route: {to: console, routes: [{match: {severity: '>= bad'}}]}\n",
+         "1:51: 'bad' is no severity; choose none, warning, serious or critical"),
+        ("route: {to: console, routes: [{mute: [16-21]}]}\n",
+         "1:38: '16-21' is no time of day; write it like '16:00-21:00 UTC'"),
+        ("route: {to: console, routes: [{match: {rul: x}}]}\n",
+         "1:40: `match` has no key 'rul'; did you mean 'rule'?"),
+        ("route: {to: console, routes: [{inhibit_if: {rule: dome-close}}]}\n",
+         "1:44: there is no rule 'dome-close'; did you mean 'dome-closed'?"),
+        ("route: {to: console, routes: {match: {}}}\n",
+         "1:30: `routes` takes a list, not a mapping; start each entry with `- `"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_and_the_console_still_hears(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    site = routed(tmp_path, text)
+    assert words(site) == [f"alerts/routes.yaml:{told}"]
+    assert "console" in site.routes.sinks
+    assert site.routes.route.to == ("console",)
+
+
+def test_a_broken_file_leaves_the_console(tmp_path: Path) -> None:
+    site = routed(tmp_path, "sinks: [\n")
+    assert site.routes == RouteTree()
+    assert len(site.misconfigured) == 1
+
+
+def test_a_template_is_checked(tmp_path: Path) -> None:
+    site = load_site(
+        tmp_path,
+        {
+            "alerts/templates/slack.j2": "{{ severity }}\n{{ x | nofilter }}\n",
+            "alerts/templates/mail.html.j2": "{{ severity }}\n",
+        },
+    )
+    assert sorted(site.templates) == ["mail.html", "slack"]
+    (problem,) = site.problems
+    assert (problem.place.file, problem.place.line) == ("alerts/templates/slack.j2", 2)
+
+
+def test_a_custom_sink_with_a_name_that_yaml_could_not_use(tmp_path: Path) -> None:
+    site = load_site(tmp_path, {"alerts/sinks/My Sink.py": ""})
+    assert words(site) == [
+        "alerts/sinks/My Sink.py:1:1: 'My Sink' cannot be the name of a sink; "
+        "use small letters, digits, - and _"
+    ]

@@ -1,0 +1,191 @@
+"""`catcher.yaml`: the whole of it, the defaults, and what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from catcher.model.observation import ObservationSpec
+from catcher.model.time import SECOND
+from catcher.site import Api, Limits, Location, Settings, Site
+from catcher.watching import SourceClock
+from tests.site.writing import load_site, words
+
+HERE = Path(__file__).parent
+
+
+def configured(tmp_path: Path, text: str | bytes) -> Site:
+    return load_site(tmp_path, {"catcher.yaml": text})
+
+
+def settings_of(tmp_path: Path, text: str) -> Settings:
+    site = configured(tmp_path, text)
+    assert words(site) == []
+    return site.settings
+
+
+def test_the_example_of_the_design(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, (HERE / "design_catcher.yaml").read_text(encoding="utf-8"))
+    assert settings.site == "cerro-pachon"
+    assert settings.location == Location(-30.2446, -70.7494)
+    source = settings.sources["efd"]
+    assert source.adapter.kind == "mqtt"
+    assert source.adapter.name == "efd"
+    assert source.adapter.values() == {
+        "host": "localhost",
+        "port": 1883,
+        "topics": {"sal/+/+": "lsst.sal.{1}.{2}"},
+        "time": "private_sndStamp",
+        "scale": "tai",
+    }
+    assert source.clock == SourceClock(clock="wall", lateness=2 * SECOND)
+    stores = settings.stores
+    kinds = [stores.ledger.kind, stores.history.kind, stores.metrics.kind, stores.objects.kind]
+    assert kinds == ["sqlite", "embedded", "ledger", "file"]
+    assert settings.executor.kind == "local"
+    assert settings.observations == {
+        "exposure": ObservationSpec(
+            kind="exposure",
+            event="lsst.sal.MTCamera.logevent_endReadout",
+            id="imageName",
+            start="timestampAcquisitionStart",
+            length="requestedExposureTime",
+            scale="tai",
+            image="/data/{id}/{detector}.fits",
+            columns={"band": "filterName"},
+        )
+    }
+    assert settings.links == {"rubintv": "https://…/{id}"}
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
+def test_all_of_it_is_optional(tmp_path: Path, text: str) -> None:
+    settings = settings_of(tmp_path, text)
+    assert settings == Settings(site=tmp_path.name)
+    assert settings.api == Api("127.0.0.1", 8787, None)
+    assert settings.stores.ledger.kind == "sqlite"
+    assert settings.executor.kind == "local"
+
+
+def test_a_recording_keeps_its_own_time_unless_told_otherwise(tmp_path: Path) -> None:
+    sources = settings_of(
+        tmp_path,
+        "sources:\n  a: {replay: {}}\n  b: {simulator: {}}\n  c: {http: {}}\n"
+        "  d: {replay: {}, clock: wall}\n",
+    ).sources
+    clocks = {name: source.clock.clock for name, source in sources.items()}
+    assert clocks == {"a": "stream", "b": "stream", "c": "wall", "d": "wall"}
+
+
+def test_a_source_says_how_late_its_events_may_come(tmp_path: Path) -> None:
+    text = "sources: {a: {mqtt: {}, lateness: 0s, reorder: 500ms, max_ahead: 1m}}\n"
+    clock = settings_of(tmp_path, text).sources["a"].clock
+    assert clock == SourceClock("wall", 0, SECOND // 2, 60 * SECOND)
+
+
+def test_stores_by_word_by_address_and_with_settings(tmp_path: Path) -> None:
+    stores = settings_of(
+        tmp_path,
+        "stores:\n  history: {embedded: {horizon: 6h}}\n  objects: s3://bucket/prefix\n"
+        "  metrics: {influxdb: {url: 'http://localhost:8086', bucket: efd}}\n",
+    ).stores
+    assert stores.history.values() == {"horizon": "6h"}
+    assert (stores.objects.kind, stores.objects.values()) == ("s3", {"url": "s3://bucket/prefix"})
+    assert stores.metrics.kind == "influxdb"
+
+
+def test_limits_and_data(tmp_path: Path) -> None:
+    settings = settings_of(
+        tmp_path, "limits: {workers: 4, memory: 2GiB, payload: 1.5 MB}\ndata: ./kept\n"
+    )
+    assert settings.limits == Limits(4, 2 * 2**30, 1_500_000)
+    assert settings.data == tmp_path / "kept"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("sites: x\n", "1:1: catcher.yaml has no key 'sites'; did you mean 'site'?"),
+        ("- a\n", "1:1: catcher.yaml takes a mapping, not a list; "
+                  "write it like site: my-observatory"),
+        ("location: {latitude: 91, longitude: 0}\n",
+         "1:22: `latitude` takes a number from -90 to 90, not 91"),
+        ("sources: {efd: mqtt}\n",
+         "1:16: the source 'efd' takes a mapping, not 'mqtt'; write it like efd: {mqtt: {…}}"),
+        ("sources: {efd: {mqt: {}}}\n",
+         "1:17: the source 'efd' has no key 'mqt'; did you mean 'mqtt'?"),
+        ("sources: {efd: {clock: wall}}\n",
+         "1:16: the source 'efd' does not say what kind it is; "
+         "give exactly one of mqtt, replay, simulator, http, as {kind: {settings}}"),
+        ("sources: {efd: {mqtt: {}, http: {}}}\n",
+         "1:16: the source 'efd' names both `mqtt` and `http`; "
+         "give exactly one of mqtt, replay, simulator, http, as {kind: {settings}}"),
+        ("sources: {efd: {kafka: {}}}\n",
+         "1:17: kafka as a source is not available in this version; "
+         "use one of mqtt, replay, simulator, http"),
+        ("stores: {ledger: 'postgresql://u:hunter22@h/db'}\n",
+         "1:19: postgresql as a ledger is not available in this version; use one of sqlite"),
+        ("stores: {history: {influxdb: {}}}\n",
+         "1:20: influxdb as a history is not available in this version; use one of embedded"),
+        ("stores: {ledger: mysql}\n", "1:18: `ledger` cannot be 'mysql'; choose from sqlite"),
+        ("stores: {objects: 'ftp://x'}\n",
+         "1:20: `objects` cannot be 'ftp://'; choose from file, s3"),
+        ("executor: 'dask://h:8786'\n",
+         "1:12: dask as an executor is not available in this version; use one of local"),
+        ("observations: {exposure: {event: T}}\n",
+         "1:26: the observation 'exposure' lacks `id`; "
+         "name the event that declares an observation, and the field that holds its id"),
+        ("links: {a: 'javascript:alert(1)'}\n",
+         "1:13: the link 'a' is no web address; write it like https://…/{id}"),
+        ("api: {host: 0.0.0.0}\n",
+         "1:13: `host` '0.0.0.0' is open to the network; "
+         "add token: ${CATCHER_TOKEN}, or listen on 127.0.0.1"),
+        ("api: {port: 99999}\n",
+         "1:13: `port` takes a whole number from 0 to 65535, not 99999"),
+        ("api: {port: ${PORT}}\n",
+         "1:14: a text with ${…} among { } needs quotes; write it like '${NAME}'"),
+        ("limits: {memory: 2 gigs}\n",
+         "1:18: `memory` takes a size, not '2 gigs'; write it like 512MB or 2GiB"),
+        ("site: a\n---\nsite: b\n",
+         "3:1: catcher.yaml holds one document, and a second one starts here; "
+         "delete the --- between the two"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_and_the_rest_stands(tmp_path: Path, text: str, told: str) -> None:
+    site = configured(tmp_path, text)
+    assert words(site) == [f"catcher.yaml:{told}"]
+    assert site.misconfigured == list(site.problems)
+    assert site.settings.api.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xfea\0", "1:1: the file is UTF-16; save it as UTF-8"),
+        (b"a: 1\nsite: caf\xe9\n", "2:10: the byte 0xe9 is not UTF-8; save the file as UTF-8"),
+        (b"x: " + b"a" * 10_000_000, "1:1: the file is larger than 1 MB; "
+                                     "split it into several files"),
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes, told: str) -> None:
+    assert words(configured(tmp_path, content)) == [f"catcher.yaml:{told}"]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:
+    site = configured(tmp_path, b"\xef\xbb\xbfsite: x\r\napi: {port: 1}\r\n")
+    assert words(site) == []
+    assert (site.settings.site, site.settings.api.port) == ("x", 1)
+
+
+def test_a_token_opens_the_api_to_the_network(tmp_path: Path) -> None:
+    site = load_site(
+        tmp_path, {"catcher.yaml": "api: {host: '::', token: '${T}'}\n"}, {"T": "long-token"}
+    )
+    assert words(site) == []
+    assert site.settings.api.host == "::"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3", "[::1]"])
+def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
+    assert settings_of(tmp_path, f"api: {{host: '{host}'}}\n").api.host == host

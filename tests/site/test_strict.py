@@ -1,0 +1,146 @@
+"""YAML as strict as JSON, each value with its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from catcher.model.problem import Place
+from catcher.site.nodes import Branch, Scalar, bare
+from catcher.site.strict import MAX_DEPTH, documents
+
+
+def value_of(text: str) -> Any:
+    """The value below `a:` in a text without problems."""
+    (document,) = documents(f"a: {text}\n", "f.yaml")
+    assert document.problems == ()
+    assert document.node is not None
+    return bare(document.node)["a"]
+
+
+def told(text: str) -> list[str]:
+    return [str(one) for document in documents(text, "f.yaml") for one in document.problems]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["on", "yes", "no", "off", "y", "True", "NULL", "12:30", "010", "1_000", "0x1f", "0o7", "+5",
+     ".5", "5.", "1e999", ".inf", ".nan", "2025-04-24", "1.2.3", "=", "٣", "1 000"],
+)  # fmt: skip
+def test_what_yaml_would_guess_stays_text(text: str) -> None:
+    assert value_of(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("0", 0), ("-7", -7), ("301", 301), ("0.05", 0.05), ("1e-3", 1e-3), ("2E+3", 2000.0),
+     ("-0.5", -0.5), ("true", True), ("false", False), ("null", None), ("~", None), ("", None)],
+)  # fmt: skip
+def test_the_scalars_of_json_are_typed(text: str, value: object) -> None:
+    found = value_of(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize("text", ['"5"', "'5'", '"true"', "'null'", '""'])
+def test_what_is_quoted_is_text(text: str) -> None:
+    assert value_of(text) == text[1:-1]
+
+
+def test_a_huge_number_becomes_no_infinity() -> None:
+    assert value_of("9" * 400) == "9" * 400
+    assert value_of("9" * 300) == float("9" * 300)
+
+
+def test_every_value_keeps_the_place_of_its_first_character() -> None:
+    text = "a: x > 1\nb: 'y > 2'\nc: {d: z}\ne: |\n\n    long\n    text\nf:\n  - g\n"
+    (document,) = documents(text, "f.yaml")
+    node = document.node
+    assert isinstance(node, Branch)
+    places = {key: node.entries[key].node.place for key in ("a", "b", "e")}
+    assert places == {
+        "a": Place("f.yaml", 1, 4),
+        "b": Place("f.yaml", 2, 5),
+        "e": Place("f.yaml", 6, 5),
+    }
+    below = node.get("c")
+    assert isinstance(below, Branch)
+    assert below.entries["d"].place == Place("f.yaml", 3, 5)
+
+
+def test_places_count_characters_and_not_bytes() -> None:
+    (document,) = documents('a: {"é😀": x}\n', "f.yaml")
+    assert isinstance(document.node, Branch)
+    below = document.node.get("a")
+    assert isinstance(below, Branch)
+    assert below.entries["é😀"].node.place == Place("f.yaml", 1, 11)
+
+
+def test_the_documents_of_a_file_stand_alone() -> None:
+    found = documents("a: 1\n---\nb: [\n---\nc: 3\n...\n---\n# nothing\n--- {d: 4}\n", "f.yaml")
+    values = [None if one.node is None else bare(one.node) for one in found]
+    assert values == [{"a": 1}, None, {"c": 3}, {"d": 4}]
+    assert [one.place.line for one in found] == [1, 4, 5, 9]
+
+
+@pytest.mark.parametrize("text", ["", "\n", "# a comment\n", "---\n---\n"])
+def test_an_empty_file_holds_nothing(text: str) -> None:
+    assert documents(text, "f.yaml") == []
+
+
+def test_windows_line_ends_change_nothing() -> None:
+    (document,) = documents("a: 1\r\nb:\r\n  c: |\r\n    x\r\n    y\r\n", "f.yaml")
+    assert document.node is not None
+    assert bare(document.node) == {"a": 1, "b": {"c": "x\ny\n"}}
+
+
+def test_an_alias_repeats_its_anchor() -> None:
+    (document,) = documents("a: &x {b: 1}\nc: *x\n", "f.yaml")
+    assert document.node is not None
+    assert bare(document.node) == {"a": {"b": 1}, "c": {"b": 1}}
+
+
+def test_a_bomb_of_aliases_is_refused_at_once() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    assert told("\n".join(lines)) == [
+        "f.yaml:6:10: more than 100000 values; "
+        "split the file, or write out what the * aliases repeat"
+    ]
+
+
+def test_an_alias_inside_its_own_anchor_is_refused() -> None:
+    assert told("a: &a [*a]\n") == [
+        "f.yaml:1:8: there is no anchor &a above; "
+        "put the text in quotes if it is meant to start with *"
+    ]
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+def test_deep_nesting_is_refused(opening: str) -> None:
+    (problem,) = told(opening * 50_000)
+    assert f"nested deeper than {MAX_DEPTH} levels; flatten it" in problem
+
+
+def test_a_syntax_error_leaves_a_document_without_a_value() -> None:
+    (document,) = documents("a: [1,\nb: 2\n", "f.yaml")
+    assert document.node is None
+    assert document.chunk == "a: [1,\nb: 2\n"
+
+
+def test_thousands_of_documents_are_read() -> None:
+    text = "---\n".join(f"rule: r{n}\ntrigger: {{event: T, where: x > {n}}}\n" for n in range(3000))
+    found = documents(text, "f.yaml")
+    assert len(found) == 3_000
+    assert all(isinstance(one.node, Branch) for one in found)
+
+
+def test_a_block_text_of_several_lines_has_real_places() -> None:
+    (document,) = documents("a: >\n  x > 1\n  and y > 2\n", "f.yaml")
+    assert isinstance(document.node, Branch)
+    text = document.node.get("a")
+    assert isinstance(text, Scalar)
+    assert text.text == "x > 1 and y > 2\n"
+    place = Place("f.yaml", text.place.line, text.place.column + text.text.index("y"))
+    assert document.source.settle(place) == Place("f.yaml", 3, 7)

@@ -1,0 +1,116 @@
+"""Nouns for the tests of the stores, complete unless a test says otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from catcher.model.alert import Acknowledgement, Alert, Notice, Severity, Shelf, alert_id
+from catcher.model.commit import Commit
+from catcher.model.event import Event, digest
+from catcher.model.result import Field, Metric
+from catcher.model.run import ArtifactRecord, Firing, InputRecord, Run
+from catcher.model.time import SECOND, Instant
+from catcher.stores.ledger import SqlLedger
+
+NOON = 1_690_545_600 * SECOND
+
+
+class FakeClock:
+    """A clock that a test moves."""
+
+    def __init__(self, now: Instant = NOON) -> None:
+        self.now = now
+
+    def __call__(self) -> Instant:
+        return self.now
+
+
+def ledger_at(folder: Path, engine: str = "engine-1", clock: FakeClock | None = None) -> SqlLedger:
+    """The ledger in a folder, as an engine opens it."""
+    return SqlLedger(f"sqlite:///{folder / 'ledger.db'}", engine, clock or FakeClock())
+
+
+def event_at(time: Instant, **fields: Any) -> Event:
+    """An end of readout."""
+    return Event("lsst.sal.MTCamera.logevent_endReadout", time, fields, "efd")
+
+
+def firing_at(
+    time: Instant, rule: str = "mount-jitter", once: str | None = None, manual: bool = False
+) -> Firing:
+    """A firing of a rule for an event at a time."""
+    event = event_at(time, imageName=once or f"MC_{time}", requestedExposureTime=30.0)
+    cause = "hand:ana" if manual else digest(event)
+    values = {"imageName": once}
+    return Firing(rule, "", time, cause, "an exposure ended", event, values, once, manual)
+
+
+def pending(firing: Firing, **changes: Any) -> Run:
+    """The run that a firing leads to."""
+    return replace(Run(firing.id, firing, "mount_jitter"), **changes)
+
+
+def done(run: Run, observation: str = "MC_1", **metrics: Metric) -> Run:
+    """A run that is over, with a metric, a field and an artifact."""
+    time = run.firing.time
+    key = f"{run.rule}/2023/07/28/{run.id}/jitter.png"
+    record = ArtifactRecord(
+        key, "jitter.png", run.id, run.rule, time, 4321, "image/png", "sha256:ab", observation
+    )
+    return replace(
+        run,
+        state="done",
+        started=time + SECOND,
+        finished=time + 2 * SECOND,
+        observation=observation,
+        metrics=metrics or {"image_impact_rms": Metric(0.07, "arcsec", {"band": "r"})},
+        fields={"noise": Field("amp", ["C00", "C01"], np.array([3.5, np.nan]), "adu")},
+        artifacts=(record,),
+        inputs=(InputRecord("azimuth", "efd:lsst.sal.MTMount.azimuth", 1, 2, 600, "crc:1"),),
+    )
+
+
+def commit_of(*firings: Firing, **more: Any) -> Commit:
+    """New firings with their runs."""
+    return Commit(firings=firings, runs=tuple(pending(firing) for firing in firings), **more)
+
+
+def alert_at(time: Instant, per: str = "MC_1", **changes: Any) -> Alert:
+    """An alert about one exposure."""
+    alert = Alert(
+        id=alert_id("mount-jitter", "", per),
+        rule="mount-jitter",
+        key="",
+        per=per,
+        episode=1,
+        state="firing",
+        severity=Severity.SERIOUS,
+        max_severity=Severity.SERIOUS,
+        opened=time,
+        changed=time,
+        reason="image_impact_rms = 0.12 > 0.10",
+        tags=("tma", "mount"),
+        labels={"system": "mount"},
+        values={"image_impact_rms": 0.12},
+        links={"jitter.png": "file:///jitter.png"},
+        acknowledgement=Acknowledgement("ana", Severity.SERIOUS, time, "looking"),
+        shelf=Shelf("ben", Severity.WARNING, time + SECOND, "known", time),
+        data_time=time,
+    )
+    return replace(alert, **changes)
+
+
+def notice_of(alert: Alert, sequence: int = 1, sink: str = "slack", **changes: Any) -> Notice:
+    """A notice of an alert to a sink."""
+    notice = Notice(f"{alert.id}-{sink}-{sequence}", sink, "opened", alert, sequence, alert.changed)
+    return replace(notice, **changes)
+
+
+def ids(some: Sequence[Any]) -> list[str]:
+    """The ids of firings, runs, alerts or notices."""
+    return [one.id for one in some]

@@ -1,0 +1,148 @@
+"""Metrics reach a real server as documented; one that is away delays nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from aiohttp import web
+
+from catcher.model.time import SECOND
+from catcher.ports import MetricPoint
+from catcher.stores.metrics_influx import InfluxMetrics, InfluxMetricSettings, line_of
+from tests.servers import Server, free_port, victoria_metrics
+from tests.stores.making import NOON, FakeClock
+
+TOKEN = "s3cret-token"
+
+
+def point(value: float | None = 0.07, n: int = 0, **labels: str) -> MetricPoint:
+    time = NOON + n * SECOND
+    return MetricPoint(
+        "image_impact_rms", value, "arcsec", "mount-jitter", "301", "run1", time, labels
+    )
+
+
+def settings(port: int, **more: Any) -> InfluxMetricSettings:
+    url = f"http://127.0.0.1:{port}"
+    return InfluxMetricSettings(url, "catcher", "tma", TOKEN, timeout=5.0, **more)
+
+
+async def exported(server: Server, count: int) -> list[dict[str, Any]]:
+    """All series of the rule once they hold a number of samples; rows are visible after a while."""
+    match = {"match[]": '{__name__="catcher.mount-jitter_image_impact_rms"}'}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as client:
+        while True:
+            answer = await client.get("/api/v1/export", params={**match, "start": NOON // SECOND})
+            rows = [httpx.Response(200, content=line).json() for line in answer.text.splitlines()]
+            if sum(len(row["values"]) for row in rows) >= count:
+                return rows
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.server
+async def test_metrics_are_found_on_a_real_server_as_documented(tmp_path: Path) -> None:
+    with victoria_metrics(tmp_path) as server:
+        async with InfluxMetrics(settings(server.port), FakeClock()) as metrics:
+            await metrics.write([point(0.07, band="r"), point(None, 1), point(float("nan"), 2)])
+        assert metrics.health().counts["written"] == 1
+        (series,) = await exported(server, 1)
+        assert series["metric"] == {
+            "__name__": "catcher.mount-jitter_image_impact_rms",
+            "db": "catcher",
+            "rule": "mount-jitter",
+            "key": "301",
+            "band": "r",
+        }
+        assert (series["values"], series["timestamps"]) == ([0.07], [NOON // 1_000_000])
+
+
+@pytest.mark.server
+async def test_what_was_written_while_the_server_was_away_arrives_when_it_is_back(
+    tmp_path: Path,
+) -> None:
+    with victoria_metrics(tmp_path) as server:
+        server.stop()
+        options = settings(server.port, longest_pause=0.1, drain=30.0)
+        async with InfluxMetrics(options, FakeClock()) as metrics:
+            await metrics.write([point(float(n), n) for n in range(100)])
+            while metrics.health().state != "away":
+                await asyncio.sleep(0.01)
+            assert "cannot be reached" in metrics.health().problem
+            server.start()
+        assert metrics.health().counts["written"] == 100
+        (series,) = await exported(server, 100)
+        assert series["values"] == [float(n) for n in range(100)]
+
+
+async def test_what_cannot_wait_any_longer_is_dropped_oldest_first_and_counted() -> None:
+    options = settings(free_port(), waiting=10, drain=0.1, longest_pause=0.05)
+    async with InfluxMetrics(options, FakeClock()) as metrics:
+        await metrics.write([point(float(n), n) for n in range(25)])
+        counts = metrics.health().counts
+        assert (counts["dropped"], counts["waiting"]) == (15, 10)
+    counts = metrics.health().counts
+    assert (counts["dropped"], counts["waiting"], counts["written"]) == (25, 0, 0)
+
+
+async def test_a_point_that_the_server_refuses_takes_no_other_with_it() -> None:
+    taken: list[str] = []
+
+    async def take(request: web.Request) -> web.Response:
+        lines = (await request.read()).decode().splitlines()
+        if any("poison" in line for line in lines):
+            return web.json_response({"message": "partial write: poison"}, status=400)
+        taken.extend(lines)
+        return web.Response(status=204)
+
+    async with serving(take) as port:
+        async with InfluxMetrics(settings(port), FakeClock()) as metrics:
+            await metrics.write([point(1.0, 1), point(2.0, 2, note="poison"), point(3.0, 3)])
+        counts = metrics.health().counts
+    assert (counts["written"], counts["refused"]) == (2, 1)
+    assert [line.split("=")[-1].split()[0] for line in taken] == ["1", "3"]
+
+
+async def test_a_refused_token_is_told_without_naming_it() -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        assert request.headers["Authorization"] == f"Token {TOKEN}"
+        return web.json_response({"message": "unauthorized access"}, status=401)
+
+    async with serving(refuse) as port:
+        options = settings(port, drain=0.0)
+        async with InfluxMetrics(options, FakeClock()) as metrics:
+            await metrics.write([point()])
+            while metrics.health().state != "away":
+                await asyncio.sleep(0.01)
+            problem = metrics.health().problem
+    assert problem == 'the server answered 401: {"message": "unauthorized access"}'
+    assert TOKEN not in repr(options)
+
+
+def test_names_and_labels_cannot_break_out_of_their_line() -> None:
+    line = line_of(point(1.0, **{"a b": "x,y=z\nw", "empty": "", "rule": "forged"}))
+    assert line == (
+        r"catcher.mount-jitter,a\ b=x\,y\=z\nw,key=301,rule=mount-jitter"
+        f" image_impact_rms=1 {NOON}"
+    )
+
+
+class serving:
+    """A local server for `/api/v2/write`; gives its port."""
+
+    def __init__(self, handler: Any) -> None:
+        application = web.Application()
+        application.router.add_post("/api/v2/write", handler)
+        self._runner = web.AppRunner(application)
+
+    async def __aenter__(self) -> int:
+        await self._runner.setup()
+        port = free_port()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        return port
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()

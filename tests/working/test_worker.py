@@ -1,0 +1,196 @@
+"""The worker's side of a call: functions are found, called by name, and their results checked."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from catcher import Field, Metric, Result
+from catcher.model.problem import CatcherError
+from catcher.model.run import Outcome
+from catcher.working.results import checked
+from catcher.working.worker import execute
+from tests.working.jobfiles import call_of, loaded
+
+
+def run(site: Path, text: str, **arguments: object) -> Outcome:
+    """What comes of the job `one`, written in the file `jobs/one.py`."""
+    return execute(call_of(loaded(site, one=text), "one", **arguments))
+
+
+# -- calling --------------------------------------------------------------------------------
+
+
+def test_arguments_bind_by_name(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "@job\ndef one(a, b): return {'d': a - b}", b=1, a=3)
+    assert outcome.output is not None
+    assert outcome.output.metrics == {"d": Metric(2.0)}
+
+
+def test_jobs_share_code_and_sites_do_not(tmp_path: Path) -> None:
+    values = []
+    for name, value in (("north", 1), ("south", 2)):
+        text = "from .lib import code\n@job\ndef one(): return {'n': code.N}"
+        registry = loaded(tmp_path / name, one=text, lib__code=f"N = {value}")
+        outcome = execute(call_of(registry, "one"))
+        assert outcome.output is not None
+        values.append(outcome.output.metrics["n"].value)
+    assert values == [1, 2]
+    assert not {"lib", "jobs", "one"} & sys.modules.keys()
+
+
+def test_an_edited_job_is_loaded_anew_and_the_old_one_forgotten(tmp_path: Path) -> None:
+    for value in (1, 2, 3):
+        outcome = run(tmp_path, f"@job\ndef one(): return {{'n': {value}}}")
+        assert outcome.output is not None
+        assert outcome.output.metrics["n"].value == value
+    modules = [vars(module).get("__file__") for module in sys.modules.copy().values()]
+    assert modules.count(str(tmp_path / "jobs" / "one.py")) == 1
+
+
+# -- failures -------------------------------------------------------------------------------
+
+
+def test_the_traceback_begins_in_the_job(tmp_path: Path) -> None:
+    text = """
+        from .lib import code
+        @job
+        def one():
+            return code.divide(1, 0)
+    """
+    registry = loaded(tmp_path, one=text, lib__code="def divide(a, b): return a / b")
+    outcome = execute(call_of(registry, "one"))
+    frames = [line.strip() for line in outcome.traceback.splitlines() if "File" in line]
+    assert frames == [
+        'File "jobs/one.py", line 6, in one',
+        'File "jobs/lib/code.py", line 2, in divide',
+    ]
+
+
+def test_causes_are_told_without_frames_of_others(tmp_path: Path) -> None:
+    text = """
+        @job
+        def one():
+            try:
+                {}["a"]
+            except KeyError as error:
+                raise ValueError("two\\nlines") from error
+    """
+    outcome = run(tmp_path, text)
+    assert outcome.error == "ValueError: two lines"
+    assert "KeyError: 'a'" in outcome.traceback
+    assert "worker.py" not in outcome.traceback
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("@job\ndef one(x): ...", "missing 1 required positional argument: 'x'"),
+        ("import nothing_like_it\n@job\ndef one(): ...", "No module named 'nothing_like_it'"),
+        ("raise RuntimeError('at import')\n@job\ndef one(): ...", "RuntimeError: at import"),
+        ("@job\ndef one(): raise SystemExit", "sys.exit(None)"),
+        ("@job\ndef one(): raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("@job\ndef one(): raise GeneratorExit", "GeneratorExit"),
+        ("@job\ndef one(): one()", "RecursionError"),
+        (
+            "class Bad(Exception):\n  def __str__(self): raise ValueError\n"
+            "@job\ndef one(): raise Bad",
+            "Bad",
+        ),
+    ],
+)
+def test_whatever_a_job_raises_is_an_outcome(tmp_path: Path, text: str, words: str) -> None:
+    outcome = run(tmp_path, text)
+    assert outcome.state == "failed"
+    assert words in outcome.error
+    assert "\n" not in outcome.error
+    assert len(outcome.traceback) < 20_000
+
+
+def test_a_job_file_that_is_gone_is_an_outcome(tmp_path: Path) -> None:
+    registry = loaded(tmp_path, one="@job\ndef one(): ...")
+    (tmp_path / "jobs" / "one.py").unlink()
+    outcome = execute(call_of(registry, "one"))
+    assert "is gone" in outcome.error
+    assert not outcome.retry
+
+
+# -- results --------------------------------------------------------------------------------
+
+
+def test_numbers_of_every_kind_are_metrics() -> None:
+    given: dict[str, Any] = {
+        "a": 1, "b": 2.5, "c": np.float32(0.5), "d": np.int64(7), "e": True,
+        "f": np.array(3.0), "g": np.array([4]), "h": Metric(np.float64(5), "m/s", {"band": "r"}),
+    }  # fmt: skip
+    metrics = checked(Result(metrics=given)).metrics
+    assert [metric.value for metric in metrics.values()] == [1, 2.5, 0.5, 7, 1, 3, 4, 5]
+    assert all(type(metric.value) is float for metric in metrics.values())
+    assert metrics["h"] == Metric(5.0, "m/s", {"band": "r"})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), None, 10**400])
+def test_what_is_no_finite_number_is_unknown_with_a_reason(value: float | None) -> None:
+    for given in (value, Metric(value)):
+        metric = checked(Result(metrics={"m": given})).metrics["m"]
+        assert metric.value is None
+        assert metric.reason.startswith("the job gave")
+
+
+def test_the_jobs_own_reason_is_kept() -> None:
+    metrics = checked(Result(metrics={"m": Metric(None, reason="clouds")})).metrics
+    assert metrics["m"].reason == "clouds"
+
+
+def test_none_and_a_mapping_of_numbers_will_do() -> None:
+    assert checked(None).metrics == {}
+    assert checked({"a": 1}).metrics == {"a": Metric(1.0)}
+
+
+def test_fields_and_artifacts_come_along() -> None:
+    field = Field("amp", ["a"], np.array([1.0]))
+    output = checked(Result(fields={"noise": field}, artifacts={"a.txt": "x"}, note="a\n note"))
+    assert output.fields["noise"].ids == ("a",)
+    assert [(one.name, one.data) for one in output.artifacts] == [("a.txt", b"x")]
+    assert output.note == "a note"
+
+
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ([1, 2], "returned a list of 2"),
+        (5.0, r"returned 5.0 \(float\)"),
+        ((1, 2), "returned a tuple of 2"),
+        (object(), "returned a object"),
+        ({"a": "text"}, "metric 'a' is 'text'"),
+        ({"a": [1, 2]}, "metric 'a' is a list of 2"),
+        ({"a": np.arange(3)}, "metric 'a' is a ndarray"),
+        ({"a": 1j}, "metric 'a' is 1j"),
+        ({"not a name": 1}, "'not a name'"),
+        ({5: 1}, "metric is named 5"),
+        ({"catcher": 1}, "cannot be named 'catcher'"),
+        (Result(metrics=[1]), "metrics of the result are a list"),  # type: ignore[arg-type]
+        (Result(fields={"f": [1.0]}), "field 'f' is a list"),  # type: ignore[dict-item]
+        (Result(artifacts={"a.json": object()}), "a.json"),
+        (Result(artifacts={"../a.json": 1}), "no name for an artifact"),
+        (Result(artifacts={5: 1}), "artifact is named 5"),  # type: ignore[dict-item]
+    ],
+)
+def test_nonsense_is_refused_by_name(returned: object, words: str) -> None:
+    with pytest.raises(CatcherError, match=words):
+        checked(returned)
+
+
+def test_nonsense_is_a_failed_run_that_is_not_tried_again(tmp_path: Path) -> None:
+    outcome = run(tmp_path, "@job\ndef one(): return [1]")
+    assert (outcome.state, outcome.retry) == ("failed", False)
+    assert "return catcher.Result" in outcome.error
+
+
+def test_a_coroutine_is_no_result(tmp_path: Path) -> None:
+    text = "async def other(): ...\n@job\ndef one(): return other()"
+    assert "async def" in run(tmp_path, text).error
