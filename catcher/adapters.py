@@ -37,7 +37,10 @@ class SourceNeeds:
 
 @dataclass(frozen=True, slots=True)
 class SinkNeeds:
-    """What a sink may need beside its settings. `lifetimes` ends with the engine."""
+    """What a sink may need beside its settings.
+
+    `lifetimes` ends with the engine; `write` puts a line onto the terminal.
+    """
 
     name: str
     compose: Compose
@@ -45,6 +48,7 @@ class SinkNeeds:
     objects: ObjectStore
     clock: Clock
     lifetimes: AsyncExitStack
+    write: Callable[[str], None]
 
 
 SOURCES: dict[str, tuple[type, Callable[[Any, SourceNeeds], Source]]] = {
@@ -60,7 +64,7 @@ SOURCES: dict[str, tuple[type, Callable[[Any, SourceNeeds], Source]]] = {
 
 
 async def _console(settings: console.Settings, needs: SinkNeeds) -> Sink:
-    return console.ConsoleSink(needs.name, settings, needs.compose)
+    return console.ConsoleSink(needs.name, settings, needs.compose, needs.write)
 
 
 async def _slack(settings: slack.Settings, needs: SinkNeeds) -> Sink:

@@ -46,6 +46,7 @@ HTTP = "http"
 PAYLOAD = 1_000_000
 Row = dict[str, Any]
 Opening = AbstractAsyncContextManager[Running]
+Write = Callable[[str], None]
 MakeSources = Callable[[Site, Path], Sequence[Source]]
 RECORDED = SourceClock(clock="stream", lateness=0)
 
@@ -85,18 +86,20 @@ def _prepared(folder: Path) -> Path:
 # -- engines ------------------------------------------------------------------------------------
 
 
-def open_engine(site: Path | None, data: Path | None, port: int | None = None) -> Opening:
+def open_engine(
+    site: Path | None, data: Path | None, port: int | None = None, write: Write = print
+) -> Opening:
     """An engine on a site's own sources."""
     loaded = load_site(site)
 
     def sources(site: Site, folder: Path) -> Sequence[Source]:
         return make_sources(site, lambda name: _needs(site, name, folder))
 
-    return _open(loaded, data_folder(loaded, data), port, sources)
+    return _open(loaded, data_folder(loaded, data), port, sources, write=write)
 
 
 def open_demo(
-    site: Path | None, data: Path | None, port: int | None = 0, speed: float = 0
+    site: Path | None, data: Path | None, port: int | None, speed: float, write: Write = print
 ) -> Opening:
     """An engine on a simulated night, in a folder of its own unless told otherwise."""
     loaded = load_site(site) if site else load(shipped_site(), adapters=SETTINGS)
@@ -107,12 +110,13 @@ def open_demo(
         return [SimulatorSource("simulator", settings, wall_clock, folder)]
 
     clocks = {"simulator": SourceClock(clock="stream", lateness=0)}
-    return _open(loaded, folder, port, sources, clocks)
+    return _open(loaded, folder, port, sources, clocks, write=write)
 
 
 def open_replay(
-    site: Path | None, data: Path | None, files: Sequence[Path], speed: str, port: int | None = 0
-) -> Opening:
+    site: Path | None, data: Path | None, files: Sequence[Path], speed: str, port: int | None,
+    write: Write = print,
+) -> Opening:  # fmt: skip
     """An engine on recorded streams in place of the site's sources; it ends with them."""
     loaded = load_site(site)
     settings = ReplaySettings(files=tuple(str(one) for one in files), speed=speed)
@@ -120,7 +124,8 @@ def open_replay(
     def sources(site: Site, folder: Path) -> Sequence[Source]:
         return [ReplaySource("replay", settings, wall_clock, Path.cwd())]
 
-    return _open(loaded, data_folder(loaded, data), port, sources, {"replay": RECORDED}, False)
+    clocks = {"replay": RECORDED}
+    return _open(loaded, data_folder(loaded, data), port, sources, clocks, False, write)
 
 
 def _needs(site: Site, name: str, data: Path) -> SourceNeeds:
@@ -136,6 +141,7 @@ async def _open(
     make: MakeSources,
     clocks: Mapping[str, SourceClock] | None = None,
     posts: bool = True,
+    write: Write = print,
 ) -> AsyncIterator[Running]:
     """Opens stores, workers, sinks and the API around an engine, and starts it."""
     name, rules = f"engine-{os.getpid()}", {rule.id: rule for rule in site.active}
@@ -147,7 +153,7 @@ async def _open(
         said = {name: spec.clock for name, spec in site.settings.sources.items()}
         assembly = await assemble(site, rules, kept, wall_clock, {**said, **(clocks or {})})
         executor = await lifetimes.enter_async_context(make_executor(site, wall_clock))
-        courier = await lifetimes.enter_async_context(await assembly.courier(lifetimes))
+        courier = await lifetimes.enter_async_context(await assembly.courier(lifetimes, write))
 
         async def report(run: Run) -> None:
             await engine.report(run)

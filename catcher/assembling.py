@@ -96,12 +96,18 @@ class Assembly:
             observations=self.observations, pause=pause,
         )  # fmt: skip
 
-    async def courier(self, lifetimes: AsyncExitStack) -> Courier:
+    async def courier(self, lifetimes: AsyncExitStack, write: Callable[[str], None]) -> Courier:
         """The courier to the sinks that the site names."""
 
         def needs(name: str, compose: Compose) -> SinkNeeds:
             return SinkNeeds(
-                name, compose, self.alerting.active, self.kept.objects, self.clock, lifetimes
+                name,
+                compose,
+                self.alerting.active,
+                self.kept.objects,
+                self.clock,
+                lifetimes,
+                write,
             )
 
         sinks = await make_sinks(self.site, self.renderer, needs)

@@ -47,7 +47,7 @@ def mount_jitter(
 
     azimuth, elevation, rotator: telemetry with `actualPosition` and, where recorded,
     `demandPosition` in degrees. observation: the exposure, whose span the samples must cover.
-    band: a label of the metrics; without it the observation's column of that name.
+    band: a label of the metrics.
     filter_glitches: replace single bad samples first.
 
     Metrics (arcsec): `azimuth_rms`, `elevation_rms` (about each axis), `rotator_rms` where given,
@@ -57,7 +57,6 @@ def mount_jitter(
     `image_impact_worst_second`; `samples`, `fraction_seen` (0 to 1), `glitches` (replaced).
     No telemetry, too few samples or under 90 % of the exposure give *unknown*, with the reason.
     """
-    band = band or str((observation.columns.get("band") if observation else None) or "")
     axes = {"azimuth": follow(azimuth), "elevation": follow(elevation)}
     if rotator is not None:
         axes["rotator"] = follow(rotator)
@@ -184,7 +183,7 @@ def _picture(
         start = numbers["worst_at"]
         panel.axvspan(start, start + 1, color=plots.YELLOW, alpha=0.22, linewidth=0)
         panel.plot(time, error, color=colour, linewidth=2.0)
-        panel.set_ylim(-reach, reach)
+        panel.set_ylim(-reach, 1.4 * reach)
         plots.utc_axis(panel, *span)
         plots.tag(panel, words, colour)
         if bottom > 0.11:

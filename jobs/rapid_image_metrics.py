@@ -62,7 +62,7 @@ def rapid_image_metrics(
     name = detector or image.name
     artifacts = {"preview.png": _picture(found, name)} if preview else {}
     return Result(
-        metrics={**_amplifier_metrics(image), **_sky_metrics(found), **_psf_metrics(found)},
+        metrics={**_psf_metrics(found), **_sky_metrics(found), **_amplifier_metrics(image)},
         fields=_fields(image),
         artifacts=artifacts,
         note=_message(found, name),

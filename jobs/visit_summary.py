@@ -24,6 +24,7 @@ JUDGED = {
     "saturated_fraction": 0.0,
 }
 """What makes an outlier, and how far (as a part of the median) is never far."""
+_FIRST = ("psf_fwhm_arcsec", "psf_fwhm", "sky_bg", "sky_noise", "source_count", "n_psf_star")
 FAR = 5.0
 """Robust sigmas (1.4826 times the median absolute deviation) that are far."""
 LEAST_FRACTION = 0.01
@@ -101,17 +102,18 @@ def _columns(read: Mapping[str, Mapping[str, Metric]]) -> dict[str, Column]:
         for name, metric in metrics.items():
             if metric.value is not None and metric.known:
                 gathered.setdefault(name, []).append((detector, metric.value, metric.unit))
+    # Those that a reader asks for first come first.
+    order = sorted(gathered, key=lambda name: (_FIRST.index(name) if name in _FIRST else 99, name))
     return {
         name: Column(name, rows[0][2], tuple(row[0] for row in rows),
                      np.array([row[1] for row in rows]))
-        for name, rows in gathered.items()
+        for name, rows in ((name, gathered[name]) for name in order)
     }  # fmt: skip
 
 
 def _summary(columns: Mapping[str, Column]) -> dict[str, Metric]:
-    made: dict[str, Metric] = {}
+    made = {name: Metric(column.median, column.unit) for name, column in columns.items()}
     for name, column in columns.items():
-        made[name] = Metric(column.median, column.unit)
         made[f"{name}_min"] = Metric(float(column.values.min()), column.unit)
         made[f"{name}_max"] = Metric(float(column.values.max()), column.unit)
         if name in ("source_count", "n_psf_star"):

@@ -11,6 +11,7 @@ NOUNS = {"model", "ports"}
 ACTIVITIES = {"watching", "working", "alerting"}
 ENGINE = {"engine", "steps", "streams"}
 ADAPTERS = {"sources", "stores", "executors", "sinks"}
+APP = {"app", "adapters", "assembling", "doctor", "running"}
 MAY: dict[str, set[str]] = {
     "model": set(),
     "ports": {"model"},
@@ -29,8 +30,11 @@ MAY: dict[str, set[str]] = {
     "client": NOUNS,
     "api": NOUNS | {"client"},
     "authoring": NOUNS | ACTIVITIES | ENGINE | {"hands", "site", "client"},
-    "app": NOUNS | ACTIVITIES | ENGINE | ADAPTERS
-    | {"hands", "site", "client", "api", "authoring", "testing"},
+    **{
+        room: NOUNS | ACTIVITIES | ENGINE | ADAPTERS | APP
+        | {"hands", "site", "client", "api", "authoring", "testing"}
+        for room in APP
+    },
     "cli": {"model", "ports", "app", "authoring"},
     "testing": {"model", "working", "site"},
     "__init__": {"model", "working", "client"},
@@ -38,11 +42,11 @@ MAY: dict[str, set[str]] = {
 }  # fmt: skip
 ONE_IMPORTER = {
     "aiomqtt", "paho", "aiohttp", "alembic", "aiokafka", "fastapi", "httpx", "influxdb_client",
-    "jinja2", "obstore", "pebble", "pyarrow", "reactivex", "slack_sdk", "typer", "uvicorn",
+    "jinja2", "obstore", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn",
     "websockets", "yaml",
 }  # fmt: skip
-SEVERAL_FILES = {"alembic", "fastapi", "typer", "pyarrow"}
-"""These are spoken by a whole room or form: routes, commands, migrations, tables."""
+SEVERAL_FILES = {"alembic", "fastapi", "typer"}
+"""These are spoken by a whole room or form: routes, commands, migrations."""
 
 
 def modules() -> Iterator[tuple[str, Path, ast.Module]]:
@@ -59,7 +63,15 @@ def imports(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative import"
-            yield node.module or ""
+            below = [f"{node.module}.{alias.name}" for alias in node.names]
+            submodules = [name for name in below if is_module(name)]
+            yield from submodules or [node.module or ""]
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name is a file of the house."""
+    path = HOUSE.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
 
 
 def test_every_room_imports_only_what_it_may() -> None:
@@ -114,7 +126,11 @@ def test_files_and_functions_stay_small() -> None:
     large = []
     for _, path, tree in modules():
         lines = path.read_text(encoding="utf-8").count("\n")
-        large += [f"{path.name}: {lines} lines"] if lines > 330 else []
+        large += (
+            [f"{path.name}: {lines} lines"]
+            if lines > 330 and path.parent.name != "versions"
+            else []
+        )
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 length = (node.end_lineno or 0) - node.lineno + 1

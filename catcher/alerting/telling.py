@@ -19,10 +19,14 @@ KINDS: dict[TransitionKind, NoticeKind] = {
     "updated": "updated",
     "acknowledged": "updated",
     "shelved": "updated",
-    "unshelved": "updated",
+    "unshelved": "reminder",
     "escalated": "updated",
 }
 """As what a transition is told; what is not here is told to nobody."""
+
+
+NEWS: frozenset[NoticeKind] = frozenset({"opened", "raised", "test"})
+"""What may be the first that a sink hears of an alert; all else is `opened` to it then."""
 
 
 def hearers(alert: Alert, transition: Transition, direction: Direction) -> tuple[str, ...]:
@@ -34,7 +38,7 @@ def hearers(alert: Alert, transition: Transition, direction: Direction) -> tuple
     kind = transition.kind
     if kind not in KINDS or (alert.state == "shelved" and kind not in ("shelved", "resolved")):
         return ()
-    if kind not in ("opened", "raised"):
+    if kind not in ("opened", "raised", "unshelved"):
         return alert.sinks if not direction.silenced or kind != "updated" else ()
     if direction.silenced:
         return ()
@@ -49,12 +53,14 @@ def notices(
     if not sinks:
         return alert, ()
     known = tuple(dict.fromkeys((*alert.sinks, *sinks)))
+    first: NoticeKind = kind if kind in NEWS else "opened"
+    as_told = {sink: kind if sink in alert.sinks else first for sink in sinks}
     alert = replace(alert, told=now, sinks=known)
     told = tuple(
         Notice(
             id=notice_id(alert, sink, kind),
             sink=sink,
-            kind=kind,
+            kind=as_told[sink],
             alert=alert,
             sequence=alert.sequence,
             time=now,

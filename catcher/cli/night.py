@@ -147,7 +147,7 @@ def run_words(run: Run) -> Text:
     if run.state in ("failed", "timeout"):
         return Text(run.error.splitlines()[0] if run.error else run.state, style="red")
     text = Text()
-    known = [(name, one) for name, one in run.metrics.items() if one.known and not one.labels]
+    known = [(name, one) for name, one in run.metrics.items() if one.known]
     for name, metric in known[:4]:
         text.append(f"{name} ", style="dim")
         text.append(f"{metric.value:.4g}{' ' + metric.unit if metric.unit else ''}  ")
@@ -170,7 +170,10 @@ def health_line(healths: Sequence[Health]) -> Text:
 
 
 def plain_line(update: Update) -> str:
-    """One happening as a line of text, where there is no terminal; empty for what is not told."""
+    """One happening as a line of text, where there is no terminal; empty for what is not told.
+
+    Alerts are not: the console is a sink, and its lines stand there already.
+    """
     body = update.body
     match body:
         case Firing():
@@ -179,11 +182,6 @@ def plain_line(update: Update) -> str:
             urls = " ".join(one.url for one in body.artifacts)
             head = f"{hour(body.firing.time)} run     {body.rule} {body.state}"
             return f"{head} {run_words(body).plain} {urls}"
-        case Alert():
-            words = alert_words(body).plain
-            links = " ".join(body.links.values())
-            head = f"{hour(body.changed)} alert   {body.shown_severity} {body.state} {body.name}"
-            return f"{head}: {words} {links}"
         case str():
             return f"problem {body}"
     return ""

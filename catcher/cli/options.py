@@ -44,7 +44,7 @@ def _write(text: str) -> None:
 
 def print_table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], Any]]) -> None:
     """A table for people; cells are plain text, or rich Text where a column makes it."""
-    console = Console()
+    console = wide_console()
     table = Table(box=None, header_style="dim", padding=(0, 1))
     for name in columns:
         table.add_column(name, overflow="fold")
@@ -52,3 +52,8 @@ def print_table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], Any]]
         cells = [cell(row) for cell in columns.values()]
         table.add_row(*[one if isinstance(one, Text) else Text(str(one)) for one in cells])
     console.print(table if rows else Text("none", style="dim"))
+
+
+def wide_console() -> Console:
+    """The terminal; what goes into a pipe or a file is not folded at 80 characters."""
+    return Console() if sys.stdout.isatty() else Console(width=240)

@@ -41,7 +41,7 @@ def demo(
 
     Example: `catcher demo --exit-after 60s --data /tmp/night`
     """
-    opened = composition.open_demo(site, data, port=port, speed=speed)
+    opened = composition.open_demo(site, data, port, speed, _write)
     asyncio.run(_watch(opened, "Catcher: a simulated night", exit_after))
 
 
@@ -52,7 +52,7 @@ def run(
 
     Example: `catcher run --site /etc/catcher`
     """
-    opened = composition.open_engine(site, data, port=port)
+    opened = composition.open_engine(site, data, port, _write)
     asyncio.run(_watch(opened, "Catcher", exit_after))
 
 
@@ -66,7 +66,7 @@ def replay(
 
     Example: `catcher replay night.jsonl.gz --speed 60`
     """
-    opened = composition.open_replay(site, data, files, speed, port=port)
+    opened = composition.open_replay(site, data, files, speed, port, _write)
     asyncio.run(_watch(opened, "Catcher: replay", exit_after))
 
 
@@ -90,6 +90,12 @@ def doctor(site: Site = None, data: Data = None, as_json: Json = False) -> None:
             },
         )
     raise typer.Exit(any(row["state"] == "error" for row in rows))
+
+
+def _write(line: str) -> None:
+    """The console sink's line; where there is a screen, the alert stands there already."""
+    if not sys.stdout.isatty():
+        typer.echo(line)
 
 
 async def _watch(

@@ -15,8 +15,8 @@ BEFORE: Span = 35 * MINUTE
 """How long before the night begins the wind is known."""
 _DOME, _SHELTERED = 301, 302
 _CYCLE = 90.0
-_MINUTES = (0.0, 1.0, 6.0, 11.0, 15.0, 24.0, 34.0, 45.0, _CYCLE)
-_SPEEDS = (5.5, 6.0, 11.5, 15.0, 16.5, 16.5, 9.0, 6.0, 5.5)
+_MINUTES = (0.0, 0.5, 4.5, 8.5, 12.5, 15.0, 24.0, 34.0, 45.0, _CYCLE)
+_SPEEDS = (5.5, 6.0, 11.0, 14.0, 15.5, 16.5, 16.5, 9.0, 6.0, 5.5)
 _MEMORY = 60.0
 _TURBULENCE = 0.05
 

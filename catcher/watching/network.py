@@ -141,8 +141,8 @@ class Network:
         waiting: list[tuple[Instant, str]] = []
         while self._heap and self._heap[0][0] < furthest:
             due, name = heappop(self._heap)
-            watch = self._watches.get(name)
-            if watch is None or watch.timers.next() != due:
+            watch = self._next_of(name, due)
+            if watch is None:
                 continue
             if due >= limit(watch):
                 waiting.append((due, name))
@@ -159,11 +159,20 @@ class Network:
     def next_timer(self) -> Instant | None:
         """The next instant at which anything falls due."""
         while self._heap:
-            due, name = self._heap[0]
-            watch = self._watches.get(name)
-            if watch is not None and watch.timers.next() == due:
+            due, name = heappop(self._heap)
+            if self._next_of(name, due) is not None:
+                heappush(self._heap, (due, name))
                 return due
-            heappop(self._heap)
+        return None
+
+    def _next_of(self, name: str, due: Instant) -> Watch | None:
+        """The rule whose next timer falls due then; else its place on the heap is put right."""
+        watch = self._watches.get(name)
+        following = watch.timers.next() if watch else None
+        if following == due:
+            return watch
+        if following is not None:
+            heappush(self._heap, (following, name))
         return None
 
     # -- people and jobs --------------------------------------------------------------------

@@ -106,12 +106,15 @@ class Watch:
         counts, now = self.counts, event.time
         counts["events"] += 1
         self._know_source(event)
-        late = late or now < self.settled or now < self._latest.get(branch.index, now)
+        latest = self._latest.get(branch.index, now)
+        late = late or now < self.settled or now < latest
+        self._latest[branch.index] = max(now, latest)
         if late:
             counts["late"] += 1
+            if branch.trigger.kind == "absent":
+                self.settle(now)
         else:
             self.settle(now)
-            self._latest[branch.index] = now
         cell = self._cell_for(branch, event)
         if cell is None:
             return

@@ -8,14 +8,23 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from catcher.model.health import Health
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Overlap, Rule
-from catcher.model.run import Run
+from catcher.model.run import Run, RunState
 from catcher.model.time import SECOND, Clock, Span, to_seconds
-from catcher.ports import Executor, Expressions, History, Images, Ledger, ObjectStore, Query
+from catcher.ports import (
+    Executor,
+    Expressions,
+    History,
+    Images,
+    Ledger,
+    ObjectStore,
+    Query,
+    StoreAway,
+)
 from catcher.working.bench import Bench, Pause, Report
 from catcher.working.gathering import PartedRun
 from catcher.working.inputs import Inputs
@@ -212,10 +221,12 @@ class Workshop:
         run = self._held.pop(name, None)
         if run is not None:
             return run
-        found = await self._insist(lambda: self._bench.ledger.runs(Query(id=name, limit=1)))
-        if not found:
-            self._counts["lost"] += 1
-        return found[0] if found else None
+        with contextlib.suppress(CatcherError):
+            found = await self._insist(lambda: self._bench.ledger.runs(Query(id=name, limit=1)))
+            if found:
+                return found[0]
+        self._counts["lost"] += 1
+        return None
 
     async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks the ledger until it answers: while it is away, work waits."""
@@ -223,25 +234,25 @@ class Workshop:
         while True:
             try:
                 return await ask()
-            except CatcherError:
+            except StoreAway:
                 self._counts["ledger_away"] += 1
                 await self._bench.pause(pause)
                 pause = min(LONGEST_PAUSE, 2 * pause)
 
     async def _claimed(self, run: Run) -> Run:
         claim = replace(run, engine=self._bench.engine, started=self._bench.clock())
-        if not await self._insist(lambda: self._bench.ledger.claim(claim)):
-            return self._dropped(run, TAKEN, "replaced")
-        return await self.perform(run)
+        try:
+            mine = await self._insist(lambda: self._bench.ledger.claim(claim))
+        except CatcherError as error:
+            return self._dropped(run, str(error), "failed")
+        return await self.perform(run) if mine else self._dropped(run, TAKEN, "replaced")
 
     async def _drop(self, name: str, reason: str) -> None:
         run = await self._recalled(name)
         if run is not None:
             await self._tell(self._dropped(run, reason))
 
-    def _dropped(
-        self, run: Run, reason: str, state: Literal["dropped", "replaced"] = "dropped"
-    ) -> Run:
+    def _dropped(self, run: Run, reason: str, state: RunState = "dropped") -> Run:
         now = self._bench.clock()
         engine = self._bench.engine
         return replace(run, state=state, error=reason, finished=now, engine=engine)

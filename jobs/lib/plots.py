@@ -70,8 +70,9 @@ def utc_axis(axes: Axes, start: float, end: float) -> None:
     """The x axis in UTC from `start` to `end` (seconds since the epoch), at most 6 round ticks."""
     span = max(end - start, 1e-3)
     step = next((one for one in _STEPS if span / one <= _TICKS), 86400 * int(span / 86400 / 5 + 1))
-    first = np.ceil(start / step) * step
-    axes.xaxis.set_major_locator(FixedLocator(list(np.arange(first, end + step * 1e-6, step))))
+    # Labels stand in the middle of their tick: none so near an edge that it would be cut.
+    first, last = np.ceil((start + 0.02 * span) / step) * step, end - 0.02 * span
+    axes.xaxis.set_major_locator(FixedLocator(list(np.arange(first, last, step))))
     form = "%H:%M" if step >= 60 else "%H:%M:%S"
     axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: utc(float(at), form)))
     axes.set_xlim(start, end)

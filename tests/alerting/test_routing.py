@@ -135,7 +135,8 @@ def test_times_of_day(window: str, instant: str, holds: bool) -> None:
         ("25:00-26:00", "has no such time"),
         ("10:00-10:00", "starts where it ends"),
         ("10:00-12:00 Mars/Olympus", "'Mars/Olympus' is no time zone"),
-        ("10:00-12:00 ../etc", "no time zone"),
+        ("10:00-12:00 ../etc", "no time of day"),
+        ("10:00-12:00 /etc/passwd", "no time zone"),
         ("Moo 10:00-12:00", "'Moo' is no week day"),
     ],
 )

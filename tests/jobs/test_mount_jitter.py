@@ -174,9 +174,9 @@ def test_under_nine_tenths_of_the_exposure_are_not_enough() -> None:
     assert value(seen, "fraction_seen") == pytest.approx(0.95, abs=0.01)
 
 
-def test_the_band_of_the_exposure_labels_the_metrics() -> None:
+def test_a_band_labels_the_metrics() -> None:
     axis = tracking(0.0, 60.0, shake(0.02))
-    result = mount_jitter(axis, axis, observation=exposure())
+    result = mount_jitter(axis, axis, observation=exposure(), band="r")
     assert result.metrics["image_impact_rms"].labels == {"band": "r"}
 
 

@@ -17,7 +17,7 @@ from catcher.model.event import Event
 from catcher.model.observation import ObservationSpec
 from catcher.model.rule import JobSpec, Rule, Trigger
 from catcher.model.run import Firing, Run
-from catcher.model.time import SECOND, Instant, parse_instant
+from catcher.model.time import MILLISECOND, SECOND, Instant, parse_instant
 from catcher.ports import Query
 from catcher.stores.history import EmbeddedHistory
 from catcher.stores.images import PathImages
@@ -88,13 +88,15 @@ class World:
         )
 
     async def report(self, run: Run) -> None:
-        self.reported.append(run)
         await self.ledger.commit(Commit(finished=(run,)))
+        self.reported.append(run)
         async with self._news:
             self._news.notify_all()
 
     async def pause(self, seconds: float) -> None:
         self.pauses.append(seconds)
+        async with self._news:
+            self._news.notify_all()
 
     async def until(self, true: Callable[[list[Run]], bool]) -> list[Run]:
         """The reported runs, once they are such."""
@@ -142,12 +144,12 @@ def job_rule(name: str = "r", **spec: Any) -> Rule:
 
 
 @asynccontextmanager
-async def open_world(site: Path) -> AsyncIterator[World]:
-    """The stores in memory, with an executor of one worker."""
+async def open_world(site: Path, ledger_url: str = "sqlite://") -> AsyncIterator[World]:
+    """The stores, with an executor of one worker."""
     clock = Clock()
     async with AsyncExitStack() as lifetimes:
         enter = lifetimes.enter_async_context
-        ledger = await enter(SqlLedger("sqlite://", "here", clock))
+        ledger = await enter(SqlLedger(ledger_url, "here", clock, patience=50 * MILLISECOND))
         history = await enter(EmbeddedHistory(None, clock=clock))
         executor = await enter(LocalExecutor(workers=1, clock=clock))
         objects = Objects(ObjectSettings(url="memory://"))

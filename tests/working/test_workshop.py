@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from catcher.model.run import Run
 from catcher.model.time import MILLISECOND, SECOND
 from catcher.ports import Query
 from catcher.working.forms import decode
-from tests.working.conftest import NIGHT, TOPIC, World, job_rule
+from tests.working.conftest import NIGHT, TOPIC, World, job_rule, open_world
 
 GATED = """
     @job
@@ -360,12 +363,17 @@ async def test_a_swap_holds_for_what_begins_after_it(world: World) -> None:
         assert list(world.reported[2].metrics) == ["n"]
 
 
-async def test_while_the_ledger_is_away_work_waits(world: World) -> None:
-    async with world.workshop(job_rule(), one="@job\nasync def one(): return {}") as shop:
+async def test_while_the_ledger_is_away_work_waits(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    async with (
+        open_world(tmp_path, f"sqlite:///{file}") as world,
+        world.workshop(job_rule(), one="@job\nasync def one(): return {}") as shop,
+    ):
         run = await world.pending()
-        await world.ledger.__aexit__(None, None, None)
-        shop.submit(run)
-        async with asyncio.timeout(30):
-            while shop.health().counts.get("ledger_away", 0) < 3:
-                await asyncio.sleep(0)
-        assert world.reported == []
+        with closing(sqlite3.connect(file)) as intruder:
+            intruder.execute("BEGIN IMMEDIATE")
+            shop.submit(run)
+            await world.until(lambda runs: len(world.pauses) >= 2)
+            assert (world.reported, world.pauses[:2]) == ([], [0.5, 1.0])
+            assert shop.health().counts["ledger_away"] >= 2
+        assert (await world.until(lambda runs: len(runs) == 1))[0].state == "done"
