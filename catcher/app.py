@@ -173,12 +173,12 @@ async def _open(
         api = site.settings.api
         token = api.token.reveal() if api.token else ""
         routes = create_api(hands, client, assembly.streams, token=token)
-        address = serve(routes, api.host, api.port if port is None else port)
-        running.url = await lifetimes.enter_async_context(address)
-        lifetimes.enter_context(announced(data, running.url))
         async with asyncio.TaskGroup() as tasks:
             running.start(tasks)
-            yield running
+            await running.until_open()
+            async with serve(routes, api.host, api.port if port is None else port) as running.url:
+                with announced(data, running.url):
+                    yield running
             running.stop()
 
 

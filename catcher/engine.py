@@ -20,7 +20,7 @@ from catcher.model.health import Update
 from catcher.model.problem import CatcherError
 from catcher.model.run import Firing, Run
 from catcher.model.time import SECOND, Instant
-from catcher.ports import Delivery, Source
+from catcher.ports import Delivery, Source, StoreAway
 from catcher.steps import Decided, Deed, Finished, Parts, Step, points_of, result_event
 from catcher.working import ResultOrder
 
@@ -41,7 +41,8 @@ class Engine:
         self._order = ResultOrder()
         self._steps: asyncio.Queue[Step] = asyncio.Queue(WAITING_STEPS)
         self._stopping = asyncio.Event()
-        self._ended = 0
+        self.opened = asyncio.Event()
+        self._opened = self._ended = 0
         self._saved: Instant = 0
         self._running: dict[str, Run] = {}
 
@@ -91,6 +92,9 @@ class Engine:
 
     async def _pump(self, source: Source) -> None:
         async with source.open() as deliveries:
+            self._opened += 1
+            if self._opened == len(self.parts.sources):
+                self.opened.set()
             async for delivery in deliveries:
                 await self._steps.put(delivery)
         self._ended += 1
@@ -256,7 +260,7 @@ class Engine:
         while not commit.empty:
             try:
                 return await self.parts.ledger.commit(commit)
-            except CatcherError as trouble:
+            except StoreAway as trouble:
                 self._tell_problem("ledger", str(trouble), self.parts.clock())
                 await asyncio.sleep(LONGEST_WAIT)
         return commit

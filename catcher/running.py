@@ -37,6 +37,14 @@ class Running:
         """Starts the loop in a task group, which carries whatever it raises."""
         self._task = tasks.create_task(self.engine.run())
 
+    async def until_open(self) -> None:
+        """Returns when every source is open, or the loop has ended before."""
+        if self._task is None:
+            return
+        opened = asyncio.create_task(self.engine.opened.wait())
+        await asyncio.wait({opened, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        opened.cancel()
+
     async def until_end(self) -> None:
         """Returns when the loop has ended, by itself or told to."""
         if self._task is not None:

@@ -23,6 +23,8 @@ FIELD_RADIUS = 8500.0
 """From the rotator's axis to the edge of the LSSTCam field (arcsec)."""
 ROTATION = float(FIELD_RADIUS * np.pi / 180 / 3600)
 """Arcseconds that the edge of the field moves per arcsecond of rotation."""
+SLEW = 1.0
+"""Degrees: an axis that turned further did not merely track."""
 LEAST_SEEN = 0.9
 FEWEST = 10
 NAMES = {
@@ -113,6 +115,7 @@ def _numbers(axes: Mapping[str, Axis]) -> dict[str, float]:
         "image_impact_p95": float(np.percentile(motion, 95)),
         "image_impact_worst_second": worst,
         "worst_at": when,
+        "travel": max(float(np.ptp(azimuth.position)), float(np.ptp(elevation.position))),
     }
     return {**numbers, "rotator_rms": turn} if "rotator" in axes else numbers
 
@@ -156,8 +159,10 @@ def _unknown(counts: Mapping[str, Metric], reason: str, rotator: bool, band: str
 
 
 def _message(numbers: Mapping[str, float], observation: Observation | None) -> str:
-    during = f" during {observation.id}" if observation else ""
-    return f'Mount moved the image {numbers["image_impact_rms"]:.3f}" rms{during}'
+    words = f'Mount moved the image {numbers["image_impact_rms"]:.3f}" rms'
+    if numbers["travel"] > SLEW:
+        words += f" while it slewed {numbers['travel']:.0f} deg"
+    return f"{words} during {observation.id}" if observation else words
 
 
 def _picture(
@@ -182,7 +187,8 @@ def _picture(
         panel = plots.panel(figure, "arcsec", (0.1, bottom, 0.865, 0.335))
         start = numbers["worst_at"]
         panel.axvspan(start, start + 1, color=plots.YELLOW, alpha=0.22, linewidth=0)
-        panel.plot(time, error, color=colour, linewidth=2.0)
+        # A steep trace with soft edges makes a file three times as large, for nothing to see.
+        panel.plot(time, error, color=colour, linewidth=2.0, antialiased=False)
         panel.set_ylim(-reach, 1.4 * reach)
         plots.utc_axis(panel, *span)
         plots.tag(panel, words, colour)

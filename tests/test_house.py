@@ -19,7 +19,7 @@ MAY: dict[str, set[str]] = {
     "working": NOUNS,
     "alerting": NOUNS,
     "streams": NOUNS,
-    "steps": NOUNS | ACTIVITIES,
+    "steps": NOUNS | ACTIVITIES | ENGINE,
     "engine": NOUNS | ACTIVITIES | ENGINE,
     "hands": NOUNS | ACTIVITIES | ENGINE,
     "site": {"model"} | ACTIVITIES,

@@ -145,11 +145,12 @@ class Alerting:
         return self._direct(notice.alert, notice.time).undelivered(notice.sink)
 
     def counts(self) -> dict[str, int]:
-        """Alerts by state, messages that failed, resolved alerts no longer remembered."""
-        counts = {"open": 0, "message_failures": self._renderer.failures}
+        """Alerts by state; those held back from all; failed messages; what is not remembered."""
+        counts = {"open": 0, "held_back": 0, "message_failures": self._renderer.failures}
         counts["forgotten"] = self._register.forgotten
         for alert in self._register:
             counts["open"] += alert.active
+            counts["held_back"] += alert.state == "firing" and not alert.sinks
             counts[alert.state] = counts.get(alert.state, 0) + 1
         return counts
 

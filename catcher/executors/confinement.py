@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
+import fcntl
 import importlib
 import io
 import os
@@ -17,20 +17,20 @@ from typing import Any
 from catcher.model.run import Call, Outcome
 from catcher.working.worker import execute
 
-PR_SET_PDEATHSIG = 1
 ADMITTED = ("catcher.model.", "numpy")
 """Where the classes of an outcome come from; a class of the site's own stays in the worker."""
 
 
-def confine(printing: Connection) -> None:
+def confine(printing: Connection, lifeline: Connection) -> None:
     """Settles this process as a worker: nothing to read, its prints to `printing`, no terminal.
 
     It leads a process group of its own, so that Ctrl-C doesn't reach it and its children can be
-    ended with it, and dies with the server that forked it, which dies with the engine.
+    ended with it. The group is killed when the other end of `lifeline` is closed, which the
+    engine alone holds: by its death, if by nothing else.
     """
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_parent()
+    _die_with(lifeline)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -80,7 +80,14 @@ def _text_to(descriptor: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", "backslashreplace")
 
 
-def _die_with_parent() -> None:
-    # Elsewhere than on Linux a worker ends when its call is over and its pipe is closed.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _die_with(lifeline: Connection) -> None:
+    """Has the kernel kill this process group at the end of a pipe, whatever the job is doing.
+
+    Elsewhere than on Linux a worker ends when its call is over and nobody takes the answer.
+    """
+    if sys.platform == "linux":
+        # A descriptor of its own, which stays open for as long as the process lives.
+        pipe = os.dup(lifeline.fileno())
+        fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)

@@ -81,7 +81,9 @@ class Slot:
     """One worker process and the way to it."""
 
     def __init__(self) -> None:
+        context = multiprocessing.get_context("forkserver")
         self._tail = Tail()
+        self._lifeline, self._alive = context.Pipe(duplex=False)
         self._pool: ProcessPool | None = None
         self._pid = 0
 
@@ -89,7 +91,8 @@ class Slot:
         """Starts the process and waits until it answers; OSError or TimeoutError if it doesn't."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["catcher.executors.preloading"])
-        pool = ProcessPool(1, initializer=confine, initargs=[self._tail.writer], context=context)
+        ends = [self._tail.writer, self._lifeline]
+        pool = ProcessPool(1, initializer=confine, initargs=ends, context=context)
         self._pool = pool
         # Starting the server that forks the workers takes a second: not on the loop.
         starting = asyncio.ensure_future(asyncio.to_thread(pool.schedule, warm))
@@ -158,8 +161,10 @@ class Slot:
         return True
 
     def release(self) -> None:
-        """Closes the pipe of the prints; the slot is over."""
+        """Closes the pipes; the slot is over, and what its jobs left behind with it."""
         self._tail.close()
+        self._alive.close()
+        self._lifeline.close()
 
     @property
     def _running_pool(self) -> ProcessPool:

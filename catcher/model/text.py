@@ -21,8 +21,8 @@ def shorten(text: str, limit: int) -> str:
 
 def plain(text: object, limit: int = 300) -> str:
     """One line without escapes, controls, direction marks; at most `limit` characters."""
+    whole = str(text)
     # Cut first: what is far beyond the limit would be cleaned for nothing.
-    head = str(text)[: 4 * limit + 1000]
+    head = whole[: 4 * limit + 1000]
     clean = _HIDDEN.sub("", _SPACE.sub(" ", _ANSI.sub("", head))).strip()
-    cut_before = len(str(text)) > len(head) and len(clean) <= limit
-    return shorten(clean + ELLIPSIS if cut_before else clean, limit)
+    return shorten(clean + ELLIPSIS if len(head) < len(whole) else clean, limit)

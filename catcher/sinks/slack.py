@@ -14,7 +14,7 @@ stays text.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -28,7 +28,7 @@ from catcher.model.health import Health, HealthState
 from catcher.model.message import Compose, Message
 from catcher.model.problem import CatcherError
 from catcher.model.time import SECOND, Instant, Span, to_seconds
-from catcher.ports import ObjectStore, Row, SinkError
+from catcher.ports import Row, SinkError
 from catcher.sinks.slack_blocks import MENTION, blocks, fallback
 
 _TOKEN = "check the token and its scopes"
@@ -46,6 +46,8 @@ _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_clos
 _LARGEST_PLOT = 20_000_000
 _TROUBLE = (SlackClientError, aiohttp.ClientError, OSError, TimeoutError, AttributeError)
 """What a call may end with. AttributeError is slack_sdk's own answer to a reply in plain text."""
+
+Fetch = Callable[[str], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,13 +79,13 @@ class Settings:
 
 
 class SlackSink:
-    """Speaks to one channel. The plots are in `objects`."""
+    """Speaks to one channel. `fetch` gives the bytes of an artifact by its key, for plots."""
 
     def __init__(
-        self, name: str, settings: Settings, compose: Compose, objects: ObjectStore | None = None
+        self, name: str, settings: Settings, compose: Compose, fetch: Fetch | None = None
     ) -> None:
         self.name = name
-        self._settings, self._compose, self._objects = settings, compose, objects
+        self._settings, self._compose, self._fetch = settings, compose, fetch
         self._mention_from = Severity.parse(settings.mention_from)
         self._session: aiohttp.ClientSession | None = None
         self._client = self._new_client()
@@ -172,10 +174,10 @@ class SlackSink:
         """Uploads a plot that is new. One that fails is counted: the words are out already."""
         key = notice.alert.attachment
         old = notice.receipt.get("plot", "")
-        if not key or key == old or not self._settings.plots or self._objects is None:
+        if not key or key == old or not self._settings.plots or self._fetch is None:
             return {**receipt, "plot": old} if old else receipt
         try:
-            data = await self._objects.get(key)
+            data = await self._fetch(key)
             if len(data) > _LARGEST_PLOT:
                 raise CatcherError(f"the plot has {len(data)} bytes", "make a smaller one")
             await self._client.files_upload_v2(

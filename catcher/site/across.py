@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from catcher.model.event import HTTP_PREFIX, RESULT_PREFIX
 from catcher.model.problem import Place
+from catcher.site.knots import knots
 from catcher.site.nodes import Branch, Items, Node, Report, Scalar, quoted
 from catcher.site.words import MOST_SUGGESTIONS, closest, suggestion
 
@@ -89,10 +90,10 @@ def check_across(claims: Sequence[Claim], known: Known, report: Report) -> None:
     for claim in claims:
         first = places.setdefault(claim.id, claim.place)
         if first != claim.place:
-            for here, there in ((claim.place, first), (first, claim.place)):
-                message = f"there are two rules named {quoted(claim.id)}, the other at {there}"
+            for here, other in ((claim.place, first), (first, claim.place)):
+                message = f"there are two rules named {quoted(claim.id)}, the other at {other}"
                 report.about(claim.id).error(here, message, "rename one of them")
-    names = {
+    names: dict[str, Collection[str] | None] = {
         "result": None if known.unreadable else places,
         "metrics": None if known.unreadable else places,
         "observation": known.observations,
@@ -139,46 +140,35 @@ def check_sources_of_results(
 
 def _check_circles(claims: Sequence[Claim], report: Report) -> None:
     edges = {claim.id: list(_results(claim)) for claim in claims}
-    open_edges = _trimmed(edges)
+    circle_of: dict[str, frozenset[str]] = {}
+    for group in knots(edges):
+        circle_of.update(dict.fromkeys(group, frozenset(group)))
     for claim in claims:
-        circle = _circle(claim.id, open_edges) if claim.id in open_edges else ()
-        if circle:
-            place = next(ref.place for ref in claim.references if ref.name == circle[1])
-            message = f"the results go in a circle: {' -> '.join(circle)}"
-            report.about(claim.id).error(place, message, "break it at one of these rules")
+        if circle := circle_of.get(claim.id):
+            ref = next(ref for ref in claim.references if ref.name in circle)
+            path = f"one of {len(circle)} rules"
+            if len(circle) <= MOST_SUGGESTIONS:
+                path = " -> ".join(_circle(claim.id, edges, circle))
+            message = f"the results go in a circle: {path}"
+            report.about(claim.id).error(ref.place, message, "break it at one of these rules")
 
 
 def _results(claim: Claim) -> Iterator[str]:
     return (ref.name for ref in claim.references if ref.kind == "result")
 
 
-def _trimmed(edges: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The edges without those rules from which no circle can be reached."""
-    listeners: dict[str, list[str]] = {}
-    left = {}
-    for name, targets in edges.items():
-        left[name] = sum(target in edges for target in targets)
-        for target in targets:
-            listeners.setdefault(target, []).append(name)
-    done = deque(name for name, count in left.items() if count == 0)
-    while done:
-        for name in listeners.get(done.popleft(), ()):
-            left[name] -= 1
-            if left[name] == 0:
-                done.append(name)
-    return {name: edges[name] for name, count in left.items() if count > 0}
-
-
-def _circle(start: str, edges: Mapping[str, list[str]]) -> tuple[str, ...]:
-    """The shortest way from a rule back to itself, empty if there is none."""
+def _circle(
+    start: str, edges: Mapping[str, Sequence[str]], within: Collection[str]
+) -> tuple[str, ...]:
+    """The shortest way from a rule back to itself."""
     paths: deque[tuple[str, ...]] = deque([(start,)])
     seen: set[str] = set()
     while paths:
         path = paths.popleft()
-        for target in edges.get(path[-1], ()):
+        for target in edges[path[-1]]:
             if target == start:
                 return (*path, start)
-            if target not in seen:
+            if target in within and target not in seen:
                 seen.add(target)
                 paths.append((*path, target))
-    return ()
+    return (start,)

@@ -136,12 +136,8 @@ class Decoder:
         time = arrival if stamp is None else read_time(stamp, "time")
         assert time is not None
         source = line.get("source")
-        return Event(
-            topic,
-            time,
-            self._mended(fields, 0),
-            source if isinstance(source, str) else self._source,
-        )
+        name = self._source or (source if isinstance(source, str) else "")
+        return Event(topic, time, self._mended(fields, 0), name)
 
     def _time_of(self, fields: Mapping[str, Any], arrival: Instant) -> Instant:
         if not self._time:

@@ -43,8 +43,9 @@ from catcher.model.health import Health, HealthState
 from catcher.model.time import DAY, Clock, Instant, Span
 from catcher.ports import Delivery
 from catcher.sources.decoding import Decoder, Scale, shown, too_large
+from catcher.sources.mqtt_broker import Broker, Tls
 from catcher.sources.mqtt_frames import Frames, Publish
-from catcher.sources.mqtt_link import Broker, Link, Tls, connect, keep_connected
+from catcher.sources.mqtt_link import Link, connect, keep_connected
 from catcher.sources.mqtt_publisher import NotPublished, Publisher
 from catcher.sources.mqtt_topics import RECORDED, TopicMap, subscription
 

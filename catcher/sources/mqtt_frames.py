@@ -58,7 +58,8 @@ class Frames:
             size, start = head
             stop = start + size
             if stop > end:
-                if size <= self._limit or not self._oversized(cut, data, position, start, stop):
+                fits = size <= self._limit + _HEAD
+                if fits or not self._oversized(cut, data, position, start, stop):
                     break
                 position = end
             elif data[position] >> 4 == _PUBLISH:
@@ -114,8 +115,7 @@ class Frames:
             return False
         if len(data) - start < min(_HEAD, stop - start):
             return False
-        topic, _, qos, packet, retained, _ = self._publish(data, first, start, stop)
-        cut.published.append((topic, None, qos, packet, retained, stop - start))
+        cut.published.append(self._publish(data, first, start, stop))
         self._skip = stop - len(data)
         return True
 

@@ -11,17 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import platform
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import aiomqtt
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, MQTT_ERR_CONN_LOST
 from paho.mqtt.client import Client as Paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
@@ -29,67 +26,19 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from catcher.model.time import SECOND, Span, to_seconds
 from catcher.sources.backoff import Backoff
+from catcher.sources.mqtt_broker import Broker, TlsContext
 from catcher.sources.mqtt_frames import Frames, Publish
 from catcher.sources.mqtt_wire import Wire
 
 _PATIENCE = 5.0
+_BRIEF = 2.0
+_UNSPECIFIED = 0x80
+"""What paho makes of a connection that ended without a word (MQTT 5, 2.4)."""
 _LOGGER = logging.getLogger("catcher.sources.mqtt")
 
+Answer = TypeVar("Answer")
 LinkError = (aiomqtt.MqttError, OSError, ValueError)
 """What a connection may end with: the network, a refusal, a setting that cannot be used."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
-    """How a broker proves who it is, and how we do. Paths are of PEM files.
-
-    `ca` empty trusts the machine's own authorities; `cert` and `key` are a client certificate.
-    `insecure` accepts any certificate: for a test bench only.
-    """
-
-    ca: str = ""
-    cert: str = ""
-    key: str = ""
-    key_password: str = field(default="", repr=False)
-    insecure: bool = False
-
-    def context(self) -> ssl.SSLContext:
-        """OSError names the file that cannot be read."""
-        for path in (self.ca, self.cert, self.key):
-            if path:
-                Path(path).read_bytes()
-        context = ssl.create_default_context(cafile=self.ca or None)
-        if self.cert:
-            context.load_cert_chain(self.cert, self.key or None, self.key_password or None)
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """Where a broker is and how to enter. `port` 0 means 1883, or 8883 with `tls`."""
-
-    host: str = "localhost"
-    port: int = 0
-    username: str = ""
-    password: str = field(default="", repr=False)
-    client_id: str = ""
-    protocol: Literal["3.1.1", "5"] = "3.1.1"
-    keepalive: Span = 60 * SECOND
-    tls: Tls | None = None
-    retry_first: Span = SECOND // 2
-    retry_longest: Span = 30 * SECOND
-
-    def identity(self, name: str) -> str:
-        """The client id: the one that is set, or one of this machine and `name`."""
-        return self.client_id or f"catcher-{platform.node()}-{name}"
-
-    @property
-    def address(self) -> str:
-        """`host:port`, as shown to people."""
-        return f"{self.host}:{self.port or (8883 if self.tls else 1883)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,19 +68,19 @@ class Link:
         self._paho: Paho = client._client
         self._broker = broker
         self.session_present = False
-        self._wire: Wire | None = None
+        self.wire: Wire | None = None
 
     async def subscribe(self, topics: Sequence[tuple[str, int]]) -> list[Grant]:
         """Subscribes to all of them in one packet; the answers are in the same order."""
         entries: list[Any] = list(topics)
         if self._broker.protocol == "5":
             entries = [(topic, SubscribeOptions(qos=qos)) for topic, qos in topics]
-        codes = await self._client.subscribe(entries)
+        codes = await self._unless_lost(self._client.subscribe(entries))
         return [_grant(*topic, code) for topic, code in zip(topics, codes, strict=True)]
 
     async def publish(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
         """Returns when the broker has it (QoS 1, 2) or the socket does (QoS 0)."""
-        await self._client.publish(topic, payload, qos, retain)
+        await self._unless_lost(self._client.publish(topic, payload, qos, retain))
 
     def acknowledge(self, packet: int, qos: int) -> None:
         """Tells the broker that a publication is ours now; nothing on a connection that is over.
@@ -145,20 +94,33 @@ class Link:
 
     def pause(self) -> None:
         """Reads no more, so that the broker keeps what is still to come."""
-        if self._wire is not None:
-            self._wire.pause()
+        if self.wire is not None:
+            self.wire.pause()
 
     def resume(self) -> None:
         """Reads on."""
-        if self._wire is not None:
-            self._wire.resume()
+        if self.wire is not None:
+            self.wire.resume()
 
     async def lost(self) -> None:
         """Waits for the end of the connection and raises why it ended."""
         try:
             await anext(self._client.messages)
         except aiomqtt.MqttError as error:
-            raise ConnectionError(str(error.__cause__ or error)) from error
+            raise ConnectionError(_words(error.__cause__ or error)) from error
+
+    async def _unless_lost(self, asked: Coroutine[Any, Any, Answer]) -> Answer:
+        """The broker's answer; at once the reason if the connection ends before it comes."""
+        answer, lost = asyncio.ensure_future(asked), asyncio.ensure_future(self.lost())
+        try:
+            await asyncio.wait({answer, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                await lost
+            return answer.result()
+        finally:
+            answer.cancel()
+            lost.cancel()
+            await asyncio.wait({answer, lost})
 
     def listen(self, frames: Frames, take: Take) -> None:
         """Gives every publication to `take`, a list at a time. Called before connecting."""
@@ -169,7 +131,7 @@ class Link:
 
         # paho calls this in the thread that connects.
         def on_socket_open(client: Paho, userdata: Any, sock: Any) -> None:
-            self._wire = wire = Wire(client, sock, frames, partial(take, self), loop)
+            self.wire = wire = Wire(client, sock, frames, partial(take, self), loop)
             client._sock = wire
             if opened is not None:
                 opened(client, userdata, wire)
@@ -202,21 +164,26 @@ async def connect(
     long as the broker is set to, 5: for that span).
     """
     client = await _client(broker, identity, expiry, receive_maximum)
+    _quiet(client)
     link = Link(client, broker)
     if hear is not None:
         link.listen(*hear)
     entering = asyncio.ensure_future(client.__aenter__())
     try:
         await asyncio.shield(entering)
+        # aiomqtt forgets an end that comes together with the beginning.
+        if client._client.socket() is None:
+            raise ConnectionError("the broker closed the connection at once")
         yield link
     finally:
         # A thread that is connecting cannot be stopped; its socket must not outlive us.
         if not entering.done():
             await asyncio.wait({entering})
-        if not entering.cancelled() and entering.exception() is None:
+        entered = not entering.cancelled() and entering.exception() is None
+        if entered and client._client.socket() is not None:
             with contextlib.suppress(*LinkError):
                 await client.__aexit__(None, None, None)
-        await _hang_up(client)
+        await _hang_up(client, link)
 
 
 async def _client(
@@ -228,6 +195,7 @@ async def _client(
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = min((expiry or 0) // SECOND, 2**32 - 1)
         properties.ReceiveMaximum = min(max(receive_maximum, 1), 65_535)
+    tls = await asyncio.to_thread(broker.tls.context) if broker.tls else None
     client = aiomqtt.Client(
         broker.host,
         broker.port or (8883 if broker.tls else 1883),
@@ -240,7 +208,8 @@ async def _client(
         properties=properties,
         keepalive=max(1, broker.keepalive // SECOND),
         timeout=_PATIENCE,
-        tls_context=await asyncio.to_thread(broker.tls.context) if broker.tls else None,
+        tls_context=tls,
+        tls_insecure=True if broker.tls and broker.tls.insecure else None,
         logger=_LOGGER,
     )
     client.pending_calls_threshold = 10_000
@@ -248,15 +217,43 @@ async def _client(
     return client
 
 
-async def _hang_up(client: aiomqtt.Client) -> None:
+async def _hang_up(client: aiomqtt.Client, link: Link) -> None:
     """Leaves nothing behind: aiomqtt keeps socket and task of a connection that failed."""
     client._client._sock_close()
-    if client._disconnected.done() and not client._disconnected.cancelled():
-        client._disconnected.exception()
+    context = client._client._ssl_context
+    if isinstance(context, TlsContext) and context.last is not None:
+        context.last.close()
+    if link.wire is not None:
+        await link.wire.release()
+    _look_at_end(client)
     task = client._misc_task
     if task is not None:
         task.cancel()
         await asyncio.wait({task})
+
+
+def _quiet(client: aiomqtt.Client) -> None:
+    """asyncio complains of an error that nobody looked at; this one is told by `Link.lost`."""
+    told: Callable[..., None] | None = client._client.on_disconnect
+
+    def on_disconnect(*arguments: Any) -> None:
+        if told is not None:
+            told(*arguments)
+        _look_at_end(client)
+
+    client._client.on_disconnect = on_disconnect
+
+
+def _look_at_end(client: aiomqtt.Client) -> None:
+    if client._disconnected.done() and not client._disconnected.cancelled():
+        client._disconnected.exception()
+
+
+def _words(error: BaseException) -> str:
+    code = getattr(error, "rc", None)
+    if getattr(code, "value", code) in (_UNSPECIFIED, MQTT_ERR_CONN_LOST):
+        return "the connection was lost"
+    return str(error)
 
 
 def _grant(topic: str, asked: int, code: Any) -> Grant:
@@ -279,13 +276,18 @@ async def keep_connected(
     loop = asyncio.get_running_loop()
     backoff = Backoff(broker.retry_first, broker.retry_longest)
     while True:
-        begun = loop.time()
+        begun, linked = loop.time(), False
         try:
             async with opening() as link:
+                linked = True
                 await use(link)
                 await link.lost()
         except LinkError as error:
-            away(str(error) or type(error).__name__)
+            brief = linked and loop.time() - begun < _BRIEF
+            away((str(error) or type(error).__name__) + (_TWINS if brief else ""))
         if loop.time() - begun > to_seconds(broker.retry_longest):
             backoff.reset()
         await backoff.wait()
+
+
+_TWINS = " at once; is another client connected with the same client_id?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -13,6 +14,7 @@ from typing import Protocol
 from catcher.sources.mqtt_frames import Frames, ProtocolError, Publish
 
 _READ = 65_536
+_PARTING = 1.0
 _LOGGER = logging.getLogger("catcher.sources.mqtt")
 _NOTHING_YET = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _MALFORMED = (ValueError, LookupError, TypeError, struct.error)
@@ -68,9 +70,38 @@ class Wire:
         return self._sock.send(data)
 
     def close(self) -> None:
+        """Says no more. `release` closes the socket itself."""
         self._ended = True
         self._reading = False
-        self._sock.close()
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_WR)
+
+    async def release(self) -> None:
+        """Closes the socket once the other side has: closed over unread data, TCP resets the
+        connection, and receipts still on their way would be lost with it."""
+        self.close()
+        ended = asyncio.Event()
+        self._loop.add_reader(self._sock.fileno(), self._discard, ended)
+        try:
+            async with asyncio.timeout(_PARTING):
+                await ended.wait()
+        except TimeoutError:
+            _LOGGER.debug("the broker did not close the connection")
+        finally:
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+
+    def _discard(self, ended: asyncio.Event) -> None:
+        try:
+            # Past TLS: what it says does not matter any more.
+            if socket.socket.recv(self._sock, _READ):
+                return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            _LOGGER.debug("parting: %s", error)
+        self._loop.remove_reader(self._sock.fileno())
+        ended.set()
 
     def fileno(self) -> int:
         return self._sock.fileno()

@@ -91,7 +91,7 @@ class EmbeddedHistory:
         trace: TracebackType | None,
     ) -> None:
         for topic in list(self._tails):
-            self._seal(topic)
+            self._seal(topic, self._clock())
         while self._sealing:
             await self._sealing.popleft()
         await self._in_thread(self._segments.close)
@@ -110,7 +110,7 @@ class EmbeddedHistory:
                 tail = self._tails[event.topic] = _Tail(now)
                 self._topics.add(event.topic)
             if tail.add(event):
-                self._seal(event.topic)
+                self._seal(event.topic, now)
         self._counts["samples"] += len(events)
         self._last = now
         self._seal_old(now)
@@ -165,16 +165,15 @@ class EmbeddedHistory:
             return
         self._next_look = now + SECOND
         for topic in [name for name, tail in self._tails.items() if tail.old(now)]:
-            self._seal(topic)
+            self._seal(topic, now)
 
-    def _seal(self, topic: str) -> None:
+    def _seal(self, topic: str, now: Instant) -> None:
         events = self._tails.pop(topic).events
-        future = self._in_thread(lambda: self._store(topic, events))
+        future = self._in_thread(lambda: self._store(topic, events, now))
         self._sealing.append(future)
 
-    def _store(self, topic: str, events: Sequence[Event]) -> None:
+    def _store(self, topic: str, events: Sequence[Event], now: Instant) -> None:
         """Writes a tail as a block; what the disk does not take waits in memory (own thread)."""
-        now = self._clock()
         table = table_of(events)
         self._counts["too wide"] += table.lost
         self._unwritten.append(encoded(topic, table, now))

@@ -13,7 +13,7 @@ from catcher.model.commit import TriggerState
 from catcher.model.event import Admitted, Event, digest
 from catcher.model.observation import Observation
 from catcher.model.run import Firing, InputRecord, Run, RunState
-from catcher.model.time import Instant
+from catcher.model.time import MAX_INSTANT, Instant
 from catcher.ports import DeadLetter
 from catcher.stores.documents import clean, document, read_document
 from catcher.stores.ledger_results import artifact_of, field_of, metric_of
@@ -92,13 +92,18 @@ def state_of(row: Row) -> TriggerState:
     return TriggerState(row["rule"], row["key"], row["meaning"], read_document(row["state"]))
 
 
+def _representable(instant: Instant) -> Instant:
+    """A length that a stream got wrong may lead out of what a column holds."""
+    return max(-MAX_INSTANT, min(MAX_INSTANT, instant))
+
+
 def observation_row(observation: Observation) -> Cells:
     """The row of an observation."""
     return {
         "kind": clean(observation.kind),
         "id": clean(observation.id),
-        "start": observation.start,
-        "end": observation.end,
+        "start": _representable(observation.start),
+        "end": _representable(observation.end),
         "image": clean(observation.image),
         "columns": document(observation.columns),
     }

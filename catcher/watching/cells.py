@@ -11,8 +11,8 @@ from catcher.model.event import Event
 from catcher.model.time import Instant
 from catcher.watching.levels import LevelBook
 from catcher.watching.machines import Machine
+from catcher.watching.memories import Slot
 from catcher.watching.timers import Timer
-from catcher.watching.windows import Slot
 
 REMEMBERED = 20
 

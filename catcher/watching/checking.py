@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from catcher.model.problem import Place, Problem
 from catcher.model.rule import AlertSpec, Rule, Trigger
-from catcher.watching.blueprint import TIMED, draft, leaves
+from catcher.watching.blueprint import TIMED, leaves
+from catcher.watching.drafting import draft
 from catcher.watching.schedule import Cron, ScheduleError
 
 Finding = tuple[Place, str, str]

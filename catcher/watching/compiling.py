@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
-from catcher.model.time import Instant
 from catcher.watching.arrays import REDUCERS
 from catcher.watching.errors import ExpressionError
 from catcher.watching.expressions import Scope, parse
 from catcher.watching.fields import Fields, array_finder, scalar_finder
+from catcher.watching.frames import Eval, Frame, against_constant, all_of, one_of, spread
+from catcher.watching.memories import Memory, Slot, Streak
 from catcher.watching.tree import Node, Reach
 from catcher.watching.values import (
-    BINARY,
     COMPARISONS,
     among,
     broadcast,
@@ -28,27 +28,7 @@ from catcher.watching.values import (
     some,
     truth,
 )
-from catcher.watching.windows import Memory, Slot, Streak, Window, WindowShape
-
-
-class ReadView(Protocol):
-    """A read as closures see it: its latest event and its functions over time, as of now."""
-
-    def latest(self, now: Instant) -> Fields | None: ...
-    def age(self, now: Instant) -> float | None: ...
-    def figure(self, slot: int, function: str, quantile: float, now: Instant) -> Any: ...
-
-
-@dataclass(slots=True)
-class Frame:
-    """The state that an evaluation sees: now, the slots of the feed, the reads by name."""
-
-    now: Instant = 0
-    slots: list[Slot] = field(default_factory=list)
-    reads: Mapping[str, ReadView] = field(default_factory=dict)
-
-
-Eval = Callable[[Fields, Frame], Any]
+from catcher.watching.windows import Window, WindowShape
 
 
 @dataclass(slots=True)
@@ -124,8 +104,7 @@ class Plan:
             if kind == "streak":
                 source = self.condition(arg)
             else:
-                whole = kind == "count" and arg.kind == "field"
-                source = self.compile(arg, packed or whole)
+                source = self.compile(arg, packed)
             self._found[key] = len(self.slots)
             self.slots.append(SlotPlan(arg.text, source, shape, kind))
         index = self._found[key]
@@ -180,56 +159,21 @@ def _apply(plan: Plan, node: Node, array: bool) -> Eval:
     if len(parts) == 2:
         left, right = parts
         if not array and node.args[1].kind == "const" and node.name in COMPARISONS:
-            return _against_constant(left, node.name, node.args[1].value)
+            return against_constant(left, node.name, node.args[1].value)
         return lambda fields, frame: function(left(fields, frame), right(fields, frame))
     return lambda fields, frame: function(*[part(fields, frame) for part in parts])
 
 
-def _against_constant(left: Eval, name: str, limit: Any) -> Eval:
-    compare = BINARY[name]
-    return lambda fields, frame: compare(left(fields, frame), limit)
-
-
 def _and(plan: Plan, node: Node, array: bool) -> Eval:
     if array:
-        return _spread(plan, node, every)
-    parts = tuple(_truly(arg, plan.compile(arg)) for arg in node.args)
-
-    def run(fields: Fields, frame: Frame) -> bool | None:
-        known: bool | None = True
-        for part in parts:
-            value = part(fields, frame)
-            if value is False:
-                return False
-            if value is None:
-                known = None
-        return known
-
-    return run
+        return spread([plan.compile(arg, True) for arg in node.args], every)
+    return all_of([plan.condition(arg) for arg in node.args])
 
 
 def _or(plan: Plan, node: Node, array: bool) -> Eval:
     if array:
-        return _spread(plan, node, some)
-    parts = tuple(_truly(arg, plan.compile(arg)) for arg in node.args)
-
-    def run(fields: Fields, frame: Frame) -> bool | None:
-        known: bool | None = False
-        for part in parts:
-            value = part(fields, frame)
-            if value is True:
-                return True
-            if value is None:
-                known = None
-        return known
-
-    return run
-
-
-def _spread(plan: Plan, node: Node, function: Callable[..., Any]) -> Eval:
-    parts = [plan.compile(arg, True) for arg in node.args]
-    spread = broadcast(function)
-    return lambda fields, frame: spread(*[part(fields, frame) for part in parts])
+        return spread([plan.compile(arg, True) for arg in node.args], some)
+    return one_of([plan.condition(arg) for arg in node.args])
 
 
 def _not(plan: Plan, node: Node, array: bool) -> Eval:
@@ -240,7 +184,7 @@ def _not(plan: Plan, node: Node, array: bool) -> Eval:
 
 def _among(plan: Plan, node: Node, array: bool) -> Eval:
     if array:
-        return _spread(plan, node, among)
+        return spread([plan.compile(arg, True) for arg in node.args], among)
     item, *choices = (plan.compile(arg) for arg in node.args)
 
     def run(fields: Fields, frame: Frame) -> bool | None:

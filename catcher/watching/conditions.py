@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from catcher.watching.compiling import Eval, Frame, Plan
+from catcher.watching.compiling import Plan
 from catcher.watching.fields import Fields
+from catcher.watching.frames import Eval, Frame
 from catcher.watching.reading import ReadFeed
 from catcher.watching.tree import Node
 from catcher.watching.values import COMPARISONS, truth

@@ -10,8 +10,8 @@ from catcher.model.event import Event
 from catcher.model.time import Instant, format_duration, format_instant
 from catcher.watching.blueprint import Branch
 from catcher.watching.cells import Cell
-from catcher.watching.compiling import Frame
 from catcher.watching.conditions import Condition, Part
+from catcher.watching.frames import Frame
 from catcher.watching.holds import Hold
 from catcher.watching.machines import NOTHING, EdgeMachine, EveryMachine, Machine
 from catcher.watching.showing import shown_values
@@ -58,7 +58,7 @@ def explain(watch: Watch, now: Instant, at: Instant | None = None) -> list[Expla
     With `at`, the decisions up to that instant alone.
     """
     found: list[Explanation] = []
-    for cell in sorted(watch.cells.values(), key=lambda cell: cell.key):
+    for cell in sorted(watch.keys.cells.values(), key=lambda cell: cell.key):
         for note in cell.notes:
             if at is None or note.time <= at:
                 found.append(
@@ -68,7 +68,7 @@ def explain(watch: Watch, now: Instant, at: Instant | None = None) -> list[Expla
                 )
         if at is None:
             found.append(_present(watch, cell, now))
-    if not watch.cells and at is None:
+    if not watch.keys.cells and at is None:
         topics = sorted({topic for topic, _ in watch.feeds()})
         missing = tuple(f"{topic} never seen by this rule" for topic in topics)
         found.append(Explanation(watch.rule.id, "", now, "now", "nothing decided", (), missing))

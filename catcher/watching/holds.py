@@ -97,9 +97,7 @@ class Edge:
 
     def sample(self, now: Instant, when: bool | None, clear: bool | None) -> str:
         """Takes the truths at a sample; `fire`, `arm` or nothing. `fired` is told apart."""
-        gap = self.gap
-        if when is not False:
-            self.gap = when is None
+        gap, self.gap = self.gap, when is None
         if clear is True:
             return self._clear(now)
         if clear is False and self.clear_hold is not None:

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 from catcher.model.event import Event
 from catcher.model.time import Instant, format_duration
 from catcher.watching.blueprint import Branch
-from catcher.watching.compiling import Frame
+from catcher.watching.frames import Frame
 from catcher.watching.holds import Edge, Hold
+from catcher.watching.memories import Slot
 from catcher.watching.timers import Act, Timer
-from catcher.watching.windows import Slot
 
 NOTHING: Mapping[str, Any] = {}
 
@@ -33,6 +33,8 @@ class Machine:
 
     plain = True
     """Whether late events fire too."""
+    feeds_levels = True
+    """Whether the levels of a rule without a job see its events (else its firings)."""
 
     def __init__(self, host: Host, branch: Branch, key: str) -> None:
         self.host = host

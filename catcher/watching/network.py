@@ -17,11 +17,10 @@ from catcher.model.problem import CatcherError, Problem
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
 from catcher.model.time import Instant
-from catcher.watching.blueprint import draft
 from catcher.watching.checking import check_rule
+from catcher.watching.drafting import draft
 from catcher.watching.explaining import Explanation, explain
-from catcher.watching.machines import NOTHING
-from catcher.watching.values import text_of
+from catcher.watching.keeping import figures, load, take_states
 from catcher.watching.watch import Decision, Feed, Watch
 
 Limit = Callable[[Watch], Instant]
@@ -38,7 +37,7 @@ class Network:
         self._by_topic: dict[str, list[tuple[Watch, Feed]]] = {}
         self._heap: list[tuple[Instant, str]] = []
         for rule in rules:
-            self._add(rule)
+            self._add(rule, start)
         self._index()
 
     @property
@@ -46,7 +45,7 @@ class Network:
         """Every topic that a rule listens to."""
         return frozenset(self._by_topic)
 
-    def _add(self, rule: Rule) -> None:
+    def _add(self, rule: Rule, start: Instant | None) -> None:
         problems = [one for one in check_rule(rule) if one.severity == "error"]
         if problems:
             self.broken[rule.id] = problems
@@ -55,8 +54,8 @@ class Network:
             return
         watch = Watch(draft(rule), self._earlier)
         self._watches[rule.id] = watch
-        if self._start is not None:
-            watch.begin(self._start)
+        if start is not None:
+            watch.begin(start)
 
     def _index(self) -> None:
         self._by_topic = {}
@@ -109,15 +108,7 @@ class Network:
             if late:
                 continue
             for name in sorted(self._watches):
-                self._prime_one(self._watches[name], event)
-
-    def _prime_one(self, watch: Watch, event: Event) -> None:
-        for read in watch.reads.values():
-            if read.plan.read.topic == event.topic:
-                read.take(event)
-        for branch in watch.blueprint.branches:
-            if event.topic in branch.topics:
-                watch.prime(event, branch)
+                self._watches[name].prime(event)
 
     # -- time -------------------------------------------------------------------------------
 
@@ -190,19 +181,7 @@ class Network:
 
         It stands at its event's time, at `now` without one, and is quiet until told otherwise.
         """
-        watch = self._watch(rule)
-        fields = event.fields if event else NOTHING
-        time = event.time if event else now
-        branch = watch.blueprint.branches[0]
-        frame = watch.frame([], time)
-        key = "" if branch.by is None else text_of(branch.by(fields, frame)) or ""
-        found = watch.cells.get(key)
-        slots = found.machines[0].slots if found else branch.plan.make_slots()
-        values = watch.values(fields, watch.frame(slots, time), branch.lets)
-        return Firing(
-            rule, key, time, f"hand:{who}:{now}", f"fired by hand by {who}", event, values,
-            manual=True, quiet=True,
-        )  # fmt: skip
+        return self._watch(rule).by_hand(event, now, who)
 
     def _watch(self, rule: str) -> Watch:
         if rule not in self._watches:
@@ -217,7 +196,7 @@ class Network:
         out: list[TriggerState] = []
         for name in sorted(self._watches):
             if rules is None or name in rules:
-                out += self._watches[name].take_states()
+                out += take_states(self._watches[name])
         return out
 
     def restore(self, states: Iterable[TriggerState]) -> None:
@@ -226,7 +205,7 @@ class Network:
         for state in sorted(states, key=lambda one: (one.rule, one.key)):
             watch = self._watches.get(state.rule)
             if watch is not None and watch.meaning == state.meaning:
-                watch.load(state.key, state.state)
+                load(watch, state.key, state.state)
                 resumed.add(state.rule)
         if self._start is not None:
             for name in resumed:
@@ -243,22 +222,19 @@ class Network:
         """
         old, self._watches, self.broken = self._watches, {}, {}
         for rule in rules:
-            self._add(rule)
+            self._add(rule, None if self._start is None else self._now)
         changes: list[LevelChange] = []
         for name in sorted(old):
             new = self._watches.get(name)
             if new is not None and new.meaning == old[name].meaning:
-                self._keep(name, old[name], new)
+                old[name].renew(new.rule)
+                self._watches[name] = old[name]
             elif name in self.broken:
                 self._watches[name] = old[name]
             else:
                 changes += _ended(old[name], self._now, new is not None)
         self._index()
         return changes
-
-    def _keep(self, name: str, old: Watch, new: Watch) -> None:
-        old.renew(new.blueprint)
-        self._watches[name] = old
 
     # -- looking ----------------------------------------------------------------------------
 
@@ -268,7 +244,7 @@ class Network:
 
     def counts(self) -> Mapping[str, dict[str, int]]:
         """What each rule counted."""
-        return {name: watch.figures() for name, watch in self._watches.items()}
+        return {name: figures(watch) for name, watch in self._watches.items()}
 
 
 def _limit(watch: Watch, marks: Mapping[str, Instant]) -> Instant:
@@ -284,7 +260,7 @@ def _ended(watch: Watch, now: Instant, edited: bool) -> list[LevelChange]:
     words = "the rule was changed" if edited else "the rule is gone"
     return [
         LevelChange(watch.rule.id, cell.key, standing.per, Severity.NONE, now, words)
-        for cell in watch.cells.values()
+        for cell in watch.keys.cells.values()
         if cell.levels is not None
         for standing in cell.levels.standings.values()
         if standing.said is not Severity.NONE or standing.unknown

@@ -14,9 +14,11 @@ from typing import Any
 from catcher.model.event import Event
 from catcher.model.rule import Read
 from catcher.model.time import MINUTE, SECOND, Instant, format_duration
-from catcher.watching.compiling import Eval, Frame, Plan, SlotPlan
+from catcher.watching.compiling import Plan, SlotPlan
+from catcher.watching.frames import Eval, Frame
+from catcher.watching.memories import Streak
 from catcher.watching.values import elements, number, truth
-from catcher.watching.windows import MOST_SAMPLES, Streak, Window, presence
+from catcher.watching.windows import MOST_SAMPLES, Window, presence
 
 SLACK = 10 * MINUTE
 MOST_ROWS = 20_000

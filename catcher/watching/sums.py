@@ -99,3 +99,17 @@ def mean_angle(sines: Moments, cosines: Moments) -> float | None:
         return None
     angle = math.degrees(math.atan2(y, x)) % 360.0
     return 0.0 if angle >= 360.0 else angle
+
+
+def percentile(ordered: list[Number], quantile: float) -> float | int | None:
+    """Percentile of sorted numbers, linear between neighbours (Hyndman and Fan's type 7)."""
+    if not ordered:
+        return None
+    rank = (len(ordered) - 1) * quantile / 100
+    low = math.floor(rank)
+    if low + 1 >= len(ordered):
+        return ordered[-1]
+    a, b = ordered[low], ordered[low + 1]
+    part = rank - low
+    value = (a + b) / 2 if part == 0.5 else a + (b - a) * part
+    return value if math.isfinite(value) else None

@@ -8,7 +8,7 @@ from typing import Any
 from catcher.model.event import Event
 from catcher.model.time import HOUR, Instant, format_duration, format_instant
 from catcher.watching.blueprint import Branch, StepPlan
-from catcher.watching.compiling import Frame
+from catcher.watching.frames import Frame
 from catcher.watching.machines import (
     NOTHING,
     EdgeMachine,
@@ -24,6 +24,7 @@ class AbsentMachine(Machine):
     """Fires once when a stream has been silent for long enough."""
 
     plain = False
+    feeds_levels = False
 
     def __init__(self, host: Host, branch: Branch, key: str) -> None:
         super().__init__(host, branch, key)
@@ -94,6 +95,7 @@ class SequenceMachine(Machine):
     """
 
     plain = False
+    feeds_levels = False
 
     def __init__(self, host: Host, branch: Branch, key: str) -> None:
         super().__init__(host, branch, key)
@@ -146,6 +148,7 @@ class ClockMachine(Machine):
     """Fires at the instants of a schedule, or of a bare `every`."""
 
     plain = False
+    feeds_levels = False
 
     def __init__(self, host: Host, branch: Branch, key: str) -> None:
         super().__init__(host, branch, key)

@@ -1,33 +1,29 @@
-"""One rule at run time: its keys, its clock, what it decides and what it counts."""
+"""One rule at run time: what it is fed, when it fires, what it tells."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from catcher.model.alert import LevelChange
-from catcher.model.commit import TriggerState
 from catcher.model.event import HTTP_PREFIX, RESULT_PREFIX, Event
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
-from catcher.model.time import Instant, format_duration
+from catcher.model.time import Instant
 from catcher.watching.blueprint import TIMED, Blueprint, Branch, fires, own_results
 from catcher.watching.cells import Cell, Note
-from catcher.watching.compiling import Eval, Frame
-from catcher.watching.levels import Laws, LevelBook, Sight, Standing, laws, origin_of
+from catcher.watching.frames import Frame
+from catcher.watching.judging import Judge, names_of, origin_of
+from catcher.watching.keys import Keys
 from catcher.watching.machines import NOTHING, Machine
 from catcher.watching.marks import mark_of
+from catcher.watching.memories import Slot
 from catcher.watching.reading import ReadFeed
-from catcher.watching.showing import shown_values
 from catcher.watching.timed import machine
 from catcher.watching.timers import Act, Timer, Timers
 from catcher.watching.values import text_of
-from catcher.watching.windows import Slot, Window
 
-MOST_KEYS = 100_000
 REMEMBERED_ONCE = 2_000
-MOMENTARY = frozenset(("event", "sequence", "result", "http", "schedule", "every"))
 
 Decision = Firing | LevelChange
 Feed = Callable[[Event, bool], None]
@@ -41,33 +37,34 @@ class Watch:
         self.blueprint = blueprint
         self.meaning = blueprint.meaning
         self.counts: Counter[str] = Counter()
-        self.cells: dict[str, Cell] = {}
         self.reads = {name: ReadFeed(plan) for name, plan in blueprint.reads.items()}
         self.timers = Timers(lambda due: earlier(self.rule.id, due))
         self.sources: set[str] = set()
         self.out: list[Decision] = []
-        self.dirty: set[str] = set()
         self.settled: Instant = 0
         self.started = False
-        self._latest: dict[int, Instant] = {}
-        self._once: dict[str, None] = {}
+        self.latest: dict[int, Instant] = {}
+        self.once: dict[str, None] = {}
         self._fired: set[tuple[str, Instant, str]] = set()
         self._fed: set[str] = set()
         self._frame = Frame(0, [], self.reads)
-        self._laws = self._make_laws()
-        self._forget = max(
-            (branch.trigger.forget_after or 0 for branch in blueprint.branches), default=0
-        )
+        self.judge = self._make_judge()
+        spans = [branch.trigger.forget_after or 0 for branch in blueprint.branches]
+        self.keys = Keys(self.timers, max(spans, default=0), self.counts, self._equip)
 
-    def _make_laws(self) -> Laws | None:
-        levels, alert = self.blueprint.levels, self.rule.alert
-        if levels is None or alert is None:
+    def _make_judge(self) -> Judge | None:
+        levels = self.blueprint.levels
+        if levels is None:
             return None
-        triggers = [branch.trigger for branch in self.blueprint.branches]
-        momentary = any(one.kind in MOMENTARY for one in triggers)
-        stale = min((one.stale_after for one in triggers), default=0)
-        job = self.rule.job is not None
-        return laws(self.rule.id, alert, levels.levels, job, momentary, stale)
+        return Judge(self.blueprint, levels, self.reads, self.timers, self.counts, self._say)
+
+    def _equip(self, cell: Cell) -> None:
+        cell.machines = [
+            machine(self, branch, cell.key, fires(self.rule, branch.trigger))
+            for branch in self.blueprint.branches
+        ]
+        if self.judge is not None:
+            self.judge.equip(cell)
 
     # -- what it listens to -----------------------------------------------------------------
 
@@ -78,8 +75,7 @@ class Watch:
         for branch in self.blueprint.branches:
             for topic in branch.topics:
                 yield topic, self._listening(branch)
-        levels = self.blueprint.levels
-        if levels is not None and levels.fed_by == "results":
+        if self.judge is not None and self.judge.results:
             yield own_results(self.rule), self._take_result
 
     def _reading(self, read: ReadFeed) -> Feed:
@@ -88,7 +84,7 @@ class Watch:
                 read.late += 1
             else:
                 read.take(event)
-                self.dirty.add("")
+                self.keys.dirty.add("")
 
         return take
 
@@ -106,35 +102,34 @@ class Watch:
         counts, now = self.counts, event.time
         counts["events"] += 1
         self._know_source(event)
-        latest = self._latest.get(branch.index, now)
-        late = late or now < self.settled or now < latest
-        self._latest[branch.index] = max(now, latest)
+        late = self._is_late(branch, now) or late
         if late:
             counts["late"] += 1
-            if branch.trigger.kind == "absent":
-                self.settle(now)
-        else:
-            self.settle(now)
+        self.settle(now)
         cell = self._cell_for(branch, event)
         if cell is None:
             return
         one = cell.machines[branch.index]
         if late:
             one.late(event)
-            self.dirty.add(cell.key)
-            if one.plain:
-                self._feed_levels(cell, event, late=True)
-            return
-        self._touch(cell, now)
-        one.sample(event)
-        counts["evaluations"] += 1
-        if branch.trigger.kind not in TIMED and branch.trigger.kind != "sequence":
-            self._feed_levels(cell, event)
+            self.keys.dirty.add(cell.key)
+        else:
+            self.keys.touch(cell, now)
+            one.sample(event)
+            counts["evaluations"] += 1
+        if one.feeds_levels and (one.plain or not late):
+            self._feed_levels(cell, event, late)
 
     def _know_source(self, event: Event) -> None:
         results = event.topic.startswith(RESULT_PREFIX) and not event.topic.startswith(HTTP_PREFIX)
         if event.source and not results:
             self.sources.add(event.source)
+
+    def _is_late(self, branch: Branch, now: Instant) -> bool:
+        """Whether an event is earlier than one of its trigger's, or than a timer that has run."""
+        latest = self.latest.get(branch.index, now)
+        self.latest[branch.index] = max(now, latest)
+        return now < latest or now < self.settled
 
     def _cell_for(self, branch: Branch, event: Event) -> Cell | None:
         """The cell of an event that passes `where`; None where it does not, or has no key."""
@@ -142,144 +137,50 @@ class Watch:
         where = branch.where
         if where is not None and where.truth(event.fields, frame) is not True:
             return None
-        key: str | None = ""
-        if branch.by is not None:
-            key = text_of(branch.by(event.fields, frame))
+        if branch.by is None:
+            return self.keys.cell("")
+        key = text_of(branch.by(event.fields, frame))
         if key is None:
             self.counts["unknown_keys"] += 1
             return None
-        return self.cells.get(key) or self._new_cell(key)
+        return self.keys.cell(key)
 
-    def _new_cell(self, key: str) -> Cell:
-        if len(self.cells) >= MOST_KEYS:
-            self._make_room()
-        cell = Cell(key)
-        cell.machines = [
-            machine(self, branch, key, fires(self.rule, branch.trigger))
-            for branch in self.blueprint.branches
-        ]
-        if self._laws is not None and self.blueprint.levels is not None:
-            cell.levels = LevelBook(self._laws, key, self._say, self._level_timer, self.counts)
-            cell.level_slots = self.blueprint.levels.plan.make_slots()
-        if self._forget:
-            cell.timer = self.timer(key, lambda instant: self._forget_cell(cell, instant))
-        self.cells[key] = cell
-        return cell
-
-    def _make_room(self) -> None:
-        oldest = sorted(self.cells.values(), key=lambda cell: cell.touched)[: MOST_KEYS // 100]
-        for cell in oldest:
-            self.counts["keys_evicted"] += 1
-            self._drop_cell(cell, cell.touched, "too many keys")
-
-    def _touch(self, cell: Cell, now: Instant) -> None:
-        cell.touched = now
-        self.dirty.add(cell.key)
-        if cell.timer is not None:
-            cell.timer.set(now + self._forget)
-
-    def _forget_cell(self, cell: Cell, instant: Instant) -> bool:
-        words = f"nothing of this key for {format_duration(self._forget)}: forgotten"
-        self._drop_cell(cell, instant, words)
-        self.counts["keys_forgotten"] += 1
-        return True
-
-    def _drop_cell(self, cell: Cell, instant: Instant, words: str) -> None:
-        if cell.levels is not None:
-            cell.levels.forget(instant, words)
-        cell.stop()
-        self.cells.pop(cell.key, None)
-        self.dirty.add(cell.key)
-
-    # -- levels -----------------------------------------------------------------------------
+    def _feed_levels(self, cell: Cell, event: Event, late: bool) -> None:
+        judge = self.judge
+        if judge is None or judge.results or cell.key in self._fed:
+            return
+        self._fed.add(cell.key)
+        (judge.feed_late if late else judge.feed)(cell, event)
 
     def _take_result(self, event: Event, late: bool) -> None:
         """A result of the rule's own job; it is judged late by its key alone."""
         origin = origin_of(event)
-        if origin is None:
+        if origin is None or self.judge is None:
             self.counts["unknown_keys"] += 1
             return
         key, run, firing = origin
         self.settle(event.time)
-        cell = self.cells.get(key) or self._new_cell(key)
+        cell = self.keys.cell(key)
         if event.time < cell.judged or event.time < cell.calmed:
             self.counts["late_results"] += 1
             return
         cell.judged = event.time
-        self._touch(cell, max(cell.touched, event.time))
-        self._feed_levels(cell, event, run=run, firing=firing, result=True)
-
-    def _feed_levels(
-        self, cell: Cell, event: Event, *, late: bool = False, run: str = "", firing: str = "",
-        result: bool = False,
-    ) -> None:  # fmt: skip
-        levels, book = self.blueprint.levels, cell.levels
-        if levels is None or book is None or result is not (levels.fed_by == "results"):
-            return
-        if cell.key in self._fed:
-            return
-        self._fed.add(cell.key)
-        frame = Frame(event.time, cell.level_slots, self.reads)
-        if not late:
-            levels.plan.fill(event.fields, frame)
-            cell.latest = event
-        per = self._per(levels.per, event.fields, frame)
-        if per is None:
-            return
-        sight = Sight(
-            event.time, event.fields, frame,
-            lambda: self.values(event.fields, frame, levels.lets), run, firing,
-        )  # fmt: skip
-        (book.feed_late if late else book.feed)(per, sight)
-
-    def _per(self, per: Eval | None, fields: Mapping[str, Any], frame: Frame) -> str | None:
-        if per is None:
-            return ""
-        text = text_of(per(fields, frame))
-        if text is None:
-            self.counts["unknown_keys"] += 1
-        return text
-
-    def _level_timer(self, book: LevelBook, standing: Standing) -> Timer:
-        def act(instant: Instant) -> bool:
-            cell = self.cells.get(book.key)
-            sight = self._sight(cell, instant) if cell else Sight(instant, {}, Frame(), dict)
-            book.falls_due(standing, instant, sight)
-            self.dirty.add(book.key)
-            return True
-
-        return self.timer(book.key, act)
-
-    def _sight(self, cell: Cell, now: Instant) -> Sight:
-        """What a level sees at an instant without an event: the latest that fed it."""
-        fields = cell.latest.fields if cell.latest else NOTHING
-        frame = Frame(now, cell.level_slots, self.reads)
-        lets = self.blueprint.levels.lets if self.blueprint.levels else {}
-        return Sight(now, fields, frame, lambda: self.values(fields, frame, lets))
-
-    def _say(self, change: LevelChange) -> None:
-        self.out.append(change)
-        cell = self.cells.get(change.key)
-        if cell is not None:
-            what = "unknown" if change.unknown else str(change.severity).lower()
-            cell.notes.append(Note(change.time, what, change.reason, change.per))
+        self.keys.touch(cell, event.time)
+        self.judge.feed(cell, event, run=run, firing=firing)
 
     def failed(self, firing: Firing, run: str, reason: str) -> None:
         """A job of this rule failed for good."""
-        levels, laws = self.blueprint.levels, self._laws
-        if levels is None or laws is None or laws.failed is None or firing.quiet:
-            return
-        cell = self.cells.get(firing.key) or self._new_cell(firing.key)
-        fields = firing.event.fields if firing.event else NOTHING
-        frame = Frame(firing.time, cell.level_slots, self.reads)
-        per = "" if levels.per is None else text_of(levels.per(fields, frame)) or ""
-        lets = levels.lets
-        sight = Sight(
-            firing.time, fields, frame, lambda: self.values(fields, frame, lets), run, firing.id
-        )
-        if cell.levels is not None:
-            cell.levels.fail(per, sight, f"the job failed: {reason}"[:600])
-        self.dirty.add(firing.key)
+        if self.judge is not None and not firing.quiet:
+            self.judge.fail(self.keys.cell(firing.key), firing, run, reason)
+            self.keys.dirty.add(firing.key)
+
+    def _say(self, change: LevelChange) -> None:
+        self.out.append(change)
+        self.keys.dirty.add(change.key)
+        cell = self.keys.cells.get(change.key)
+        if cell is not None:
+            what = "unknown" if change.unknown else str(change.severity).lower()
+            cell.notes.append(Note(change.time, what, change.reason, change.per))
 
     # -- what machines ask for --------------------------------------------------------------
 
@@ -294,9 +195,7 @@ class Watch:
 
     def note(self, one: Machine, now: Instant, what: str, text: str) -> None:
         """Remembers a decision for `explain`."""
-        cell = self.cells.get(one.key)
-        if cell is not None:
-            cell.notes.append(Note(now, what, text))
+        self.keys.cell(one.key).notes.append(Note(now, what, text))
 
     def fire(
         self, one: Machine, now: Instant, cause: str, reason: str, event: Event | None
@@ -307,7 +206,7 @@ class Watch:
         once = None
         if one.branch.once is not None:
             once = text_of(one.branch.once(fields, frame))
-            if once is None or once in self._once:
+            if once is None or once in self.once:
                 self.counts["unknown_keys" if once is None else "repeats"] += 1
                 return False
             self._remember(once)
@@ -315,60 +214,31 @@ class Watch:
         if (one.key, now, cause) in self._fired:
             return True
         self._fired.add((one.key, now, cause))
-        values = self.values(fields, frame, one.branch.lets)
+        values = names_of(self.rule, self.reads, fields, frame, one.branch.lets)
         firing = Firing(self.rule.id, one.key, now, cause, reason, event, values, once)
         self.counts["firings"] += 1
-        self.dirty.add(one.key)
+        self.keys.dirty.add(one.key)
         self.out.append(firing)
         self.note(one, now, "fired", reason)
-        self._alarm(one, firing, event)
+        if self.judge is not None:
+            self.judge.alarm(self.keys.cell(one.key), firing, one.branch.trigger.kind)
         return True
 
     def _remember(self, once: str) -> None:
-        self._once[once] = None
-        self.dirty.add("")
-        if len(self._once) > REMEMBERED_ONCE:
-            del self._once[next(iter(self._once))]
-
-    def _alarm(self, one: Machine, firing: Firing, event: Event | None) -> None:
-        """What a firing does to the levels: `always` holds; those without events are fed."""
-        cell, levels = self.cells.get(one.key), self.blueprint.levels
-        if cell is None or cell.levels is None or levels is None:
-            return
-        fields = event.fields if event else NOTHING
-        frame = Frame(firing.time, cell.level_slots, self.reads)
-        timed = one.branch.trigger.kind in TIMED or one.branch.trigger.kind == "sequence"
-        if timed and levels.fed_by == "stream":
-            self._feed_levels(
-                cell, event or Event(one.branch.trigger.topic, firing.time, NOTHING),
-                firing=firing.id,
-            )  # fmt: skip
-        if any(plan.when is None for plan in levels.levels):
-            per = self._per(levels.per, fields, frame)
-            if per is not None:
-                sight = Sight(
-                    firing.time, fields, frame, lambda: dict(firing.values), "", firing.id
-                )
-                cell.levels.fire(per, sight, firing.reason)
+        self.once[once] = None
+        self.keys.dirty.add("")
+        if len(self.once) > REMEMBERED_ONCE:
+            del self.once[next(iter(self.once))]
 
     def calm(self, one: Machine, now: Instant, reason: str) -> None:
         """A trigger is armed again: the levels drop, and results of earlier firings come late."""
-        cell = self.cells.get(one.key)
-        if cell is None or any(other.active for other in cell.machines if other is not one):
+        cell = self.keys.cell(one.key)
+        if any(other.active for other in cell.machines if other is not one):
             return
         cell.calmed = max(cell.calmed, now)
         cell.notes.append(Note(now, "armed", reason))
-        if cell.levels is not None:
-            cell.levels.calm(now, reason, self._sight(cell, now))
-
-    def values(
-        self, fields: Mapping[str, Any], frame: Frame, lets: Mapping[str, Eval]
-    ) -> dict[str, Any]:
-        """The names that a message or a job may use."""
-        found: dict[str, Any] = dict(self.rule.constants)
-        found.update({name: run(fields, frame) for name, run in lets.items()})
-        found.update({name: read.latest(frame.now) for name, read in self.reads.items()})
-        return shown_values(fields, found)
+        if self.judge is not None:
+            self.judge.calm(cell, now, reason)
 
     # -- time -------------------------------------------------------------------------------
 
@@ -379,8 +249,8 @@ class Watch:
         self.started = True
         for branch in self.blueprint.branches:
             if branch.trigger.kind in TIMED and branch.by is None:
-                cell = self.cells.get("") or self._new_cell("")
-                cell.machines[branch.index].begin(start)
+                self.keys.cell("").machines[branch.index].begin(start)
+                self.keys.dirty.add("")
 
     def settle(self, limit: Instant) -> None:
         """Runs the timers that fall due before an instant."""
@@ -391,90 +261,57 @@ class Watch:
         """Runs one timer, the next."""
         self._fired.clear()
         self._fed.clear()
+        self.keys.dirty.add("")
         if self.timers.run(due):
             self.settled = max(self.settled, due)
-            self.dirty.add("")
+
+    def resume(self, start: Instant) -> None:
+        """After downtime, which nobody observed."""
+        for cell in self.keys.cells.values():
+            for one in cell.machines:
+                one.resume(start)
+
+    def prime(self, event: Event) -> None:
+        """History fills windows and reads, and never fires."""
+        for read in self.reads.values():
+            if read.plan.read.topic == event.topic:
+                read.take(event)
+        for branch in self.blueprint.branches:
+            if event.topic in branch.topics:
+                self._prime(branch, event)
+
+    def _prime(self, branch: Branch, event: Event) -> None:
+        cell = self._cell_for(branch, event)
+        if cell is None or event.time <= cell.primed:
+            return
+        cell.primed = event.time
+        cell.machines[branch.index].prime(event)
+        if self.judge is not None:
+            self.judge.prime(cell, event)
+
+    # -- from outside -----------------------------------------------------------------------
 
     def take_out(self) -> list[Decision]:
         """What was decided since the last call."""
         out, self.out = self.out, []
         return out
 
-    def prime(self, event: Event, branch: Branch) -> None:
-        """History fills windows and never fires."""
-        cell = self._cell_for(branch, event)
-        if cell is None or event.time <= cell.primed:
-            return
-        cell.primed = max(cell.primed, event.time)
-        cell.machines[branch.index].prime(event)
-        levels = self.blueprint.levels
-        if levels is not None and levels.fed_by == "stream" and cell.levels is not None:
-            levels.plan.fill(event.fields, Frame(event.time, cell.level_slots, self.reads))
-
-    def renew(self, blueprint: Blueprint) -> None:
+    def renew(self, rule: Rule) -> None:
         """The rule was edited in what does not change its meaning."""
-        self.rule = blueprint.rule
+        self.rule = rule
+        if self.judge is not None:
+            self.judge.rule = rule
 
-    # -- counting ---------------------------------------------------------------------------
-
-    def figures(self) -> dict[str, int]:
-        """What was counted, and what is held in memory."""
-        windows = [slot for cell in self.cells.values() for slot in cell.slots()]
-        held = [slot for slot in windows if isinstance(slot, Window)]
-        return {
-            **dict.fromkeys(COUNTED, 0),
-            **self.counts,
-            "keys": len(self.cells),
-            "samples": sum(len(slot.sample_times) for slot in held),
-            "samples_dropped": sum(slot.dropped for slot in held)
-            + sum(read.dropped for read in self.reads.values()),
-            "late_reads": sum(read.late for read in self.reads.values()),
-        }
-
-    # -- saving -----------------------------------------------------------------------------
-
-    def take_states(self) -> list[TriggerState]:
-        """The states that changed since the last call."""
-        dirty, self.dirty = self.dirty, set()
-        return [
-            TriggerState(self.rule.id, key, self.meaning, self._state(key)) for key in sorted(dirty)
-        ]
-
-    def _state(self, key: str) -> dict[str, Any]:
-        cell = self.cells.get(key)
-        state: dict[str, Any] = {"cell": cell.save() if cell else None}
-        if key == "":
-            state["rule"] = {
-                "latest": {str(index): time for index, time in self._latest.items()},
-                "settled": self.settled,
-                "started": self.started,
-                "once": list(self._once),
-                "sources": sorted(self.sources),
-                "reads": {name: read.save() for name, read in self.reads.items()},
-            }
-        return state
-
-    def load(self, key: str, state: Mapping[str, Any]) -> None:
-        """Takes the saved state of a key back."""
-        if key == "" and "rule" in state:
-            own = state["rule"]
-            self._latest = {int(index): int(time) for index, time in own["latest"].items()}
-            self.settled, self.started = int(own["settled"]), bool(own["started"])
-            self._once = dict.fromkeys(own["once"])
-            self.sources.update(own["sources"])
-            for name, saved in own["reads"].items():
-                self.reads[name].load(saved)
-        if state.get("cell") is not None:
-            (self.cells.get(key) or self._new_cell(key)).load(state["cell"])
-
-    def resume(self, start: Instant) -> None:
-        """After downtime, which nobody observed."""
-        for cell in self.cells.values():
-            for one in cell.machines:
-                one.resume(start)
-
-
-COUNTED = (
-    "events", "evaluations", "firings", "level_changes", "unknown_keys", "repeats", "late",
-    "late_results", "keys_evicted", "keys_forgotten", "alerts_dropped",
-)  # fmt: skip
+    def by_hand(self, event: Event | None, now: Instant, who: str) -> Firing:
+        """A firing that a person made; nothing of the rule's state changes."""
+        time = event.time if event else now
+        fields = event.fields if event else NOTHING
+        branch = self.blueprint.branches[0]
+        key = "" if branch.by is None else text_of(branch.by(fields, self.frame([], time))) or ""
+        cell = self.keys.cells.get(key)
+        slots = cell.machines[0].slots if cell else branch.plan.make_slots()
+        values = names_of(self.rule, self.reads, fields, self.frame(slots, time), branch.lets)
+        return Firing(
+            self.rule.id, key, time, f"hand:{who}:{now}", f"fired by hand by {who}", event, values,
+            manual=True, quiet=True,
+        )  # fmt: skip

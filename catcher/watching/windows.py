@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catcher.model.time import SECOND, Instant, Span
-from catcher.watching.sums import Moments, Number, mean_angle
+from catcher.watching.sums import Moments, Number, mean_angle, percentile
 from catcher.watching.values import elements, number, scalar
 
 MOST_SAMPLES = 200_000
@@ -22,8 +22,8 @@ MOMENTS = frozenset(("mean", "sum_over", "std", "rms", "count", "rate"))
 
 
 def presence(value: Any) -> int | None:
-    """What a sample counts for: 1 where it is true or known, a whole array too; 0 where false."""
-    if type(value) is not list and scalar(value) is None:
+    """What a sample counts for: 1 where it is true, or known and no truth value; 0 where false."""
+    if scalar(value) is None:
         return None
     return 0 if value is False else 1
 
@@ -261,96 +261,3 @@ class Window:
             self._enter(int(time), value)
         self.first, self.newest = state["first"], state["newest"]
         self.known, self.dropped = bool(state["known"]), int(state["dropped"])
-
-
-def percentile(ordered: list[Number], quantile: float) -> float | int | None:
-    """Percentile of sorted numbers, linear between neighbours (Hyndman and Fan's type 7)."""
-    if not ordered:
-        return None
-    rank = (len(ordered) - 1) * quantile / 100
-    low = math.floor(rank)
-    if low + 1 >= len(ordered):
-        return ordered[-1]
-    a, b = ordered[low], ordered[low + 1]
-    part = rank - low
-    return number((a + b) / 2 if part == 0.5 else a + (b - a) * part)
-
-
-class Memory:
-    """The value at this known sample and at the one before it."""
-
-    __slots__ = ("count", "known", "latest", "previous")
-
-    def __init__(self) -> None:
-        self.known = False
-        self.count = 0
-        self.latest: Any = None
-        self.previous: Any = None
-
-    def push(self, time: Instant, value: Any) -> None:
-        """Takes in the value at a sample; None where it is unknown."""
-        self.known = value is not None
-        if self.known:
-            self.previous, self.latest = self.latest, value
-            self.count += 1
-
-    def value(self, function: str, now: Instant, quantile: float) -> Any:
-        """`previous` or `changed`; unknown at the first known sample."""
-        if not self.known or self.count < 2:
-            return None
-        return self.previous if function == "previous" else self.previous != self.latest
-
-    def missing(self, now: Instant) -> str:
-        """What is still missing for a known value."""
-        if not self.known:
-            return "not in the last event"
-        return "no value before this one yet" if self.count < 2 else ""
-
-    def save(self) -> dict[str, Any]:
-        """The state as JSON values."""
-        return {
-            "known": self.known,
-            "count": min(self.count, 2),
-            "latest": self.latest,
-            "previous": self.previous,
-        }
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Takes a saved state back."""
-        self.known, self.count = bool(state["known"]), int(state["count"])
-        self.latest, self.previous = state["latest"], state["previous"]
-
-
-class Streak:
-    """At how many known evaluations in a row a condition was true."""
-
-    __slots__ = ("count", "known")
-
-    def __init__(self) -> None:
-        self.known = False
-        self.count = 0
-
-    def push(self, time: Instant, value: Any) -> None:
-        """Takes in the truth at a sample; None where it is unknown."""
-        self.known = value is not None
-        if self.known:
-            self.count = self.count + 1 if value else 0
-
-    def value(self, function: str, now: Instant, quantile: float) -> int | None:
-        """The length of the streak."""
-        return self.count if self.known else None
-
-    def missing(self, now: Instant) -> str:
-        """What is still missing for a known value."""
-        return "" if self.known else "the condition is unknown"
-
-    def save(self) -> dict[str, Any]:
-        """The state as JSON values."""
-        return {"known": self.known, "count": self.count}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Takes a saved state back."""
-        self.known, self.count = bool(state["known"]), int(state["count"])
-
-
-Slot = Window | Memory | Streak

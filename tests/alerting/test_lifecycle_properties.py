@@ -105,5 +105,5 @@ class Life(RuleBasedStateMachine):
         assert alert.state != "pending" or alert.unknown
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Life.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
 test_the_life_of_an_alert = Life.TestCase

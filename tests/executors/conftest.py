@@ -90,8 +90,9 @@ def reads():
 def leaves_child(note):
     child = subprocess.Popen(["sleep", "600"])
     with open(note, "w") as stream:
-        stream.write(str(child.pid))
-    time.sleep(600)
+        stream.write(f"{os.getpid()} {child.pid}")
+    while True:
+        pass
 
 @job
 def waits_for(path):

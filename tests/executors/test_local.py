@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -163,13 +164,14 @@ async def test_an_async_job_has_a_timeout(run: Run) -> None:
 async def test_cancelling_ends_the_work(
     executor: LocalExecutor, call: MakeCall, run: Run, tmp_path: Path
 ) -> None:
-    note = tmp_path / "child"
+    os.mkfifo(note := tmp_path / "note")
     work = asyncio.create_task(executor.run(call("leaves_child", note=str(note))))
-    await until(lambda: note.exists() and note.read_text() != "")
+    processes = await asyncio.to_thread(note.read_text)
     work.cancel()
     with pytest.raises(asyncio.CancelledError):
         await work
-    await until_gone(int(note.read_text()))
+    for pid in processes.split():
+        await until_gone(int(pid))
     await assert_sound(run)
 
 
@@ -244,29 +246,31 @@ from catcher.executors.local import LocalExecutor
 from catcher.model.run import Call
 from catcher.working import Registry
 
-async def main():
-    registry, _ = Registry.load(Path(sys.argv[1]) / "jobs")
+async def main(site, note):
+    registry, _ = Registry.load(Path(site) / "jobs")
     async with LocalExecutor(workers=1) as executor:
-        pid = await executor.run(Call("r", registry.address("double"), {"x": 1}, 10**10))
-        print(int(pid.output.metrics["pid"].value), flush=True)
-        await executor.run(Call("r", registry.address("spins"), {}, 600 * 10**9))
+        call = Call("r", registry.address("leaves_child"), {"note": note}, 600 * 10**9)
+        await executor.run(call)
 
-if __name__ == "__main__":
-    asyncio.run(main())
+asyncio.run(main(*sys.argv[1:]))
 """
 
 
-async def test_the_workers_die_with_a_killed_engine(site: Path) -> None:
+def processes_of_a_killed_engine(site: Path) -> list[int]:
+    """Kills an engine with SIGKILL while a job spins: the job's process and that job's child."""
+    os.mkfifo(note := site / "note")
     script = site / "engine.py"
     script.write_text(dedent(ENGINE))
-    engine = await asyncio.create_subprocess_exec(
-        sys.executable, script, site, stdout=asyncio.subprocess.PIPE
-    )
-    assert engine.stdout is not None
-    worker = int(await engine.stdout.readline())
-    engine.kill()
-    await engine.wait()
-    await until_gone(worker)
+    command = [sys.executable, str(script), str(site), str(note)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as engine:
+        processes = note.read_text()
+        engine.kill()
+    return [int(pid) for pid in processes.split()]
+
+
+async def test_the_workers_die_with_a_killed_engine(site: Path) -> None:
+    for pid in await asyncio.to_thread(processes_of_a_killed_engine, site):
+        await until_gone(pid)
 
 
 async def until(true: Callable[[], bool]) -> None:

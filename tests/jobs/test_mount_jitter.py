@@ -140,6 +140,12 @@ def test_single_point_glitches_are_filtered_when_asked() -> None:
     assert value(filtered, "glitches") == 3
 
 
+def test_a_slew_is_called_a_slew() -> None:
+    turned = tracking(2.0, 150.0, np.zeros(601), demand=False)
+    still = tracking(0.0, 60.0, np.zeros(601), demand=False)
+    assert mount_jitter(turned, still).note.endswith("while it slewed 60 deg")
+
+
 def test_an_angle_may_pass_through_north() -> None:
     time = START + np.linspace(0, 30, 601)
     asked = (359.95 + 0.004 * (time - START)) % 360

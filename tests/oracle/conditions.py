@@ -20,7 +20,7 @@ SURE = ("flag", 'name == "a"', 'name in ["a", "c"]', "k == 1", "x not in [1, 2]"
         "count_of(force > 1) >= 2", "mean_of(force) > 1", "any_of(abs(force) > 3)",
         "max_of(force) - min_of(force) > 2", "std_of(force) > 1.617", "force[1] > 1",
         "mean_of(axis) > 1", "axis[1] > 1", "count_of(axis * 2 > 2) == 1", "x + flag > 2",
-        "angle_diff(x * 90, y * 90) > 10", "age(x) == 0")  # fmt: skip
+        "angle_diff(x * 90, y * 90) > 10")  # fmt: skip
 EXACT = ("mean", "min_over", "max_over", "sum_over", "median", "delta", "count")
 ROUNDED = ("std", "rms", "slope", "rate")
 
@@ -84,7 +84,8 @@ def about(random: Random, value: str) -> str:
                 call = f"percentile({value}, {random.choice((0, 10, 50, 90, 100))}, {window})"
             return _compared(random, call, ODD_LIMITS)
         case 6:
-            return random.choice((f"changed({value})", f"{value} > previous({value})"))
+            changes = (f"changed({value})", f"{value} > previous({value})", "age(x) == 0")
+            return random.choice(changes)
         case 7:
             return f"streak({_compared(random, value, LIMITS)}) >= {random.randint(1, 3)}"
         case _:

@@ -138,10 +138,13 @@ def _by_per(
 
 @dataclass
 class _Level:
-    """One severity of one alert: what it has heard since it was last reset."""
+    """One severity of one alert: what it has heard since it was last reset.
+
+    Results are sparse by nature: between them no silence breaks a hold (`stale_after` None).
+    """
 
     spec: LevelSpec
-    stale_after: int
+    stale_after: int | None
     heard: list[tuple[int, bool | Unknown, bool | Unknown]] = field(default_factory=list)
     active: bool = False
     last_true: int = 0
@@ -169,18 +172,21 @@ class _Level:
         first = self.heard[-1][0]
         for time, *values in reversed(self.heard):
             value = values[which - 1]
-            if value is False or (value is True and first - time > self.stale_after):
+            if value is False or (value is True and self._too_long(first - time)):
                 break
             if value is True:
                 first = time
         return self.heard[-1][0] - first >= (hold or 0)
+
+    def _too_long(self, silence: int) -> bool:
+        return self.stale_after is not None and silence > self.stale_after
 
 
 class _Standing:
     """The levels of one alert, worked through its happenings in order."""
 
     def __init__(self, rule: Rule, spec: AlertSpec) -> None:
-        stale_after = rule.trigger.stale_after
+        stale_after = None if rule.job else rule.trigger.stale_after
         self.levels = {
             severity: _Level(level, stale_after) for severity, level in spec.levels.items()
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, note
 from hypothesis import strategies as st
 
 from catcher.model.event import Admitted, Event, digest
@@ -17,6 +17,7 @@ from tests.oracle.levels import level_changes
 from tests.oracle.oracle import Watched, firings
 from tests.oracle.strategies import alert_rules, firing_rules
 from tests.oracle.streams import streams
+from tests.oracle.yaml_text import as_jsonl, as_yaml
 
 rules = st.one_of(firing_rules(), alert_rules())
 randoms = st.randoms(use_true_random=False)
@@ -40,6 +41,8 @@ def unique(events: Sequence[Event]) -> list[Event]:
 def agree(rule: Rule, wanted: Sequence[Event], found: Sequence[Admitted]) -> None:
     """The rule decides on what was let in what the oracle decides on what was meant."""
     stream = [Admitted(event) for event in wanted]
+    note(as_yaml(rule))
+    note(as_jsonl(found))
     watched = Watched.of(stream)
     decisions = decided([rule], found)
     assert firings_in(decisions) == firings(rule, watched)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
 from itertools import count, takewhile
@@ -27,6 +27,7 @@ from tests.oracle.functions import (
 )
 from tests.oracle.values import (
     ARITHMETIC,
+    Array,
     compared,
     conjunction,
     is_number,
@@ -64,12 +65,14 @@ class Feed:
 class Moment:
     """A sample of a feed, with what could be seen when it came.
 
-    For a window over a read, `bound` is the read that `sample` belongs to.
+    For a window over a read, `bound` is the read that `sample` belongs to. Inside a function over
+    arrays, where arithmetic goes element by element, `arrays` is true.
     """
 
     feed: Feed
     sample: Sample
     bound: str = ""
+    arrays: bool = False
 
     @property
     def time(self) -> int:
@@ -92,6 +95,11 @@ class Moment:
         return seen[-1]
 
     def lookup(self, name: str) -> Any:
+        """The value of a name; for a function over arrays a list is an `Array`."""
+        value = self._looked_up(name)
+        return Array(value) if self.arrays and isinstance(value, list) else value
+
+    def _looked_up(self, name: str) -> Any:
         rule = self.feed.rule
         if self.bound:
             if name == self.bound:
@@ -102,13 +110,13 @@ class Moment:
             return UNKNOWN if latest is None else latest.fields
         if name in rule.constants:
             return rule.constants[name]
-        if name not in self.sample.fields and f"{name}0" in self.sample.fields:
+        if self.arrays and name not in self.sample.fields and f"{name}0" in self.sample.fields:
             return self._gathered(name)
         return self.sample.fields.get(name, UNKNOWN)
 
     def element(self, name: str, place: int) -> Any:
         """One element of a list, or of one whose elements are fields of their own."""
-        whole = self.lookup(name)
+        whole = self._looked_up(name)
         if isinstance(whole, list):
             return whole[place] if place < len(whole) else UNKNOWN
         return self.sample.fields.get(f"{name}{place}", UNKNOWN)
@@ -211,11 +219,11 @@ def _called(
     if name in PLAIN:
         return numeric(PLAIN[name], *(_value(arg, now) for arg in args))
     if name in OVER_ARRAYS:
-        return _finite(over_array(name, _value(args[0], now)))
+        return _finite(over_array(name, _value(args[0], replace(now, arrays=True))))
     if name == "age":
         return _age(args[0], now)
     present = _value(args[0], now)
-    if isinstance(present, Unknown) or (name in NUMERIC and not is_number(present)):
+    if not isinstance(present, int | float | str) or (name in NUMERIC and not is_number(present)):
         return UNKNOWN
     if name == "previous":
         earlier = _known_points(args[0], now)[:-1]
@@ -239,7 +247,7 @@ def _age(node: ast.expr, now: Moment) -> Any:
 def _known_points(node: ast.expr, now: Moment) -> list[tuple[int, Any]]:
     """Every known value up to now, oldest first."""
     values = ((moment.time, _value(node, moment)) for moment in now.history(node))
-    return [(time, value) for time, value in values if not isinstance(value, Unknown)]
+    return [(time, value) for time, value in values if isinstance(value, int | float | str)]
 
 
 def _streak(truths: Sequence[Any]) -> int:

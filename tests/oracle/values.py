@@ -10,6 +10,10 @@ from typing import Any
 from tests.oracle.functions import UNKNOWN, Unknown
 
 
+class Array(list[Any]):
+    """A list inside a function over arrays."""
+
+
 def known(value: Any) -> Any:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return UNKNOWN
@@ -44,7 +48,7 @@ ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
 
 def numeric(function: Callable[..., Any], *values: Any) -> Any:
     """A function of numbers; UNKNOWN for anything else and where it has no finite value."""
-    if any(isinstance(value, list) for value in values):
+    if any(isinstance(value, Array) for value in values):
         return elementwise(lambda *each: numeric(function, *each), values)
     if not all(is_number(value) for value in values):
         return UNKNOWN
@@ -57,11 +61,11 @@ def numeric(function: Callable[..., Any], *values: Any) -> Any:
 
 def elementwise(function: Callable[..., Any], values: Sequence[Any]) -> Any:
     """Arrays of one length, and single values beside each of their elements."""
-    lengths = {len(value) for value in values if isinstance(value, list)}
+    lengths = {len(value) for value in values if isinstance(value, Array)}
     if len(lengths) != 1:
         return UNKNOWN
-    columns = [value if isinstance(value, list) else [value] * max(lengths) for value in values]
-    return [function(*map(known, each)) for each in zip(*columns, strict=True)]
+    columns = [value if isinstance(value, Array) else [value] * max(lengths) for value in values]
+    return Array(function(*map(known, each)) for each in zip(*columns, strict=True))
 
 
 def compared(operator: ast.cmpop, left: Any, right: Any) -> Any:
@@ -71,7 +75,7 @@ def compared(operator: ast.cmpop, left: Any, right: Any) -> Any:
             return UNKNOWN
         found = negated(conjunction([negated(compared(ast.Eq(), left, item)) for item in right]))
         return found if isinstance(operator, ast.In) else negated(found)
-    if isinstance(left, list) or isinstance(right, list):
+    if isinstance(left, Array) or isinstance(right, Array):
         return elementwise(lambda a, b: compared(operator, a, b), [left, right])
     numbers = isinstance(left, int | float) and isinstance(right, int | float)
     if not numbers and not (isinstance(left, str) and isinstance(right, str)):

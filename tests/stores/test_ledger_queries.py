@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from catcher.model.alert import AuditEntry, Severity
 from catcher.model.commit import Commit
+from catcher.model.observation import Observation
 from catcher.model.result import Metric
 from catcher.model.run import Firing, Run
-from catcher.model.time import SECOND
+from catcher.model.time import MAX_INSTANT, SECOND
 from catcher.ports import Query
 from catcher.stores.documents import document, read_document
 from catcher.stores.ledger import SqlLedger
@@ -217,6 +218,12 @@ async def test_hostile_fields_are_kept_without_harm(ledger: SqlLedger) -> None:
     assert kept.event.fields["array"] == [0, 1, 2]
     assert kept.event.fields["inf"] is None
     assert kept.id == firing.id
+
+
+async def test_an_observation_of_impossible_length_is_kept(ledger: SqlLedger) -> None:
+    endless = Observation("exposure", "MC_1", NOON, NOON + 10**300)
+    await ledger.commit(Commit(observations=(endless,)))
+    assert await ledger.observation("exposure", "MC_1") == replace(endless, end=MAX_INSTANT)
 
 
 async def test_many_readers_see_whole_commits_while_the_engine_writes(

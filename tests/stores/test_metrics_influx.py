@@ -38,12 +38,15 @@ def settings(port: int, **more: Any) -> InfluxMetricSettings:
 
 
 async def exported(server: Server, count: int) -> list[dict[str, Any]]:
-    """The series of the rule once they hold a number of samples: that takes about 2 s."""
+    """The series of the rule once they hold a number of samples, asked to be made visible."""
     match = {"match[]": '{__name__="catcher.mount-jitter_image_impact_rms"}'}
-    address = f"http://127.0.0.1:{server.port}/api/v1/export"
+    address = f"http://127.0.0.1:{server.port}"
 
     async def look() -> list[dict[str, Any]]:
-        answer = await client.get(address, params={**match, "start": str(LATELY // SECOND)})
+        await client.get(f"{address}/internal/force_flush")
+        answer = await client.get(
+            f"{address}/api/v1/export", params={**match, "start": str(LATELY // SECOND)}
+        )
         rows = [json.loads(line) for line in answer.text.splitlines()]
         return rows if sum(len(row["values"]) for row in rows) >= count else []
 

@@ -1,0 +1,359 @@
+"""Delivery: at least once, in order for each alert, and no sink waits for another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from catcher.alerting import Alerting, Courier, Patience
+from catcher.alerting.routing import HandOn
+from catcher.model.alert import Notice, Severity
+from catcher.model.commit import Commit
+from catcher.model.health import Health
+from catcher.model.time import HOUR, MILLISECOND, MINUTE, SECOND
+from catcher.ports import Ledger, Query, Row, SinkError
+from catcher.stores.ledger import SqlLedger
+from tests.alerting.making import CRITICAL, NONE, SERIOUS, WARNING, alerting, change, later, rule
+
+QUICK = Patience(
+    first=MILLISECOND, longest=4 * MILLISECOND, attempt=5 * SECOND, look=MILLISECOND,
+    jitter=lambda: 0.5,
+)  # fmt: skip
+
+
+@dataclass
+class Door:
+    """A sink whose door can be shut, and that writes down what comes through."""
+
+    name: str = "slack"
+    shut: bool = False
+    trouble: Callable[[Notice], None] = lambda notice: None
+    came: list[Notice] = field(default_factory=list)
+    tries: int = 0
+    moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+    knocked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def deliver(self, notice: Notice) -> Row:
+        self.tries += 1
+        self.knocked.set()
+        async with self.moved:
+            self.moved.notify_all()
+            if self.shut:
+                raise SinkError("the door is shut")
+            self.trouble(notice)
+            self.came.append(notice)
+        return {"ts": f"{notice.alert.episode}.{len(self.came)}"}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20), self.moved:
+            await self.moved.wait_for(condition)
+
+    def health(self) -> Health:
+        return Health(self.name, "door", "ok")
+
+    @property
+    def story(self) -> list[tuple[str, str]]:
+        return [(one.alert.key, one.kind) for one in self.came]
+
+
+class Clock:
+    """Stands still until somebody moves it."""
+
+    def __init__(self) -> None:
+        self.now = later(0)
+
+    def __call__(self) -> int:
+        return self.now
+
+
+@pytest.fixture
+async def ledger() -> AsyncIterator[SqlLedger]:
+    async with SqlLedger("sqlite://", "engine") as opened:
+        yield opened
+
+
+class Desk:
+    """Alerting, a ledger and a courier as the engine joins them."""
+
+    def __init__(self, ledger: Ledger, courier: Courier, *sinks: str) -> None:
+        self.ledger, self.courier = ledger, courier
+        self.alerting: Alerting = alerting(rule(latch=CRITICAL, to=sinks))
+
+    async def tell(self, severity: Severity, at: float = 0, key: str = "301") -> None:
+        changed = self.alerting.apply(change(severity, at, key=key), later(at))
+        commit = Commit(alerts=changed.alerts, notices=changed.notices, audit=changed.audit)
+        self.courier.send((await self.ledger.commit(commit)).notices)
+
+
+def courier(ledger: Ledger, *doors: Door, **more: object) -> Courier:
+    clock = more.pop("clock", Clock())
+    doors = (*doors, Door("console"))
+    patience = more.pop("patience", QUICK)
+    return Courier({one.name: one for one in doors}, ledger, clock=clock, patience=patience, **more)  # type: ignore[arg-type]
+
+
+async def test_each_notice_arrives_once_and_in_order(ledger: SqlLedger) -> None:
+    slack = Door()
+    async with courier(ledger, slack) as post:
+        desk = Desk(ledger, post, "slack")
+        for at, severity in enumerate((WARNING, SERIOUS, WARNING, NONE)):
+            await desk.tell(severity, at)
+        assert await post.drain(20 * SECOND)
+    assert slack.story == [
+        ("301", "opened"), ("301", "raised"), ("301", "lowered"), ("301", "resolved"),
+    ]  # fmt: skip
+    assert await ledger.undelivered() == []
+
+
+async def test_the_receipt_comes_back_with_the_next_notice_of_the_alert(ledger: SqlLedger) -> None:
+    slack = Door()
+    async with courier(ledger, slack) as post:
+        desk = Desk(ledger, post, "slack")
+        for at, severity in enumerate((WARNING, SERIOUS, NONE, WARNING)):
+            await desk.tell(severity, at)
+        assert await post.drain(20 * SECOND)
+    receipts = [one.receipt.get("ts") for one in slack.came]
+    assert receipts == [None, "1.1", "1.2", None], "a new episode is a new message"
+
+
+async def test_a_receipt_outlasts_a_restart(ledger: SqlLedger) -> None:
+    before, after = Door(), Door()
+    async with courier(ledger, before) as post:
+        desk = Desk(ledger, post, "slack")
+        await desk.tell(WARNING)
+        assert await post.drain(20 * SECOND)
+    async with courier(ledger, after) as post:
+        desk.courier = post
+        await desk.tell(SERIOUS, 1)
+        assert await post.drain(20 * SECOND)
+    assert after.came[0].receipt == {"ts": "1.1"}
+
+
+async def test_a_dead_sink_delays_no_other(ledger: SqlLedger) -> None:
+    dead, fine = Door("dead", shut=True), Door("fine")
+    async with courier(ledger, dead, fine) as post:
+        desk = Desk(ledger, post, "dead", "fine")
+        for key in range(20):
+            await desk.tell(WARNING, key=str(key))
+        await fine.until(lambda: len(fine.came) == 20)
+        assert dead.came == []
+        assert {one.sink for one in await ledger.undelivered()} == {"dead"}
+        assert {one.name: one.state for one in post.health()}["dead"] == "away"
+
+
+async def test_a_sink_that_hangs_delays_no_other(ledger: SqlLedger) -> None:
+    class Hanging(Door):
+        async def deliver(self, notice: Notice) -> Row:
+            self.knocked.set()
+            await asyncio.Event().wait()
+            return {}
+
+    hangs, fine = Hanging("hangs"), Door("fine")
+    async with courier(ledger, hangs, fine) as post:
+        desk = Desk(ledger, post, "hangs", "fine")
+        await desk.tell(WARNING)
+        await hangs.knocked.wait()
+        await desk.tell(SERIOUS, 1)
+        await fine.until(lambda: len(fine.came) == 2)
+        assert not await post.drain(MILLISECOND)
+
+
+async def test_after_an_outage_a_sink_gets_the_present_state(ledger: SqlLedger) -> None:
+    slack = Door(shut=True)
+    async with courier(ledger, slack) as post:
+        desk = Desk(ledger, post, "slack")
+        for key in ("a", "b"):
+            for at, severity in enumerate((WARNING, SERIOUS, CRITICAL, SERIOUS)):
+                await desk.tell(severity, at, key)
+        await slack.knocked.wait()
+        slack.shut = False
+        assert await post.drain(20 * SECOND)
+        counts = {one.name: one.counts for one in post.health()}["slack"]
+    last = {one.alert.key: one for one in slack.came}
+    assert {key: one.alert.severity for key, one in last.items()} == {"a": SERIOUS, "b": SERIOUS}
+    assert last["a"].previous == NONE, "as against what the sink knew"
+    assert counts["superseded"] == 8 - len(slack.came) > 0
+    assert counts["delivered"] == len(slack.came)
+    assert await ledger.undelivered() == [], "what was skipped is settled too"
+
+
+async def test_what_was_left_by_an_earlier_engine_arrives(ledger: SqlLedger) -> None:
+    shut, opened = Door(shut=True), Door()
+    async with courier(ledger, shut) as post:
+        desk = Desk(ledger, post, "slack")
+        await desk.tell(WARNING)
+        await shut.knocked.wait()
+    async with courier(ledger, opened) as post:
+        post.send(await ledger.undelivered())
+        assert await post.drain(20 * SECOND)
+    assert opened.story == [("301", "opened")]
+
+
+async def test_a_pause_that_a_sink_asks_for_is_kept(ledger: SqlLedger) -> None:
+    slack, asked = Door(), []
+
+    def busy(notice: Notice) -> None:
+        if not asked:
+            asked.append(asyncio.get_running_loop().time())
+            raise SinkError("slow down", retry_after=60 * MILLISECOND)
+
+    slack.trouble = busy
+    async with courier(ledger, slack) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        assert await post.drain(20 * SECOND)
+        waited = asyncio.get_running_loop().time() - asked[0]
+    assert slack.tries == 2 and waited >= 0.06
+
+
+async def test_a_final_refusal_is_a_dead_letter_and_the_next_notice_goes_out(
+    ledger: SqlLedger,
+) -> None:
+    def refuse(notice: Notice) -> None:
+        if notice.alert.key == "bad":
+            raise SinkError("invalid_blocks", final=True)
+
+    slack = Door(trouble=refuse)
+    async with courier(ledger, slack) as post:
+        desk = Desk(ledger, post, "slack")
+        await desk.tell(WARNING, key="bad")
+        await desk.tell(WARNING, key="good")
+        assert await post.drain(20 * SECOND)
+        counts = {one.name: one.counts for one in post.health()}["slack"]
+    assert slack.story == [("good", "opened")]
+    assert (counts["dead"], counts["failed"]) == (1, 1)
+    dead = await ledger.dead_letters(Query())
+    assert [(one.notice.alert.key, one.error) for one in dead] == [("bad", "invalid_blocks")]
+
+
+async def test_one_bad_notice_does_not_stop_the_others(ledger: SqlLedger) -> None:
+    def refuse(notice: Notice) -> None:
+        if notice.alert.key == "bad":
+            raise SinkError("internal error")
+
+    slack = Door(trouble=refuse)
+    async with courier(ledger, slack) as post:
+        desk = Desk(ledger, post, "slack")
+        for key in ("bad", "a", "b"):
+            await desk.tell(WARNING, key=key)
+        await slack.until(lambda: len(slack.came) == 2)
+    assert {key for key, _ in slack.story} == {"a", "b"}
+
+
+async def test_a_notice_is_given_up_after_its_time(ledger: SqlLedger) -> None:
+    slack, clock = Door(shut=True), Clock()
+    async with courier(ledger, slack, clock=clock) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        await slack.knocked.wait()
+        clock.now += 25 * HOUR
+        assert await post.drain(20 * SECOND)
+    assert len(await ledger.dead_letters(Query())) == 1
+
+
+async def test_a_sink_of_the_site_may_raise_anything(ledger: SqlLedger) -> None:
+    raised = []
+
+    def stumble(notice: Notice) -> None:
+        if not raised:
+            raised.append(True)
+            raise KeyError("oops")
+
+    slack = Door(trouble=stumble)
+    async with courier(ledger, slack) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        assert await post.drain(20 * SECOND)
+    assert slack.story == [("301", "opened")]
+
+
+async def test_others_stand_in_for_a_sink_that_cannot_be_reached(ledger: SqlLedger) -> None:
+    slack, love, clock = Door(shut=True), Door("love"), Clock()
+    async with courier(
+        ledger, slack, love, clock=clock, stand_in=lambda notice: HandOn(MINUTE, ("love",))
+    ) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        await slack.until(lambda: slack.tries > 3)
+        assert love.came == []
+        clock.now += MINUTE
+        await love.until(lambda: bool(love.came))
+        slack.shut = False
+        assert await post.drain(20 * SECOND)
+    assert love.story == slack.story == [("301", "opened")]
+    assert await ledger.undelivered() == []
+
+
+async def test_others_stand_in_at_once_for_what_was_refused_for_good(ledger: SqlLedger) -> None:
+    def refuse(notice: Notice) -> None:
+        raise SinkError("invalid_auth", final=True)
+
+    slack, love = Door(trouble=refuse), Door("love")
+    async with courier(
+        ledger, slack, love, stand_in=lambda notice: HandOn(HOUR, ("love",))
+    ) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        await love.until(lambda: bool(love.came))
+    assert love.story == [("301", "opened")]
+
+
+async def test_what_there_is_no_room_for_waits_in_the_ledger(ledger: SqlLedger) -> None:
+    slack = Door(shut=True)
+    small = Patience(first=MILLISECOND, longest=MILLISECOND, look=SECOND, size=5)
+    async with courier(ledger, slack, patience=small) as post:
+        desk = Desk(ledger, post, "slack")
+        for key in range(30):
+            await desk.tell(WARNING, key=str(key))
+        await slack.knocked.wait()
+        counts = {one.name: one.counts for one in post.health()}["slack"]
+        assert counts["overflowed"] >= 24 and counts["waiting"] <= 6
+        slack.shut = False
+        assert await post.drain(20 * SECOND)
+    assert sorted(int(key) for key, _ in slack.story) == list(range(30))
+    assert await ledger.undelivered() == []
+
+
+async def test_what_is_critical_goes_first(ledger: SqlLedger) -> None:
+    slack = Door(shut=True)
+    async with courier(ledger, slack) as post:
+        desk = Desk(ledger, post, "slack")
+        for key in range(10):
+            await desk.tell(WARNING, key=str(key))
+        await desk.tell(CRITICAL, key="fire")
+        await slack.knocked.wait()
+        slack.shut = False
+        assert await post.drain(20 * SECOND)
+    assert "fire" in [key for key, _ in slack.story[:2]]
+
+
+async def test_a_sink_that_the_site_has_no_more_makes_dead_letters(ledger: SqlLedger) -> None:
+    async with courier(ledger) as post:
+        await Desk(ledger, post, "gone").tell(WARNING)
+        assert await post.drain(20 * SECOND)
+    dead = await ledger.dead_letters(Query())
+    assert "no sink 'gone'" in dead[0].error
+
+
+async def test_sinks_that_die_and_return_hear_of_every_alert_in_order(ledger: SqlLedger) -> None:
+    slack = Door()
+    async with courier(ledger, slack) as post:
+        desk = Desk(ledger, post, "slack")
+        for at in range(60):
+            slack.shut = at % 7 in (2, 3, 4)
+            await desk.tell((WARNING, SERIOUS, CRITICAL)[at % 3], at, key=str(at % 4))
+        slack.shut = False
+        assert await post.drain(20 * SECOND)
+    for key in "0123":
+        numbers = [one.sequence for one in slack.came if one.alert.key == key]
+        assert numbers == sorted(set(numbers))
+        present = desk.alerting.get(f"wind-high {key}")
+        assert [one for one in slack.came if one.alert.key == key][-1].alert.severity == (
+            present.severity
+        )
+
+
+async def test_delivered_notices_are_published(ledger: SqlLedger) -> None:
+    heard: list[Notice] = []
+    async with courier(ledger, Door(), published=heard.append) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        assert await post.drain(20 * SECOND)
+    assert {one.sink for one in heard} == {"console", "slack"}
