@@ -1,27 +1,26 @@
-"""Which adapters there are, and how each is made: a new one is a line in one of these tables."""
+"""Which adapters there are, and how each is made: a new one is a line in one of these tables.
+
+An adapter is imported when a site names it, so that nobody waits for a client library that is
+not used.
+"""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from catcher.alerting import Renderer, composer
-from catcher.executors import local
 from catcher.model.alert import Alert, Notice
 from catcher.model.health import Health, HealthState
 from catcher.model.message import Compose, Message
 from catcher.model.problem import CatcherError
 from catcher.model.time import Clock
 from catcher.ports import ObjectStore, Row, Sink, SinkError, Source
-from catcher.sinks import console, love, slack
-from catcher.sinks import mqtt as mqtt_sink
 from catcher.site import Site
-from catcher.sources import http, mqtt, mqtt_publisher, replay, simulator
-from catcher.stores import metrics_influx, objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,57 +50,146 @@ class SinkNeeds:
     write: Callable[[str], None]
 
 
-SOURCES: dict[str, tuple[type, Callable[[Any, SourceNeeds], Source]]] = {
-    "mqtt": (mqtt.MqttSettings, lambda settings, needs: mqtt.MqttSource(
-        needs.name, settings, needs.clock, needs.payload)),
-    "http": (http.HttpSettings, lambda settings, needs: http.HttpSource(
-        needs.name, settings, needs.clock, needs.payload)),
-    "replay": (replay.ReplaySettings, lambda settings, needs: replay.ReplaySource(
-        needs.name, settings, needs.clock, needs.root)),
-    "simulator": (simulator.SimulatorSettings, lambda settings, needs: simulator.SimulatorSource(
-        needs.name, settings, needs.clock, needs.data)),
-}  # fmt: skip
+SourceKind = tuple[type, Callable[[Any, SourceNeeds], Source]]
+SinkKind = tuple[type, Callable[[Any, SinkNeeds], Awaitable[Sink]]]
 
 
-async def _console(settings: console.Settings, needs: SinkNeeds) -> Sink:
-    return console.ConsoleSink(needs.name, settings, needs.compose, needs.write)
+def _mqtt_source() -> SourceKind:
+    from catcher.sources import mqtt
+
+    return mqtt.MqttSettings, lambda settings, needs: mqtt.MqttSource(
+        needs.name, settings, needs.clock, needs.payload
+    )
 
 
-async def _slack(settings: slack.Settings, needs: SinkNeeds) -> Sink:
-    sink = slack.SlackSink(needs.name, settings, needs.compose, needs.objects.get)
-    return await needs.lifetimes.enter_async_context(sink)
+def _http_source() -> SourceKind:
+    from catcher.sources import http
+
+    return http.HttpSettings, lambda settings, needs: http.HttpSource(
+        needs.name, settings, needs.clock, needs.payload
+    )
 
 
-async def _love(settings: love.Settings, needs: SinkNeeds) -> Sink:
-    sink = love.LoveSink(needs.name, settings, needs.compose, needs.active, needs.clock)
-    return await needs.lifetimes.enter_async_context(sink)
+def _replay_source() -> SourceKind:
+    from catcher.sources import replay
+
+    return replay.ReplaySettings, lambda settings, needs: replay.ReplaySource(
+        needs.name, settings, needs.clock, needs.root
+    )
 
 
-async def _mqtt(settings: mqtt_sink.Settings, needs: SinkNeeds) -> Sink:
-    broker = mqtt_publisher.Broker(
-        host=settings.host, port=settings.port, username=settings.username,
-        password=settings.password, client_id=settings.client_id, protocol=settings.protocol,
-        tls=mqtt_publisher.Tls(ca=settings.ca) if settings.tls else None,
-    )  # fmt: skip
-    publisher = mqtt_publisher.Publisher(needs.name, broker, needs.clock)
-    await needs.lifetimes.enter_async_context(publisher)
-    return mqtt_sink.MqttSink(needs.name, settings, publisher, needs.compose)
+def _simulator_source() -> SourceKind:
+    from catcher.sources import simulator
+
+    return simulator.SimulatorSettings, lambda settings, needs: simulator.SimulatorSource(
+        needs.name, settings, needs.clock, needs.data
+    )
 
 
-SINKS: dict[str, tuple[type, Callable[[Any, SinkNeeds], Awaitable[Sink]]]] = {
-    "console": (console.Settings, _console),
-    "slack": (slack.Settings, _slack),
-    "love": (love.Settings, _love),
-    "mqtt": (mqtt_sink.Settings, _mqtt),
+def _console_sink() -> SinkKind:
+    from catcher.sinks import console
+
+    async def make(settings: console.Settings, needs: SinkNeeds) -> Sink:
+        return console.ConsoleSink(needs.name, settings, needs.compose, needs.write)
+
+    return console.Settings, make
+
+
+def _slack_sink() -> SinkKind:
+    from catcher.sinks import slack
+
+    async def make(settings: slack.Settings, needs: SinkNeeds) -> Sink:
+        sink = slack.SlackSink(needs.name, settings, needs.compose, needs.objects.get)
+        return await needs.lifetimes.enter_async_context(sink)
+
+    return slack.Settings, make
+
+
+def _love_sink() -> SinkKind:
+    from catcher.sinks import love
+
+    async def make(settings: love.Settings, needs: SinkNeeds) -> Sink:
+        sink = love.LoveSink(needs.name, settings, needs.compose, needs.active, needs.clock)
+        return await needs.lifetimes.enter_async_context(sink)
+
+    return love.Settings, make
+
+
+def _mqtt_sink() -> SinkKind:
+    from catcher.sinks import mqtt as mqtt_sink
+    from catcher.sources import mqtt_publisher
+
+    async def make(settings: mqtt_sink.Settings, needs: SinkNeeds) -> Sink:
+        broker = mqtt_publisher.Broker(
+            host=settings.host, port=settings.port, username=settings.username,
+            password=settings.password, client_id=settings.client_id, protocol=settings.protocol,
+            tls=mqtt_publisher.Tls(ca=settings.ca) if settings.tls else None,
+        )  # fmt: skip
+        publisher = mqtt_publisher.Publisher(needs.name, broker, needs.clock)
+        await needs.lifetimes.enter_async_context(publisher)
+        return mqtt_sink.MqttSink(needs.name, settings, publisher, needs.compose)
+
+    return mqtt_sink.Settings, make
+
+
+def _influx_metrics() -> type:
+    from catcher.stores.metrics_influx import InfluxMetricSettings
+
+    return InfluxMetricSettings
+
+
+def _objects() -> type:
+    from catcher.stores.objects import ObjectSettings
+
+    return ObjectSettings
+
+
+def _local() -> type:
+    from catcher.executors.local import Settings
+
+    return Settings
+
+
+SOURCES: Mapping[str, Callable[[], SourceKind]] = {
+    "mqtt": _mqtt_source,
+    "http": _http_source,
+    "replay": _replay_source,
+    "simulator": _simulator_source,
+}
+SINKS: Mapping[str, Callable[[], SinkKind]] = {
+    "console": _console_sink,
+    "slack": _slack_sink,
+    "love": _love_sink,
+    "mqtt": _mqtt_sink,
+}
+OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
+    ("metrics", "influxdb"): _influx_metrics,
+    ("objects", "s3"): _objects,
+    ("executor", "local"): _local,
 }
 
-SETTINGS: dict[tuple[str, str], type] = {
-    **{("source", kind): settings for kind, (settings, _) in SOURCES.items()},
-    **{("sink", kind): settings for kind, (settings, _) in SINKS.items()},
-    ("metrics", "influxdb"): metrics_influx.InfluxMetricSettings,
-    ("objects", "s3"): objects.ObjectSettings,
-    ("executor", "local"): local.Settings,
-}
+
+class _Settings(Mapping[tuple[str, str], type]):
+    """The settings class of each adapter, imported when it is asked for."""
+
+    def __getitem__(self, key: tuple[str, str]) -> type:
+        port, kind = key
+        if port == "source":
+            return SOURCES[kind]()[0]
+        if port == "sink":
+            return SINKS[kind]()[0]
+        return OTHERS[key]()
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        yield from (("source", kind) for kind in SOURCES)
+        yield from (("sink", kind) for kind in SINKS)
+        yield from OTHERS
+
+    def __len__(self) -> int:
+        return len(SOURCES) + len(SINKS) + len(OTHERS)
+
+
+SETTINGS: Mapping[tuple[str, str], type] = _Settings()
 """What may stand in the YAML, by port and kind, for the site's check."""
 
 
@@ -109,7 +197,7 @@ def make_sources(site: Site, needs: Callable[[str], SourceNeeds]) -> list[Source
     """The sources that a site names, not yet open."""
     made = []
     for name, spec in site.settings.sources.items():
-        settings, make = SOURCES[spec.adapter.kind]
+        settings, make = SOURCES[spec.adapter.kind]()
         made.append(make(spec.adapter.bind(settings), needs(name)))
     return made
 
@@ -122,7 +210,7 @@ async def make_sinks(
     for name, section in site.sinks.items():
         compose = composer(renderer, name, section.kind)
         if section.kind in SINKS:
-            settings, make = SINKS[section.kind]
+            settings, make = SINKS[section.kind]()
             made[name] = await make(section.bind(settings), needs(name, compose))
         else:
             path = site.custom_sinks[section.kind]

@@ -6,14 +6,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from catcher.adapters import SinkNeeds, make_sinks
 from catcher.alerting import Alerting, Courier, Renderer
 from catcher.engine import Engine
-from catcher.executors.local import LocalExecutor
-from catcher.executors.local import Settings as LocalSettings
 from catcher.model.alert import Alert, Notice
 from catcher.model.event import RESULT_PREFIX
 from catcher.model.health import Health
@@ -21,19 +19,24 @@ from catcher.model.message import Compose
 from catcher.model.rule import Rule
 from catcher.model.run import Run
 from catcher.model.time import Clock
+from catcher.places import ledger_address, open_objects
 from catcher.ports import MetricStore, ObjectStore, Query, Source
 from catcher.site import Site
 from catcher.steps import Parts
 from catcher.stores.history import EmbeddedHistory
 from catcher.stores.images import PathImages
 from catcher.stores.ledger import SqlLedger
-from catcher.stores.metrics_influx import InfluxMetrics, InfluxMetricSettings
 from catcher.stores.objects import Objects, ObjectSettings
 from catcher.streams import Streams
 from catcher.watching import Admission, Compiler, Network, SourceClock
 from catcher.working import Observations, Workshop
 
+if TYPE_CHECKING:
+    from catcher.executors.local import LocalExecutor
+
 REMEMBERED_ALERTS = 5000
+RECORDED = SourceClock(clock="stream", lateness=0)
+"""How the time of a recorded or simulated stream is to be understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +124,12 @@ async def open_kept(
     lifetimes: AsyncExitStack, site: Site, data: Path | None, engine: str, clock: Clock
 ) -> Kept:
     """Opens the stores of a site; without a folder everything is in memory."""
-    ledger = f"sqlite:///{data / 'ledger.db'}" if data else "sqlite://"
-    objects = site.settings.stores.objects
-    if objects.kind == "file" or data is None:
-        place = ObjectSettings(url=str(data / "objects") if data else "memory://")
-    else:
-        place = objects.bind(ObjectSettings)
+    ledger = ledger_address(site, data) if data else "sqlite://"
     metrics = None
     if site.settings.stores.metrics.kind == "influxdb" and data:
+        # Not every site has an InfluxDB, and its client is slow to import.
+        from catcher.stores.metrics_influx import InfluxMetrics, InfluxMetricSettings
+
         settings = site.settings.stores.metrics.bind(InfluxMetricSettings)
         metrics = await lifetimes.enter_async_context(InfluxMetrics(settings, clock))
     return Kept(
@@ -136,7 +137,7 @@ async def open_kept(
         await lifetimes.enter_async_context(
             EmbeddedHistory(data / "history" if data else None, clock=clock)
         ),
-        Objects(place),
+        open_objects(site, data) if data else Objects(ObjectSettings(url="memory://")),
         metrics,
     )
 
@@ -164,6 +165,9 @@ async def assemble(
 
 def make_executor(site: Site, clock: Clock) -> LocalExecutor:
     """Worker processes within the site's limits."""
+    from catcher.executors.local import LocalExecutor
+    from catcher.executors.local import Settings as LocalSettings
+
     limits, said = site.settings.limits, site.settings.executor.bind(LocalSettings)
     return LocalExecutor(limits.workers or said.workers, limits.memory or said.memory, clock)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from catcher.api.remote import Remote
 from catcher.model.problem import CatcherError
+from catcher.places import ledger_address
 from catcher.site import Site
 from catcher.stores.ledger import SqlLedger
 
@@ -26,7 +27,7 @@ MENDS = {
 async def examine_site(site: Site, data: Path, url: str) -> list[Row]:
     """A row for each thing looked at: `what`, `state` (ok, warning, error), `found`, `hint`."""
     rows = [*_files(site), *_folder(data)]
-    rows.append(await _ledger(data))
+    rows.append(await _ledger(site, data))
     rows += await asyncio.to_thread(lambda: list(_engine(site, url)))
     return rows
 
@@ -52,15 +53,17 @@ def _folder(data: Path) -> Iterator[Row]:
     yield _row("data", state, f"{data}, {free / 2**30:.1f} GiB free", hint)
 
 
-async def _ledger(data: Path) -> Row:
-    path = data / "ledger.db"
-    if not path.exists():
-        return _row("ledger", "warning", f"{path} is not there yet", "`catcher run` makes it")
+async def _ledger(site: Site, data: Path) -> Row:
+    own = data / "ledger.db"
+    address = ledger_address(site, data)
+    name = str(own) if str(own) in address else "the one that catcher.yaml names"
     try:
-        async with SqlLedger(f"sqlite:///{path}"):
-            return _row("ledger", "ok", f"{path}, {path.stat().st_size / 2**20:.1f} MiB")
+        async with SqlLedger(address):
+            size = f", {own.stat().st_size / 2**20:.1f} MiB" if own.exists() else ""
+            return _row("ledger", "ok", name + size)
     except CatcherError as error:
-        return _row("ledger", "error", error.message, error.hint)
+        missing = str(own) in address and not own.exists()
+        return _row("ledger", "warning" if missing else "error", error.message, error.hint)
 
 
 def _engine(site: Site, url: str) -> Iterator[Row]:

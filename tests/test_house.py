@@ -11,7 +11,9 @@ NOUNS = {"model", "ports"}
 ACTIVITIES = {"watching", "working", "alerting"}
 ENGINE = {"engine", "steps", "streams"}
 ADAPTERS = {"sources", "stores", "executors", "sinks"}
-APP = {"app", "adapters", "assembling", "doctor", "running"}
+APP = {
+    "app", "adapters", "assembling", "doctor", "opening", "places", "rehearsing", "running",
+}  # fmt: skip
 MAY: dict[str, set[str]] = {
     "model": set(),
     "ports": {"model"},

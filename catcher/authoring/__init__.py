@@ -2,6 +2,7 @@
 
 from catcher.authoring.backtest import Tally, backtest
 from catcher.authoring.cases import Case, run_cases
+from catcher.authoring.choosing import choose
 from catcher.authoring.rehearsal import OpenRehearsal, Rehearsal, VirtualClock, closure
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Tally",
     "VirtualClock",
     "backtest",
+    "choose",
     "closure",
     "run_cases",
 ]

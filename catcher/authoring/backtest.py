@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from catcher.authoring.choosing import choose
 from catcher.authoring.rehearsal import OpenRehearsal, closure
 from catcher.model.event import Event
-from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.time import format_instant
 
@@ -18,10 +17,11 @@ EVERY = 5000
 
 
 class Tally:
-    """How often each rule fired, ran and changed its alert."""
+    """How often each rule fired, ran and changed its alert; how many lines were no events."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {}
+        self.rejected = 0
 
     def count(self, row: Mapping[str, Any]) -> None:
         """Counts one row of a backtest."""
@@ -37,7 +37,15 @@ class Tally:
             f"{rule}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
             for rule, counts in sorted(self._counts.items())
         ]
-        return "\n".join(lines) or "nothing fired"
+        lines = lines or ["nothing fired"]
+        return "\n".join([*lines, *([self.rejection()] if self.rejected else [])])
+
+    def rejection(self) -> str:
+        """How many lines of the recording were left out."""
+        lines = "one line was no event and was" if self.rejected == 1 else (
+            f"{self.rejected} lines were no events and were"
+        )
+        return f"{lines} left out"
 
 
 async def backtest(
@@ -48,13 +56,11 @@ async def backtest(
     tell: Callable[[Row], None],
     progress: Callable[[str], None],
 ) -> None:
-    """Plays events through the named rules (all where none is named) and tells their rows."""
-    for name in names:
-        if name not in rules:
-            near = difflib.get_close_matches(name, rules, 1)
-            hint = f"did you mean {near[0]}?" if near else "`catcher check` lists the rules"
-            raise CatcherError(f"there is no rule {name!r} that works", hint)
-    chosen = list(names) or list(rules)
+    """Plays events through the named rules (all where none is named) and tells their rows.
+
+    Rules whose results they need run too, and are not told. CatcherError where a name is unknown.
+    """
+    chosen = choose(names, rules) or list(rules)
     async with open_rehearsal(closure(rules, chosen)) as rehearsal:
         rehearsal.listen(tell, chosen)
         await rehearsal.play(_counted(events, progress))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from catcher.engine import Engine
 from catcher.model import shown
 from catcher.model.alert import Alert
-from catcher.model.event import Event
-from catcher.model.rule import Rule
+from catcher.model.event import RESULT_PREFIX, Event
+from catcher.model.rule import Rule, Trigger
 from catcher.model.run import Firing, Run
 from catcher.model.time import Instant
 from catcher.ports import Delivery
@@ -70,9 +70,13 @@ class Rehearsal:
             await self.engine.take([Finished(run)])
 
     def listen(self, tell: Callable[[Row], None], rules: Sequence[str]) -> None:
-        """Tells every firing, run and change of an alert of some rules, as JSON rows."""
+        """Tells every firing, run and change of an alert of some rules, as JSON rows.
+
+        What is merely said again (a reminder) changes nothing and is not told.
+        """
         streams = self.engine.parts.streams
         wanted = set(rules)
+        standing: dict[str, tuple[object, ...]] = {}
 
         def firing(one: Firing) -> None:
             if one.rule in wanted:
@@ -83,7 +87,9 @@ class Rehearsal:
                 tell(shown.run_row(one))
 
         def alert(one: Alert) -> None:
-            if one.rule in wanted:
+            stands = (one.episode, one.state, one.severity, one.unknown, one.message)
+            if one.rule in wanted and standing.get(one.id) != stands:
+                standing[one.id] = stands
                 tell(shown.alert_row(one))
 
         streams.firings.subscribe(firing)
@@ -109,8 +115,16 @@ def closure(rules: Mapping[str, Rule], names: Sequence[str]) -> dict[str, Rule]:
 
 
 def _needed(rule: Rule) -> list[str]:
-    topics = [rule.trigger.topic, *(read.topic for read in rule.reads.values())]
-    topics += [one.topic for one in (*rule.trigger.any, *rule.trigger.steps)]
-    needed = [topic.removeprefix("catcher.") for topic in topics if topic.startswith("catcher.")]
+    topics = [*_topics(rule.trigger), *(read.topic for read in rule.reads.values())]
     inputs = rule.job.inputs.values() if rule.job else ()
+    topics += [one.topic for one in inputs]
+    results = [topic for topic in topics if topic.startswith(RESULT_PREFIX)]
+    needed = [topic.removeprefix(RESULT_PREFIX) for topic in results]
     return needed + [one.of for one in inputs if one.of]
+
+
+def _topics(trigger: Trigger) -> Iterator[str]:
+    yield trigger.topic
+    yield from (step.topic for step in trigger.steps)
+    for member in trigger.any:
+        yield from _topics(member)

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from catcher import app as composition
 from catcher.cli.options import Data, Json, Row, Site, Who, print_row
 from catcher.model.problem import CatcherError
 
-Alert = Annotated[str, typer.Argument(help="The id of the alert, as `catcher alerts` shows it.")]
+Alert = Annotated[
+    str, typer.Argument(help="The alert's id, as `catcher alerts` shows it, or its beginning.")
+]
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     for command in (fire, ack, shelve, unshelve, note):
-        app.command()(command)
+        app.command(rich_help_panel="At night")(command)
 
 
 def fire(
-    rule: str, site: Site = None, data: Data = None,
+    rule: Annotated[str, typer.Argument(help="The rule's id.")],
+    site: Site = None, data: Data = None,
     event: Annotated[str, typer.Option(help="The event to fire it for, as JSON.")] = "",
     obs: Annotated[str, typer.Option(help="The id of an observation to fire it for.")] = "",
     tell: Annotated[bool, typer.Option(help="Let its result alert, as an automatic one.")] = False,
@@ -31,15 +34,20 @@ def fire(
 
     Example: `catcher fire mount-jitter --obs MC_O_20250424_000012`
     """
+    from catcher import app as composition
+
+    if event and obs:
+        raise CatcherError("--event and --obs together say two things", "give one of them")
     body = {"event": _event(event), "observation": obs, "who": who, "tell": tell}
     row = composition.remote(site, data).fire(rule, body)
-    _done(row, as_json, f"fired {rule}: run {row['id']}; `catcher show {row['id']}` tells more")
+    _done(row, as_json, f"fired {rule}: {row['id']}; `catcher show {row['id']}` tells of its run")
 
 
 def ack(
     alert: Alert, site: Site = None, data: Data = None,
     severity: Annotated[str, typer.Option(help="The worst you have seen of it.")] = "",
-    note: str = "", who: Who = "operator", as_json: Json = False,
+    note: Annotated[str, typer.Option(help="What you want to say.")] = "",
+    who: Who = "operator", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Acknowledges an alert; refused if it got worse than the severity you name.
 
@@ -73,17 +81,21 @@ def unshelve(
 
 
 def note(
-    alert: Alert, text: str, site: Site = None, data: Data = None, who: Who = "operator",
-    as_json: Json = False,
+    alert: Alert, text: Annotated[str, typer.Argument(help="What you want to say.")],
+    site: Site = None, data: Data = None, who: Who = "operator", as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Writes a note to an alert.
+    """Writes a note to an alert, for whoever looks at it next.
 
     Example: `catcher note 5b1f0c9a77e2 "telescope operator told"`
     """
     _change(site, data, alert, "note", {"who": who, "note": text}, as_json)
 
 
-def _change(site: Any, data: Any, alert: str, deed: str, body: Row, as_json: bool) -> None:
+def _change(
+    site: Path | None, data: Path | None, alert: str, deed: str, body: Row, as_json: bool
+) -> None:
+    from catcher import app as composition
+
     row = composition.remote(site, data).alert(alert, deed, body)
     _done(row, as_json, f"{row['rule']} is {row['state']} at {row['severity']}")
 

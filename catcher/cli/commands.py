@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
 import typer
 
@@ -11,7 +14,6 @@ from catcher.model.problem import CatcherError
 
 app = typer.Typer(
     name="catcher",
-    help="Reactive rules on an observatory's event streams.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -19,6 +21,27 @@ app = typer.Typer(
 )
 for part in (running, checking, looking, acting):
     part.register(app)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            typer.echo(version("observatory-catcher"))
+        except PackageNotFoundError:
+            typer.echo("not installed")
+        raise typer.Exit
+
+
+@app.callback()
+def describe(
+    told: Annotated[
+        bool, typer.Option("--version", help="The version.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Reactive rules on an observatory's event streams.
+
+    Start with `catcher demo`. Each command tells more, with an example: `catcher check --help`
+    """
 
 
 def main() -> None:
@@ -31,5 +54,6 @@ def main() -> None:
             typer.echo(f"  {error.hint}", err=True)
         sys.exit(2)
     except BrokenPipeError:
-        sys.stderr.close()
+        # The reader has had enough; the interpreter would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -9,20 +9,30 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from catcher import app as composition
-from catcher.cli.night import COLOURS
-from catcher.cli.options import Data, Json, Limit, Row, Site, print_row, print_rows, print_table
-from catcher.model import shown
+from catcher.cli.options import (
+    COLOURS,
+    Data,
+    Json,
+    Limit,
+    Row,
+    Site,
+    print_row,
+    print_rows,
+    print_table,
+    wide_console,
+)
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError
 from catcher.model.time import parse_duration, parse_instant, wall_clock
-from catcher.ports import Query
+
+if TYPE_CHECKING:
+    from catcher.client import Client
 
 Rule = Annotated[str, typer.Option(help="Only of this rule.")]
 Observation = Annotated[str, typer.Option("--obs", help="Only of this observation.")]

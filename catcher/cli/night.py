@@ -10,17 +10,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from catcher.model.alert import Alert, Severity
+from catcher.cli.options import COLOURS
+from catcher.model.alert import Alert
 from catcher.model.health import Health, Update
 from catcher.model.run import Firing, Run
 from catcher.model.time import Instant, format_instant
 
-COLOURS = {
-    Severity.NONE: "green",
-    Severity.WARNING: "yellow",
-    Severity.SERIOUS: "dark_orange",
-    Severity.CRITICAL: "bold white on red",
-}
 STATES = {"ok": "green", "starting": "cyan", "ended": "dim", "stale": "yellow", "away": "red"}
 RUN_STATES = {
     "done": "green",
@@ -47,7 +42,8 @@ class Night:
 
     def take(self, update: Update) -> None:
         """Takes in one thing that happened."""
-        self.latest = max(self.latest, update.time)
+        if isinstance(update.body, Firing | Run | Alert):
+            self.latest = max(self.latest, update.time)
         match update.body:
             case Firing():
                 self.firings += 1
@@ -59,7 +55,7 @@ class Night:
                 self._problems.append(update.body)
 
     def _take_run(self, run: Run) -> None:
-        self.done += run.state == "done"
+        self.done += run.state == "done" and not run.part
         self.failed += run.state in ("failed", "timeout")
         if not run.part:
             self._runs[run.id] = run
@@ -91,7 +87,7 @@ class Night:
 
     def _alert_table(self) -> Table:
         table = _table("Alerts")
-        for name, share in (("severity", 0), ("since", 0), ("alert", 2), ("message", 5)):
+        for name, share in (("severity", 0), ("since", 0), ("alert", 0), ("message", 1)):
             table.add_column(name, ratio=share or None, no_wrap=name != "message", overflow="fold")
         for alert in sorted(self._alerts.values(), key=_urgency):
             table.add_row(severity_text(alert), hour(alert.opened), alert.name, alert_words(alert))
@@ -101,13 +97,13 @@ class Night:
 
     def _run_table(self) -> Table:
         table = _table("Runs")
-        for name, share in (("fired", 0), ("rule", 2), ("state", 0), ("made", 5)):
-            table.add_column(name, ratio=share or None, no_wrap=name != "made", overflow="fold")
+        for name, share in (("fired", 0), ("rule", 0), ("state", 0), ("made", 6), ("kept", 5)):
+            table.add_column(name, ratio=share or None, no_wrap=True, overflow="ellipsis")
         for run in reversed(self._runs.values()):
             state = Text(run.state, style=RUN_STATES.get(run.state, "dim"))
-            table.add_row(hour(run.firing.time), run.rule, state, run_words(run))
+            table.add_row(hour(run.firing.time), run.rule, state, run_words(run), kept(run))
         if not self._runs:
-            table.add_row(Text("none yet", style="dim"), "", "", "")
+            table.add_row(Text("none yet", style="dim"), "", "", "", "")
         return table
 
 
@@ -143,18 +139,25 @@ def alert_words(alert: Alert) -> Text:
 
 
 def run_words(run: Run) -> Text:
-    """Metrics and links to the artifacts; or why it failed."""
+    """What it found out; or why it failed."""
     if run.state in ("failed", "timeout"):
         return Text(run.error.splitlines()[0] if run.error else run.state, style="red")
     text = Text()
     known = [(name, one) for name, one in run.metrics.items() if one.known]
-    for name, metric in known[:4]:
+    for name, metric in known[:3]:
         text.append(f"{name} ", style="dim")
-        text.append(f"{metric.value:.4g}{' ' + metric.unit if metric.unit else ''}  ")
-    for artifact in run.artifacts[:3]:
-        text.append(artifact.name, style=f"link {artifact.url} underline cyan")
-        text.append(" ")
+        text.append(f"{metric.value:.3g}{' ' + metric.unit if metric.unit else ''}  ")
     return text if text else Text(run.note, style="dim")
+
+
+def kept(run: Run) -> Text:
+    """The addresses of its artifacts, the plot first; each is a link where the terminal can."""
+    text = Text()
+    for artifact in sorted(run.artifacts, key=lambda one: not one.name.endswith(".png"))[:1]:
+        text.append(artifact.key, style=f"link {artifact.url} cyan")
+    if len(run.artifacts) > 1:
+        text.append(f" +{len(run.artifacts) - 1}", style="dim")
+    return text
 
 
 def health_line(healths: Sequence[Health]) -> Text:

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from catcher.model.alert import Severity
+
 Site = Annotated[
     Path | None,
     typer.Option(help="The site's folder; else $CATCHER_SITE, or where catcher.yaml is found."),
@@ -25,6 +27,12 @@ Limit = Annotated[int, typer.Option(help="At most so many.", min=1, max=100_000)
 Who = Annotated[str, typer.Option(help="Your name.", envvar=["CATCHER_USER", "USER"])]
 
 Row = Mapping[str, Any]
+COLOURS = {
+    Severity.NONE: "green",
+    Severity.WARNING: "yellow",
+    Severity.SERIOUS: "dark_orange",
+    Severity.CRITICAL: "bold white on red",
+}
 
 
 def print_rows(rows: Iterable[Row]) -> None:

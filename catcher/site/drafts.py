@@ -65,8 +65,14 @@ def check_draft(draft: Draft, registry: Registry) -> list[Problem]:
         return []
     found = check_rule(rule)
     if not draft.whole:
-        written = list(expressions(rule))
-        found = [one for one in found if any(_holds(expr, one.place) for expr in written)]
+        lines: dict[tuple[str, int], list[Expr]] = {}
+        for expr in expressions(rule):
+            lines.setdefault((expr.place.file, expr.place.line), []).append(expr)
+        found = [
+            one
+            for one in found
+            if any(_holds(expr, one) for expr in lines.get((one.place.file, one.place.line), ()))
+        ]
     if rule.job and (draft.whole or rule.job.run):
         found += registry.check(rule)
     if rule.alert and rule.alert.message:
@@ -130,8 +136,6 @@ def _of_trigger(trigger: Trigger) -> Iterator[Expr]:
         yield from _of_trigger(member)
 
 
-def _holds(expr: Expr, place: Place) -> bool:
-    """Whether a place is one in the text of an expression."""
-    start = expr.place
-    same = (place.file, place.line) == (start.file, start.line)
-    return same and 0 <= place.column - start.column <= len(expr.text)
+def _holds(expr: Expr, problem: Problem) -> bool:
+    """Whether a problem in the line of an expression is one in its text."""
+    return 0 <= problem.place.column - expr.place.column <= len(expr.text)

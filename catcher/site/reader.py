@@ -30,6 +30,7 @@ from catcher.site.words import MOST_SUGGESTIONS, closest, suggestion
 
 LONGEST: Span = 36_525 * DAY
 HUGE = 2.0**53
+MOST_NAMES = 1_000
 
 Choice = TypeVar("Choice", bound=str)
 Made = TypeVar("Made")
@@ -198,8 +199,12 @@ class Table:
 
     def entries(self) -> Iterator[Entry]:
         """All keys with their values, for a mapping whose keys are names of the user's own."""
-        for entry in self.node.entries.values():
-            self._asked.append(entry.key)
+        self._asked += self.node.entries
+        for number, entry in enumerate(self.node.entries.values()):
+            if number == MOST_NAMES:
+                message = f"{self.what} has more than {MOST_NAMES} entries"
+                self.report.error(entry.place, message, "nobody can read so many; take fewer")
+                return
             yield entry
 
     def named(self, key: str, what: str, make: Callable[[Entry, Table], Made | None],

@@ -85,6 +85,8 @@ def documents(text: str, name: str) -> list[Document]:
     source = Source(name, text)
     found = []
     for start, chunk in _chunks(text):
+        if not chunk.strip("- \t\r\n"):
+            continue
         if bad := _FORBIDDEN.search(chunk):
             found.append(_forbidden(source, start + bad.start(), chunk))
         elif index := directive(chunk):

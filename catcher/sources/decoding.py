@@ -255,12 +255,11 @@ def check_topic(topic: str) -> None:
 
 def read_time(value: object, name: str, tai: bool = False) -> Instant:
     """An instant from seconds or ISO text; ValueError names the field and what it held."""
-    kind = type(value)
     try:
-        if kind is float and _EARLIEST_SECONDS <= value < _LATEST_SECONDS:  # type: ignore[operator]
-            whole = int(value)  # type: ignore[call-overload]
+        if isinstance(value, float) and _EARLIEST_SECONDS <= value < _LATEST_SECONDS:
+            whole = int(value)
             time: Instant = whole * SECOND + round((value - whole) * 1e6) * 1_000
-        elif isinstance(value, str | float | int) and kind is not bool:
+        elif isinstance(value, str | float | int) and not isinstance(value, bool):
             time = parse_instant(value)
         else:
             raise ValueError

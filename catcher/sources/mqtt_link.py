@@ -180,10 +180,12 @@ async def connect(
         if not entering.done():
             await asyncio.wait({entering})
         entered = not entering.cancelled() and entering.exception() is None
-        if entered and client._client.socket() is not None:
-            with contextlib.suppress(*LinkError):
+        # What goes wrong in parting must not hide why we part, least of all a cancellation.
+        with contextlib.suppress(*LinkError):
+            if entered and client._client.socket() is not None:
                 await client.__aexit__(None, None, None)
-        await _hang_up(client, link)
+        with contextlib.suppress(*LinkError):
+            await _hang_up(client, link)
 
 
 async def _client(
@@ -220,11 +222,11 @@ async def _client(
 async def _hang_up(client: aiomqtt.Client, link: Link) -> None:
     """Leaves nothing behind: aiomqtt keeps socket and task of a connection that failed."""
     client._client._sock_close()
+    if link.wire is not None:
+        await link.wire.release()
     context = client._client._ssl_context
     if isinstance(context, TlsContext) and context.last is not None:
         context.last.close()
-    if link.wire is not None:
-        await link.wire.release()
     _look_at_end(client)
     task = client._misc_task
     if task is not None:

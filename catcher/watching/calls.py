@@ -7,8 +7,8 @@ from typing import Protocol
 
 from catcher.model.time import Span, parse_duration
 from catcher.watching.errors import ExpressionError
-from catcher.watching.functions import FUNCTIONS, Function, suggestion
 from catcher.watching.tree import Node, Reach, make
+from catcher.watching.vocabulary import FUNCTIONS, Function, suggestion
 
 MOST_EVALUATIONS = 100_000
 

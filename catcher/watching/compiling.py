@@ -101,10 +101,7 @@ class Plan:
         key = (arg.text, kind, reach.span, reach.last)
         if key not in self._found:
             packed = arg.kind == "packed"
-            if kind == "streak":
-                source = self.condition(arg)
-            else:
-                source = self.compile(arg, packed)
+            source = self.condition(arg) if kind == "streak" else self.compile(arg, packed)
             self._found[key] = len(self.slots)
             self.slots.append(SlotPlan(arg.text, source, shape, kind))
         index = self._found[key]

@@ -10,7 +10,7 @@ from catcher.model.event import Event
 from catcher.model.time import Instant, format_duration, format_instant
 from catcher.watching.blueprint import Branch
 from catcher.watching.cells import Cell
-from catcher.watching.conditions import Condition, Part
+from catcher.watching.conditions import Condition, Part, shown
 from catcher.watching.frames import Frame
 from catcher.watching.holds import Hold
 from catcher.watching.machines import NOTHING, EdgeMachine, EveryMachine, Machine
@@ -36,6 +36,15 @@ class Explanation:
     missing: tuple[str, ...] = ()
     values: dict[str, Any] | None = None
     per: str = ""
+
+    def __str__(self) -> str:
+        names = " ".join(name for name in (self.rule, self.key, self.per) if name)
+        lines = [f"{format_instant(max(0, self.time))} {names}: {self.what}: {self.reason}"]
+        for part in self.parts:
+            values = ", ".join(f"{name} = {shown(value)}" for name, value in part.values.items())
+            lines.append(f"  {part.text}: {_word(part.truth)}" + (f" ({values})" if values else ""))
+        lines += [f"  waiting: {words}" for words in self.missing]
+        return "\n".join(lines)
 
     def as_json(self) -> dict[str, Any]:
         """The form of `catcher explain --json`."""

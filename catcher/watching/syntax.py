@@ -48,7 +48,8 @@ def _hash_is_quoted(body: ast.expr, line: str) -> bool:
 
 
 def _syntax_error(line: str, error: SyntaxError, shift: int) -> ExpressionError:
-    offset = min(max((error.offset or 1) - 1, 0) + shift, max(len(line) - 1, 0))
+    end = max(len(line) - 1, 0)
+    offset = min(error.offset - 1 + shift, end) if error.offset else end
     for sign, meant in (("&&", "and"), ("||", "or")):
         if sign in line:
             return ExpressionError(f"{sign} is no operator", f"write {meant}", line.index(sign))

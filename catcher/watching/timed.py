@@ -59,7 +59,7 @@ class AbsentMachine(Machine):
 
     def falls_due(self, instant: Instant) -> bool:
         """The silence is long enough."""
-        span = format_duration(instant - (self.since or instant))
+        span = format_duration(instant - (instant if self.since is None else self.since))
         topic = self.branch.trigger.topic
         words = f"no {topic} for {span}" if self.seen else f"no {topic} since the start, {span}"
         if self.host.fire(self, instant, "absent", words, None):

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from catcher.model.time import SECOND, Instant, Span
+from catcher.model.time import SECOND, Instant, Span, format_duration
 from catcher.watching.sums import Moments, Number, mean_angle, percentile
 from catcher.watching.values import elements, number, scalar
 
@@ -175,7 +175,8 @@ class Window:
         if not self.known:
             return "not in the last event"
         if span is not None and (self.first is None or now < self.first + span):
-            return f"{(now - (self.first or now)) / SECOND:g}s of {span / SECOND:g}s seen"
+            seen = 0 if self.first is None else now - self.first
+            return f"{format_duration(seen)} of {format_duration(span)} seen"
         if last is not None and len(self.sample_times) < last:
             return f"{len(self.sample_times)} of {last} evaluations seen"
         return ""

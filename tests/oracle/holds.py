@@ -79,17 +79,15 @@ class Crossing(NamedTuple):
 
 
 def crossings(
-    when: Truth, clear: Truth, *, recovers: bool, may_fire: Callable[[int], bool]
+    when: Truth, clear: Truth, *, recovered: Sequence[int], may_fire: Callable[[int], bool]
 ) -> Iterator[Crossing]:
-    """Each firing and each arming after one, in order; it starts armed."""
+    """Each firing and each arming after one, in order; it starts armed.
+
+    `recovered` are the places of samples that arm by themselves.
+    """
     happenings = [(held, "clear") for held in clear.held()]
     happenings += [(held, "when") for held in when.held()]
-    if recovers:
-        happenings += [
-            (Held(when.times[place], False, place), "recovery")
-            for place in range(1, len(when.values))
-            if when.values[place] is True and isinstance(when.values[place - 1], Unknown)
-        ]
+    happenings += [(Held(when.times[place], False, place), "recovery") for place in recovered]
     armed = True
     for held, what in sorted(happenings):
         if what == "when" and armed and may_fire(held.place):

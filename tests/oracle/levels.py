@@ -13,7 +13,7 @@ from catcher.model.time import MINUTE
 from tests.oracle import oracle
 from tests.oracle.functions import Unknown
 from tests.oracle.oracle import Watched, fired, text, truths
-from tests.oracle.truth import Feed, Moment, Sample, truth
+from tests.oracle.truth import Feed, Moment, Sample
 
 LASTING_KINDS = ("event", "sequence", "result", "http")
 Metrics = Callable[[str, int], Mapping[str, Any]]
@@ -83,15 +83,18 @@ def _trigger_story(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happenin
         for key, time in fired(rule, trigger, watched):
             yield key, Happening(time, 0, "firing")
         return
+    if oracle.plain(trigger):
+        for place, key, time, _ in oracle.fired_at_samples(rule, trigger, watched):
+            yield key, Happening(time, place, "firing")
     for key, moments in oracle.seen_by(rule, trigger, watched).timely.items():
         for moment in moments:
-            place = moment.time, moment.sample.position
+            when_and_where = moment.time, moment.sample.position
             if rule.job is None:
-                yield key, Happening(*place, "feed", moment)
-            if oracle.plain(trigger):
-                yield key, Happening(*place, "firing", moment)
-            if rule.job and trigger.when and truth(trigger.when.text, moment) is False:
-                yield key, Happening(*place, "false", moment)
+                yield key, Happening(*when_and_where, "feed", moment)
+            if rule.job and trigger.when:
+                [when] = truths(trigger.when, trigger.clear, [moment])
+                if when.holds is False:
+                    yield key, Happening(*when_and_where, "false", moment)
         if trigger.when is not None and trigger.every is None:
             for crossing in oracle.crossed(trigger, moments, watched.end):
                 moment = moments[crossing.place]
@@ -156,7 +159,7 @@ class _Level:
     def hear(self, moment: Moment) -> None:
         if self.spec.when is None:
             return
-        [(holds, clears)] = truths(self.spec.when, self.spec.clear, [moment])
+        [(holds, clears, _)] = truths(self.spec.when, self.spec.clear, [moment])
         self.heard.append((moment.time, holds, clears))
         if holds is True:
             self.last_true = moment.time

@@ -140,23 +140,29 @@ def fired(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str,
         case "absent":
             yield from _absences(rule, trigger, watched)
         case "sequence":
-            yield from _once(rule, trigger, _sequences(rule, trigger, watched))
+            for _, key, instant, _ in _once(rule, trigger, _sequences(rule, trigger, watched)):
+                yield key, instant
         case _:
-            yield from _once(rule, trigger, _of_samples(rule, trigger, watched))
+            for _, key, instant, _ in fired_at_samples(rule, trigger, watched):
+                yield key, instant
 
 
 Candidate = tuple[float, str, int, Sample]
 """Place in the admitted order, key, instant of firing, the sample that made it."""
 
 
-def _once(rule: Rule, trigger: Trigger, found: Iterable[Candidate]) -> Iterator[tuple[str, int]]:
+def fired_at_samples(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[Candidate]:
+    """The firings of a trigger that listens to one topic."""
+    return _once(rule, trigger, _of_samples(rule, trigger, watched))
+
+
+def _once(rule: Rule, trigger: Trigger, found: Iterable[Candidate]) -> Iterator[Candidate]:
     used: set[str] = set()
-    for _, key, time, sample in sorted(found, key=lambda each: each[0]):
-        value = text(trigger.once_per, sample.fields, rule)
-        if value is None or (trigger.once_per is not None and value in used):
-            continue
-        used.add(value)
-        yield key, time
+    for candidate in sorted(found, key=lambda each: each[0]):
+        value = text(trigger.once_per, candidate[-1].fields, rule)
+        if value is not None and (trigger.once_per is None or value not in used):
+            used.add(value)
+            yield candidate
 
 
 def _of_samples(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[Candidate]:
@@ -201,17 +207,24 @@ def _every(trigger: Trigger, every: int, moments: Sequence[Moment]) -> Iterator[
             yield moment.time, moment
 
 
-def truths(
-    when: Expr, clear: Expr | None, moments: Sequence[Moment]
-) -> Iterator[tuple[bool | Unknown, bool | Unknown]]:
-    """At each moment whether the condition and its clearing hold; if both do, clearing wins."""
+class Truths(NamedTuple):
+    """Whether a condition holds, whether it is cleared, and what `when` alone says."""
+
+    holds: bool | Unknown
+    clears: bool | Unknown
+    alone: bool | Unknown
+
+
+def truths(when: Expr, clear: Expr | None, moments: Sequence[Moment]) -> Iterator[Truths]:
+    """The truths at each moment. If both hold, clearing wins; what holds is not cleared."""
     for moment in moments:
-        holds = truth(when.text, moment)
+        alone = truth(when.text, moment)
         if clear is None:
-            yield holds, (UNKNOWN if isinstance(holds, Unknown) else not holds)
-        else:
-            clears = truth(clear.text, moment)
-            yield (False if clears is True else holds), clears
+            yield Truths(alone, UNKNOWN if isinstance(alone, Unknown) else not alone, alone)
+            continue
+        clears = truth(clear.text, moment)
+        holds = False if clears is True else alone
+        yield Truths(holds, False if holds is True else clears, alone)
 
 
 def _edges(trigger: Trigger, moments: Sequence[Moment], end: int) -> Iterator[tuple[int, Moment]]:
@@ -223,14 +236,21 @@ def _edges(trigger: Trigger, moments: Sequence[Moment], end: int) -> Iterator[tu
 def crossed(trigger: Trigger, moments: Sequence[Moment], end: int) -> Iterator[Crossing]:
     """The firings of a `when` at one key's samples, and the armings between them."""
     assert trigger.when is not None
-    pairs = list(truths(trigger.when, trigger.clear, moments))
+    found = list(truths(trigger.when, trigger.clear, moments))
     at = [moment.time for moment in moments]
     return crossings(
-        Truth([pair[0] for pair in pairs], at, trigger.hold, trigger.stale_after, end),
-        Truth([pair[1] for pair in pairs], at, trigger.clear_hold, trigger.stale_after, end),
-        recovers=trigger.on_recovery == "fire",
+        Truth([each.holds for each in found], at, trigger.hold, trigger.stale_after, end),
+        Truth([each.clears for each in found], at, trigger.clear_hold, trigger.stale_after, end),
+        recovered=list(_recovered(found)) if trigger.on_recovery == "fire" else [],
         may_fire=lambda index: _nameable(trigger, moments[index]),
     )
+
+
+def _recovered(found: Sequence[Truths]) -> Iterator[int]:
+    """The places of the true samples that come directly after an unknown one."""
+    for place in range(1, len(found)):
+        if found[place].holds is True and isinstance(found[place - 1].alone, Unknown):
+            yield place
 
 
 def _absences(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str, int]]:

@@ -146,10 +146,12 @@ def level_specs(draw: st.DrawFn, names: Sequence[str]) -> LevelSpec:
 
 
 @st.composite
-def alert_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
+def alert_rules(
+    draw: st.DrawFn, name: str = "rule", kinds: Sequence[str] = ("telemetry", "event", "result")
+) -> Rule:
     """A rule without job: straight from stream to alert."""
     reads, let, names = draw(surroundings())
-    kind = draw(st.sampled_from(["telemetry", "telemetry", "event", "result"]))
+    kind = draw(st.sampled_from(kinds))
     trigger = Trigger(
         kind,  # type: ignore[arg-type]
         MAIN,

@@ -78,7 +78,7 @@ def test_lateness_within_reorder_gives_what_order_would_have_given(
     agree(rule, in_order, found)
 
 
-@given(rules, streams(disorder=True))
+@given(st.one_of(firing_rules(), alert_rules(kinds=["telemetry"])), streams(disorder=True))
 def test_without_reorder_a_topic_is_late_only_against_itself(
     rule: Rule, stream: list[Admitted]
 ) -> None:

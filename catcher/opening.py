@@ -1,0 +1,170 @@
+"""An engine with everything around it: stores, workers, sinks and the API, opened in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+)
+from pathlib import Path
+from typing import Any
+
+from catcher.adapters import SourceNeeds, make_sources
+from catcher.api import create_api, serve
+from catcher.assembling import RECORDED, assemble, healths, make_executor, open_kept
+from catcher.client import Client
+from catcher.hands import Hands
+from catcher.model.problem import CatcherError
+from catcher.model.run import Run
+from catcher.model.time import wall_clock
+from catcher.places import prepared
+from catcher.ports import Source
+from catcher.running import DRAIN, Running, announced
+from catcher.site import Site
+from catcher.sources.http import HttpSettings, HttpSource
+from catcher.watching import SourceClock
+
+HTTP = "http"
+PAYLOAD = 1_000_000
+Row = dict[str, Any]
+Opening = AbstractAsyncContextManager[Running]
+Write = Callable[[str], None]
+MakeSources = Callable[[Site, Path], Sequence[Source]]
+
+
+def open_on_sources(site: Site, data: Path, port: int | None, write: Write) -> Opening:
+    """An engine on a site's own sources."""
+
+    def sources(site: Site, folder: Path) -> Sequence[Source]:
+        return make_sources(site, lambda name: _needs(site, name, folder))
+
+    return _open(site, data, port, sources, write=write)
+
+
+def open_on_simulator(
+    site: Site, data: Path | None, port: int | None, speed: float, write: Write
+) -> Opening:
+    """An engine on a simulated night, in a folder of its own unless told otherwise."""
+    from catcher.sources.simulator import SimulatorSettings, SimulatorSource
+
+    folder = data or Path(tempfile.mkdtemp(prefix="catcher-demo-"))
+    settings = SimulatorSettings(speed=speed) if speed else SimulatorSettings()
+
+    def sources(site: Site, folder: Path) -> Sequence[Source]:
+        return [SimulatorSource("simulator", settings, wall_clock, folder)]
+
+    return _open(site, folder, port, sources, {"simulator": RECORDED}, write=write)
+
+
+def open_on_recording(
+    site: Site, data: Path, files: Sequence[Path], speed: str, port: int | None, write: Write
+) -> Opening:
+    """An engine on recorded streams in place of the site's sources; it ends with them."""
+    from catcher.sources.replay import ReplaySettings, ReplaySource
+
+    settings = ReplaySettings(files=tuple(str(one) for one in files), speed=speed)
+
+    def sources(site: Site, folder: Path) -> Sequence[Source]:
+        return [ReplaySource("replay", settings, wall_clock, Path.cwd())]
+
+    return _open(site, data, port, sources, {"replay": RECORDED}, False, write)
+
+
+def _needs(site: Site, name: str, data: Path) -> SourceNeeds:
+    return SourceNeeds(name, wall_clock, _payload(site), site.root, data)
+
+
+def _payload(site: Site) -> int:
+    return site.settings.limits.payload or PAYLOAD
+
+
+@asynccontextmanager
+async def _open(
+    site: Site,
+    data: Path,
+    port: int | None,
+    make: MakeSources,
+    clocks: Mapping[str, SourceClock] | None = None,
+    posts: bool = True,
+    write: Write = print,
+) -> AsyncIterator[Running]:
+    """Opens stores, workers, sinks and the API around an engine, and starts it."""
+    name, rules = f"engine-{os.getpid()}", {rule.id: rule for rule in site.active}
+    async with AsyncExitStack() as lifetimes:
+        lifetimes.enter_context(_alone())
+        kept = await open_kept(lifetimes, site, prepared(data), name, wall_clock)
+        sources = list(make(site, data))
+        postbox = _postbox(site, sources)
+        sources += [postbox] if posts and postbox not in sources else []
+        said = {name: spec.clock for name, spec in site.settings.sources.items()}
+        assembly = await assemble(site, rules, kept, wall_clock, {**said, **(clocks or {})})
+        executor = await lifetimes.enter_async_context(make_executor(site, wall_clock))
+        courier = await lifetimes.enter_async_context(await assembly.courier(lifetimes, write))
+
+        async def report(run: Run) -> None:
+            await engine.report(run)
+
+        shop = assembly.workshop(executor, name, data, report, asyncio.sleep)
+        engine = assembly.engine(
+            name, sources, shop.submit, courier.send, lambda: shop.drain(DRAIN)
+        )
+        await lifetimes.enter_async_context(shop)
+        lifetimes.push_async_callback(courier.drain, DRAIN)
+        running = Running(
+            engine, assembly.streams, lambda: healths(assembly, sources, executor, courier),
+            site.errors, data,
+        )  # fmt: skip
+        hands = Hands(engine, postbox, site.settings.observations, _broken(site), running.health)
+        client = Client(kept.ledger, kept.history, kept.objects)
+        api = site.settings.api
+        token = api.token.reveal() if api.token else ""
+        routes = create_api(hands, client, assembly.streams, token=token)
+        async with asyncio.TaskGroup() as tasks:
+            running.start(tasks)
+            await running.until_open()
+            async with serve(routes, api.host, api.port if port is None else port) as running.url:
+                with announced(data, running.url):
+                    yield running
+            running.stop()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """What is meant for a reader comes out of the task groups as the one error that it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        told: BaseException = group
+        while isinstance(told, BaseExceptionGroup) and len(told.exceptions) == 1:
+            told = told.exceptions[0]
+        if isinstance(told, CatcherError):
+            raise told from None
+        raise
+
+
+def _postbox(site: Site, sources: Sequence[Source]) -> HttpSource:
+    """The site's own HTTP source, or one under a name that the site has not given away."""
+    for source in sources:
+        if isinstance(source, HttpSource):
+            return source
+    name, names = HTTP, {source.name for source in sources}
+    while name in names:
+        name += "-posts"
+    return HttpSource(name, HttpSettings(), wall_clock, _payload(site))
+
+
+def _broken(site: Site) -> list[Row]:
+    return [
+        {
+            "rule": broken.id,
+            "place": str(broken.place),
+            "problems": [problem.as_json() for problem in broken.problems],
+        }
+        for broken in site.broken
+    ]

@@ -1,0 +1,133 @@
+"""Where a site's engine keeps things, and how a command gets at them without an engine.
+
+What a command may not need at all is opened when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from catcher.model.event import Event, Series
+from catcher.model.health import Health
+from catcher.model.problem import CatcherError
+from catcher.model.result import Encoded
+from catcher.model.time import Instant
+from catcher.ports import History, ObjectStore, Predicate
+from catcher.site import Secret, Site, shipped_site
+
+
+def data_folder(site: Site, data: Path | None) -> Path:
+    """Where a site's engine keeps things: as told, $CATCHER_DATA, the site's word, or beside it."""
+    told = data or os.environ.get("CATCHER_DATA")
+    if told:
+        return Path(told).absolute()
+    if site.settings.data is not None:
+        return site.settings.data
+    if site.root == shipped_site():
+        return _home() / "data"
+    return site.root / ".catcher"
+
+
+def _home() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "catcher"
+
+
+def prepared(folder: Path) -> Path:
+    """The folder, made where it isn't there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as trouble:
+        raise CatcherError(
+            f"the folder {folder} cannot be made ({trouble.strerror})", "choose another with --data"
+        ) from trouble
+    return folder
+
+
+def ledger_address(site: Site, data: Path) -> str:
+    """The address of a site's ledger: as it says, else a file in the data folder."""
+    told = site.settings.stores.ledger.values().get("url", "")
+    address = told.reveal() if isinstance(told, Secret) else str(told)
+    return address or f"sqlite:///{data / 'ledger.db'}"
+
+
+def open_objects(site: Site, data: Path) -> ObjectStore:
+    """Where a site's artifacts are kept: as it says, else a folder in the data folder."""
+    from catcher.stores.objects import Objects, ObjectSettings
+
+    told = site.settings.stores.objects
+    if told.kind == "file" and not told.values():
+        return Objects(ObjectSettings(url=str(data / "objects")))
+    return Objects(told.bind(ObjectSettings))
+
+
+class LateObjects:
+    """An object store (`ports.ObjectStore`) that is opened when it is first asked."""
+
+    def __init__(self, make: Callable[[], ObjectStore]) -> None:
+        self._make = make
+        self._store: ObjectStore | None = None
+
+    def _opened(self) -> ObjectStore:
+        if self._store is None:
+            self._store = self._make()
+        return self._store
+
+    async def put(self, key: str, item: Encoded) -> None:
+        """Keeps an artifact."""
+        await self._opened().put(key, item)
+
+    async def get(self, key: str) -> bytes:
+        """The bytes under a key."""
+        return await self._opened().get(key)
+
+    async def list(self, prefix: str = "") -> Sequence[str]:
+        """The keys under a prefix."""
+        return await self._opened().list(prefix)
+
+    def url(self, key: str) -> str:
+        """The address of an object."""
+        return self._opened().url(key)
+
+
+class LateHistory:
+    """The embedded history of a folder (`ports.History`), opened when it is first asked.
+
+    It holds what an engine has written by then: of one that runs, all but the last half minute.
+    """
+
+    def __init__(self, folder: Path, lifetimes: AsyncExitStack) -> None:
+        self._folder = folder
+        self._lifetimes = lifetimes
+        self._history: History | None = None
+
+    async def _opened(self) -> History:
+        if self._history is None:
+            from catcher.stores.history import EmbeddedHistory
+
+            place = self._folder if self._folder.is_dir() else None
+            self._history = await self._lifetimes.enter_async_context(EmbeddedHistory(place))
+        return self._history
+
+    async def append(self, events: Sequence[Event]) -> None:
+        """Refused: only an engine writes."""
+        raise CatcherError("a reader cannot write telemetry", "post it to a running engine")
+
+    async def read(
+        self, topic: str, fields: Sequence[str], start: Instant, end: Instant,
+        where: Predicate | None = None,
+    ) -> Series:  # fmt: skip
+        """The samples of a span of time."""
+        return await (await self._opened()).read(topic, fields, start, end, where)
+
+    async def topics(self) -> Sequence[str]:
+        """The topics of which there are samples."""
+        return await (await self._opened()).topics()
+
+    def health(self) -> Health:
+        """Of the history, if it is open."""
+        opened = self._history
+        return opened.health() if opened else Health("history", "history", "starting")

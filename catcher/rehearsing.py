@@ -1,0 +1,84 @@
+"""The production engine on a fast clock, for the tests of rules and for backtests."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from catcher.assembling import RECORDED, assemble, make_executor, open_kept
+from catcher.authoring import Case, Rehearsal, VirtualClock, choose, run_cases
+from catcher.authoring import backtest as play_past
+from catcher.model.event import Event
+from catcher.model.rule import Rule
+from catcher.model.run import Run
+from catcher.model.time import wall_clock
+from catcher.site import Site
+from catcher.sources.recorded import read_recorded
+
+Row = dict[str, Any]
+
+
+@asynccontextmanager
+async def open_rehearsal(site: Site, rules: Mapping[str, Rule]) -> AsyncIterator[Rehearsal]:
+    """The engine on a fast clock and a ledger of its own, which nobody hears."""
+    clock, todo = VirtualClock(), deque[Run]()
+    async with AsyncExitStack() as lifetimes:
+        kept = await open_kept(lifetimes, site, None, "rehearsal", clock)
+        assembly = await assemble(site, rules, kept, clock, {"file": RECORDED})
+        executor = make_executor(site, wall_clock)
+        if any(rule.job for rule in rules.values()):
+            await lifetimes.enter_async_context(executor)
+        shop = assembly.workshop(executor, "rehearsal", Path.cwd(), _unheard, _at_once)
+        await lifetimes.enter_async_context(shop)
+        engine = assembly.engine("rehearsal", [], todo.append, lambda notices: None, shop.drain)
+        yield Rehearsal(engine, clock, todo, shop.perform)
+
+
+async def _unheard(run: Run) -> None:
+    return None
+
+
+async def _at_once(seconds: float) -> None:
+    return None
+
+
+async def run_rule_tests(site: Site, names: Sequence[str]) -> list[Case]:
+    """Runs the tests beside the rules of a site; all of them where no rule is named."""
+    chosen = choose(names, site.rules, _broken(site)) or list(site.rules)
+    return await run_cases(
+        [site.rules[name] for name in chosen], lambda rules: open_rehearsal(site, rules)
+    )
+
+
+async def run_backtest(
+    site: Site,
+    names: Sequence[str],
+    files: Sequence[Path],
+    tell: Callable[[Row], None],
+    progress: Callable[[str], None],
+    reject: Callable[[str], None],
+) -> None:
+    """Plays recorded streams through a site's rules; `reject` hears of lines that are no event.
+
+    Without names all rules that are switched on; one that is named may be switched off.
+    """
+    chosen = choose(names, site.rules, _broken(site)) or [rule.id for rule in site.active]
+    await play_past(
+        site.rules, chosen, _events(files, reject),
+        lambda rules: open_rehearsal(site, rules), tell, progress,
+    )  # fmt: skip
+
+
+def _broken(site: Site) -> list[str]:
+    return [broken.id for broken in site.broken if broken.id]
+
+
+def _events(files: Sequence[Path], reject: Callable[[str], None]) -> Iterable[Event]:
+    for one in read_recorded(files):
+        if isinstance(one, Event):
+            yield one
+        else:
+            reject(str(one))
