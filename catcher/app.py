@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from catcher.running import Running as Running
 
 __all__ = [
-    "data_folder", "examine", "load_site", "open_client", "open_demo", "open_engine",
-    "open_rehearsal", "open_replay", "point_row", "remote", "run_backtest", "run_rule_tests",
+    "SETTINGS", "Client", "data_folder", "examine", "load_site", "open_client", "open_demo",
+    "open_engine", "open_rehearsal", "open_replay", "point_row", "remote", "run_backtest",
+    "run_rule_tests",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -75,9 +76,7 @@ def open_replay(
 # -- rehearsals ---------------------------------------------------------------------------------
 
 
-def open_rehearsal(
-    site: Site, rules: Mapping[str, Rule]
-) -> AbstractAsyncContextManager[Rehearsal]:
+def open_rehearsal(site: Site, rules: Mapping[str, Rule]) -> AbstractAsyncContextManager[Rehearsal]:
     """The engine on a fast clock and a ledger of its own, which nobody hears."""
     from catcher import rehearsing
 

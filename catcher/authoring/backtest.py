@@ -42,8 +42,10 @@ class Tally:
 
     def rejection(self) -> str:
         """How many lines of the recording were left out."""
-        lines = "one line was no event and was" if self.rejected == 1 else (
-            f"{self.rejected} lines were no events and were"
+        lines = (
+            "one line was no event and was"
+            if self.rejected == 1
+            else (f"{self.rejected} lines were no events and were")
         )
         return f"{lines} left out"
 

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from catcher import app as composition
-from catcher.authoring import Case, Tally
-from catcher.cli.night import COLOURS
-from catcher.cli.options import Json, Row, Site, print_row, print_rows
+from catcher.cli.options import COLOURS, Json, Row, Site, print_row, print_rows
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError, Problem
+
+if TYPE_CHECKING:
+    from catcher.authoring import Case
+
+MOST_TOLD = 20
+"""Lines of a recording that are told one by one; of the others there is a count."""
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    for command in (check, test, backtest):
-        app.command()(command)
+    for command in (check, test, backtest, schema):
+        app.command(rich_help_panel="Before the night")(command)
+
+
+class File(StrEnum):
+    """What a schema is of."""
+
+    rule = "rule"
+    site = "site"
+    routes = "routes"
 
 
 def check(site: Site = None, as_json: Json = False) -> None:
@@ -30,6 +45,8 @@ def check(site: Site = None, as_json: Json = False) -> None:
 
     Status 1 when there is an error. Example: `catcher check --site my-site`
     """
+    from catcher import app as composition
+
     loaded = composition.load_site(site)
     if as_json:
         print_rows(problem.as_json() for problem in loaded.problems)
@@ -55,6 +72,8 @@ def test(
 
     Status 1 when one fails. Example: `catcher test wind-high`
     """
+    from catcher import app as composition
+
     loaded = composition.load_site(site)
     cases = asyncio.run(composition.run_rule_tests(loaded, rules or []))
     if as_json:
@@ -63,7 +82,8 @@ def test(
         for case in cases:
             _print_case(case)
         passed = sum(case.passed for case in cases)
-        typer.echo(f"{passed} passed, {len(cases) - passed} failed")
+        untested = " (no rule has tests: write some below it, as `tests:`)" if not cases else ""
+        typer.echo(f"{passed} passed, {len(cases) - passed} failed{untested}")
     raise typer.Exit(not all(case.passed for case in cases))
 
 
@@ -87,6 +107,9 @@ def backtest(
     It has a ledger of its own and tells nobody. Example:
     `catcher backtest wind-high --data night.jsonl.gz --json`
     """
+    from catcher import app as composition
+    from catcher.authoring import Tally
+
     if not data:
         raise CatcherError("nothing to play", "name a recorded stream with --data FILE")
     loaded = composition.load_site(site)
@@ -99,19 +122,50 @@ def backtest(
         else:
             Console(soft_wrap=True).print(backtest_line(row))
 
+    def reject(words: str) -> None:
+        tally.rejected += 1
+        if tally.rejected <= MOST_TOLD:
+            typer.echo(words, err=True)
+
+    with _progress() as progress:
+        asyncio.run(composition.run_backtest(loaded, rules or [], data, tell, progress, reject))
+    if not as_json:
+        typer.echo(tally.words())
+    elif tally.rejected:
+        typer.echo(tally.rejection(), err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says how far it is; nothing where nobody looks."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    if not sys.stderr.isatty():
+        yield lambda words: None
+        return
+    # On the same terminal rows go above the line; rows for a pipe must not be caught by it.
     bar = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-        console=Console(stderr=True), transient=True,
+        console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty(),
     )  # fmt: skip
     with bar:
         task = bar.add_task("reading")
-        asyncio.run(
-            composition.run_backtest(
-                loaded, rules or [], data, tell, lambda words: bar.update(task, description=words)
-            )
-        )
-    if not as_json:
-        typer.echo(tally.words())
+        yield lambda words: bar.update(task, description=words)
+
+
+def schema(
+    file: Annotated[File, typer.Argument(help="A rule, catcher.yaml or routes.yaml.")] = File.rule,
+) -> None:
+    """Prints the JSON Schema of a file, for completion and hover in an editor.
+
+    In VS Code with the YAML extension: `catcher schema rule > .vscode/rule.json`, then
+    `"yaml.schemas": {".vscode/rule.json": "rules/*.yaml"}` in the settings.
+    Example: `catcher schema site > catcher.schema.json`
+    """
+    from catcher.app import SETTINGS
+    from catcher.authoring.schema import schema as made
+
+    typer.echo(json.dumps(made(file.value, SETTINGS), ensure_ascii=False, indent=2))
 
 
 def backtest_line(row: Row) -> Text:

@@ -29,9 +29,7 @@ def write(line: str) -> None:
         typer.echo(line)
 
 
-async def watch(
-    opened: AbstractAsyncContextManager[Running], title: str, exit_after: str
-) -> None:
+async def watch(opened: AbstractAsyncContextManager[Running], title: str, exit_after: str) -> None:
     """Shows what happens until the engine ends, a signal comes or the time is over."""
     limit = _span(exit_after)
     async with opened as running:

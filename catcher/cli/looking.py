@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from catcher.cli.options import (
@@ -32,10 +31,14 @@ from catcher.model.problem import CatcherError
 from catcher.model.time import parse_duration, parse_instant, wall_clock
 
 if TYPE_CHECKING:
-    from catcher.client import Client
+    from catcher.app import Client
+    from catcher.ports import Query
+
+Answer = TypeVar("Answer")
 
 Rule = Annotated[str, typer.Option(help="Only of this rule.")]
 Observation = Annotated[str, typer.Option("--obs", help="Only of this observation.")]
+State = Annotated[str, typer.Option(help="Only in this state: done, failed, timeout, running.")]
 Since = Annotated[str, typer.Option(help="From a time on, or for so long back: 12h.")]
 
 
@@ -53,19 +56,21 @@ class Kind(StrEnum):
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     for command in (runs, show, alerts, query, explain):
-        app.command()(command)
+        app.command(rich_help_panel="Looking things up")(command)
 
 
 def runs(
-    site: Site = None, data: Data = None, rule: Rule = "", state: str = "",
+    site: Site = None, data: Data = None, rule: Rule = "", state: State = "",
     obs: Observation = "", since: Since = "", limit: Limit = 20, as_json: Json = False,
 ) -> None:  # fmt: skip
     """The latest runs.
 
     Example: `catcher runs --rule mount-jitter --since 12h`
     """
-    query = Query(rule=rule, state=state, observation=obs, start=_start(since), limit=limit)
-    rows = _ask(site, data, "runs", query)
+    rows = _ask(
+        site, data, Kind.runs,
+        rule=rule, state=state, observation=obs, start=_instant(since), limit=limit,
+    )  # fmt: skip
     if as_json:
         return print_rows(rows)
     print_table(
@@ -80,32 +85,47 @@ def runs(
     )
 
 
-def show(run: str, site: Site = None, data: Data = None, as_json: Json = False) -> None:
+def show(
+    run: Annotated[str, typer.Argument(help="The run's id, as `catcher runs` shows it.")],
+    site: Site = None, data: Data = None, as_json: Json = False,
+) -> None:  # fmt: skip
     """Everything about one run: why it ran, what it read, what it made, how it failed.
 
     Example: `catcher show 1f3a9c0d2b47`
     """
-    page = _with_client(site, data, lambda client: client.run(run))
-    row = shown.run_page(page)
+    from catcher.model.shown import run_page
+
+    row = run_page(_with_client(site, data, lambda client: client.run(run)))
     if as_json:
         return print_row(row)
-    console = Console()
-    console.print(Text(f"{row['rule']} {row['key']} {row['id']}", style="bold"), _run_state(row))
-    console.print(Text(f"fired    {row['time']}  {row['firing']['reason']}"))
-    console.print(Text(f"job      {row['job']}  attempt {row['attempt']}  {row['observation']}"))
-    console.print(Text(f"ran      {row['started']} to {row['finished']}"))
+    console = wide_console()
+    name = " ".join(filter(None, (row["rule"], row["key"], row["part"], row["id"])))
+    console.print(Text(name, style="bold"), _run_state(row))
+    for label, words in _page(row):
+        console.print(Text(f"{label:<9}", style="dim"), Text(words), sep="")
+
+
+def _page(row: Row) -> Iterator[tuple[str, str]]:
+    """The lines of a run's page, each with its label."""
+    by_hand = " (by hand)" if row["manual"] else ""
+    yield "fired", f"{row['time']}{by_hand}  {row['firing']['reason']}"
+    yield "job", f"{row['job']}  attempt {row['attempt']}  {row['observation']}"
+    if row["started"]:
+        yield "ran", f"{row['started']} to {row['finished'] or 'now'}"
     for one in row["inputs"]:
-        console.print(Text(f"input    {one['name']} = {one['address']}  {one['samples']} samples"))
+        yield "input", f"{one['name']} = {one['address']}  {one['samples']} samples"
     for name, metric in row["metrics"].items():
-        value = (
-            "unknown: " + metric.get("reason", "") if metric["value"] is None else metric["value"]
-        )
-        console.print(Text(f"metric   {name} = {value} {metric['unit']}"))
+        if metric["value"] is None:
+            yield "metric", f"{name} is unknown: {metric.get('reason', '')}".rstrip(": ")
+        else:
+            yield "metric", f"{name} = {metric['value']:.6g} {metric['unit']}"
+    for name, one in row["fields"].items():
+        yield "field", f"{name}: {len(one['ids'])} values, one for each {one['over']}"
     for artifact in row["artifacts"]:
-        console.print(Text(f"artifact {artifact['url'] or artifact['key']}"))
-    for words in (row["note"], row["error"], row["traceback"]):
-        if words:
-            console.print(Text(words))
+        yield "artifact", artifact["url"] or artifact["key"]
+    for label in ("note", "error", "traceback"):
+        if row[label]:
+            yield label, row[label]
 
 
 def alerts(
@@ -117,9 +137,8 @@ def alerts(
 
     Example: `catcher alerts --all --json`
     """
-    rows = _ask(
-        site, data, "alerts", Query(rule=rule, state="" if every else "active", limit=limit)
-    )
+    state = "" if every else "active"
+    rows = _ask(site, data, Kind.alerts, rule=rule, state=state, limit=limit)
     if as_json:
         return print_rows(rows)
     print_table(
@@ -136,7 +155,7 @@ def alerts(
 
 
 def query(
-    kind: Kind,
+    kind: Annotated[Kind, typer.Argument(help="What to look for.")],
     name: Annotated[str, typer.Argument(help="The name of a metric or artifact.")] = "",
     site: Site = None, data: Data = None, rule: Rule = "", obs: Observation = "",
     since: Since = "", until: Annotated[str, typer.Option(help="Up to a time.")] = "",
@@ -147,11 +166,10 @@ def query(
 
     Example: `catcher query metrics image_impact_rms --rule mount-jitter --json`
     """
-    question = Query(
-        rule=rule, name=name, observation=obs, limit=limit, start=_start(since),
-        end=_start(until), labels=_labels(label or []),
+    rows = _ask(
+        site, data, kind, rule=rule, name=name, observation=obs, limit=limit,
+        start=_instant(since), end=_instant(until), labels=_labels(label or []),
     )  # fmt: skip
-    rows = _ask(site, data, kind.value, question)
     if as_json:
         return print_rows(rows)
     names = [one for one in (rows[0] if rows else {}) if rows[0][one] not in ("", [], {}, None)]
@@ -159,7 +177,8 @@ def query(
 
 
 def explain(
-    rule: str, site: Site = None, data: Data = None,
+    rule: Annotated[str, typer.Argument(help="The rule's id.")],
+    site: Site = None, data: Data = None,
     at: Annotated[str, typer.Option(help="The last decisions up to this time.")] = "",
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -167,6 +186,8 @@ def explain(
 
     Example: `catcher explain wind-high`
     """
+    from catcher import app as composition
+
     rows = composition.remote(site, data).explain(rule, at)
     if as_json:
         return print_rows(rows)
@@ -174,30 +195,45 @@ def explain(
         typer.echo(row["text"])
 
 
-def _ask(site: Path | None, data: Path | None, kind: str, query: Query) -> list[Row]:
-    rows: dict[str, Callable[[Any], Row]] = {
-        "metrics": composition.point_row, "artifacts": shown.artifact_row, "runs": shown.run_row,
-        "alerts": shown.alert_row, "firings": shown.firing_row, "audit": shown.audit_row,
+def _ask(site: Path | None, data: Path | None, kind: Kind, **what: Any) -> list[Row]:
+    from catcher.app import point_row
+    from catcher.model import shown
+    from catcher.ports import Query
+
+    rows: dict[Kind, Callable[[Any], Row]] = {
+        Kind.metrics: point_row, Kind.artifacts: shown.artifact_row, Kind.runs: shown.run_row,
+        Kind.alerts: shown.alert_row, Kind.firings: shown.firing_row, Kind.audit: shown.audit_row,
     }  # fmt: skip
-    found = _with_client(site, data, lambda client: getattr(client, kind)(query))
+    asked = Query(**what)
+    found = _with_client(site, data, lambda client: _look(client, kind, asked))
     return [rows[kind](one) for one in found]
 
 
-def _with_client(site: Path | None, data: Path | None, ask: Callable[[Any], Awaitable[Any]]) -> Any:
-    async def open_and_ask() -> Any:
+def _look(client: Client, kind: Kind, query: Query) -> Awaitable[Sequence[Any]]:
+    found: Awaitable[Sequence[Any]] = getattr(client, kind.value)(query)
+    return found
+
+
+def _with_client(
+    site: Path | None, data: Path | None, ask: Callable[[Client], Awaitable[Answer]]
+) -> Answer:
+    from catcher import app as composition
+
+    async def open_and_ask() -> Answer:
         async with composition.open_client(site, data) as client:
             return await ask(client)
 
     return asyncio.run(open_and_ask())
 
 
-def _start(since: str) -> int | None:
-    if not since:
+def _instant(text: str) -> int | None:
+    """A time, or so long before now; None where none is given."""
+    if not text:
         return None
     with contextlib.suppress(ValueError):
-        return wall_clock() - parse_duration(since)
+        return wall_clock() - parse_duration(text)
     try:
-        return parse_instant(since)
+        return parse_instant(text)
     except ValueError as trouble:
         raise CatcherError(str(trouble), "or say how long ago, such as 12h") from trouble
 

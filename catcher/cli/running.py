@@ -18,7 +18,7 @@ ExitAfter = Annotated[str, typer.Option(help="End by itself after a while, such 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
     for command in (demo, run, replay, doctor):
-        app.command()(command)
+        app.command(rich_help_panel="Running")(command)
 
 
 def demo(

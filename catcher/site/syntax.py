@@ -12,6 +12,7 @@ Explanation = tuple[Place, str, str]
 
 _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 _NO_SPACE = re.compile(r"\s*(?:- )?([A-Za-z_][\w-]*):(?=[^\s:/])")
+_LONGEST_LOOK = 10_000
 _DIRECTIVE = re.compile(r"(?:[ \t]*(?:#[^\r\n]*)?[\r\n]+)*%")
 BRACES = (
     "a text that starts with {{ is taken for a mapping",
@@ -49,7 +50,8 @@ class Source:
 
     def rest(self, place: Place, size: int = 2_000) -> str:
         """The text from a place on."""
-        return self._text[self.index(place) :][:size]
+        start = self.index(place)
+        return self._text[start : start + size]
 
     def block_start(self, place: Place) -> Place:
         """Where the text of a block scalar (`|` or `>`) begins: its first line below."""
@@ -100,7 +102,8 @@ def _place(mark: Any, source: Source, offset: int) -> Place:
 
 
 def _in_flow(place: Place, context: Place, source: Source) -> Explanation:
-    span = source.rest(context, source.index(place) - source.index(context) + 1)
+    length = source.index(place) - source.index(context) + 1
+    span = source.rest(context, min(length, _LONGEST_LOOK))
     if comma := _cut_expression(span + source.line(place.line)[place.column :]):
         start, text = comma
         return source.at(source.index(context) + start), *split_expression(text)

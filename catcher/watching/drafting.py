@@ -144,6 +144,7 @@ class Drafting:
 
     def _value(self, plan: Plan, expr: Expr | None, scope: Scope, reads: bool) -> Eval | None:
         condition = self._condition(plan, expr, scope, reads)
+        self._note(f"{scope.what} ", condition.node if condition else None)
         return None if condition is None else plan.compile(condition.node)
 
     def _note(self, what: str, *nodes: Node | None) -> None:
@@ -176,7 +177,6 @@ class Drafting:
             *(one.node if one else None for one in (branch.where, branch.when, branch.clear)),
             *(step.where.node if step.where else None for step in branch.steps),
         )
-        self._note_text(trigger.by, trigger.once_per)
         return branch
 
     def _lets(self, plan: Plan, event: bool) -> dict[str, Eval]:
@@ -189,9 +189,6 @@ class Drafting:
                 except ExpressionError:
                     continue  # a part of a larger expression, such as a list or a whole event
         return found
-
-    def _note_text(self, *exprs: Expr | None) -> None:
-        self.blueprint.texts.append(" ".join(expr.text if expr else "-" for expr in exprs))
 
     def _step(self, plan: Plan, step: Step) -> StepPlan:
         scope = self._scope("the `where` of a step", True, False)
@@ -218,7 +215,6 @@ class Drafting:
                 clear.node if clear else None,
             )
         per = self._value(plan, alert.per, self._scope("`per`", event, False), True)
-        self._note_text(alert.per)
         self.blueprint.texts.append(f"{alert.expires} {alert.lasts} {alert.failed}")
         self.blueprint.levels = Levels(
             fed_by, plan, alert, tuple(levels), per, self._lets(plan, event)

@@ -68,19 +68,23 @@ class Judge:
         if per is not None and cell.levels is not None:
             cell.levels.feed(per, sight)
 
-    def feed_late(self, cell: Cell, event: Event) -> None:
-        """A late event."""
+    def feed_late(self, cell: Cell, event: Event, horizon: Instant) -> None:
+        """A late event; what it would raise must not be over by the horizon."""
+        if self._laws.over(event.time, horizon):
+            return
         sight = self._sight_of(cell, event.time, event.fields)
         per = self._per(sight)
         if per is not None and cell.levels is not None:
             cell.levels.feed_late(per, sight)
 
-    def alarm(self, cell: Cell, firing: Firing, kind: str) -> None:
+    def alarm(self, cell: Cell, firing: Firing, kind: str, horizon: Instant) -> None:
         """A firing: `always` holds from here, and kinds without events feed the levels by it."""
         event = firing.event or Event("", firing.time, NOTHING)
         if not self.results and (kind in TIMED or kind == "sequence"):
             self.feed(cell, event, firing=firing.id)
         if cell.levels is None or all(plan.when is not None for plan in self.levels.levels):
+            return
+        if self._laws.over(firing.time, horizon):
             return
         sight = self._sight_of(cell, firing.time, event.fields, "", firing.id)
         per = self._per(sight)
@@ -97,10 +101,10 @@ class Judge:
         per = known if isinstance(known, str) else ""
         cell.levels.fail(per, sight, f"the job failed: {reason}"[:600])
 
-    def calm(self, cell: Cell, now: Instant, reason: str) -> None:
-        """The trigger is armed again."""
+    def calm(self, cell: Cell, now: Instant, reason: str, armed: bool) -> None:
+        """The trigger is no longer true, or armed again."""
         if cell.levels is not None:
-            cell.levels.calm(now, reason, self.sight(cell, now))
+            cell.levels.calm(reason, self.sight(cell, now), armed)
 
     def sight(self, cell: Cell, now: Instant) -> Sight:
         """What a level sees at an instant without an event: the latest that fed it."""

@@ -117,10 +117,13 @@ class LevelBook:
         standing.failed = sight.time
         self._settle(standing, sight, reason, standing.unknown)
 
-    def calm(self, now: Instant, reason: str, sight: Sight) -> None:
-        """The trigger is armed again: nothing holds any longer."""
+    def calm(self, reason: str, sight: Sight, armed: bool) -> None:
+        """The trigger is no longer true; what is `always` holds until it is armed again."""
         for standing in list(self.standings.values()):
-            standing.drop_all()
+            standing.failed = None
+            for plan, level in zip(self.laws.levels, standing.levels, strict=True):
+                if armed or plan.when is not None:
+                    level.drop()
             self._settle(standing, sight, reason, False)
 
     # -- what ends them ---------------------------------------------------------------------

@@ -22,7 +22,7 @@ class Host(Protocol):
     def fire(
         self, machine: Machine, now: Instant, cause: str, reason: str, event: Event | None
     ) -> bool: ...
-    def calm(self, machine: Machine, now: Instant, reason: str) -> None: ...
+    def calm(self, machine: Machine, now: Instant, reason: str, armed: bool = True) -> None: ...
     def note(self, machine: Machine, now: Instant, what: str, text: str) -> None: ...
     def frame(self, slots: list[Slot], now: Instant) -> Frame: ...
     def timer(self, key: str, act: Act) -> Timer: ...
@@ -42,6 +42,8 @@ class Machine:
         self.key = key
         self.slots = branch.plan.make_slots()
         self.latest: Event | None = None
+        self.true = False
+        """Whether `when` was last known to be true."""
         self.timer: Timer = host.timer(key, self.falls_due)
 
     @property
@@ -134,12 +136,17 @@ class EdgeMachine(Machine):
             cleared = clear.truth(event.fields, frame)
         else:
             cleared = None if true is None else not true
-        held = self._held()
+        held, was = self._held(), self.true
+        if true is not None or cleared is True:
+            self.true = true is True and cleared is not True
         action = self.edge.sample(event.time, true, cleared)
         if action == "fire":
             self._fire(event.time, "", event)
         elif action == "arm":
             self._calm(event.time, event, frame)
+        elif was and not self.true and not self.edge.armed:
+            words = when.reason(event.fields, frame)
+            self.host.calm(self, event.time, f"no longer true: {words}", False)
         elif held is not None and self._held() is None:
             words = when.reason(event.fields, frame)
             span = format_duration(event.time - held)
@@ -185,12 +192,14 @@ class EdgeMachine(Machine):
         """With the event that a hold would fire with."""
         holding = self.latest is not None and self.edge.due is not None
         latest = list(self.latest) if holding and self.latest else None
-        return {**super().save(), "edge": self.edge.save(), "latest": latest}
+        edge = self.edge.save()
+        return {**super().save(), "edge": edge, "latest": latest, "true": self.true}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Takes a saved state back."""
         super().load(state)
         self.edge.load(state["edge"])
+        self.true = bool(state["true"])
         latest = state["latest"]
         self.latest = Event(latest[0], int(latest[1]), latest[2], latest[3]) if latest else None
         self._set_timer()
@@ -204,7 +213,6 @@ class EveryMachine(Machine):
     def __init__(self, host: Host, branch: Branch, key: str) -> None:
         super().__init__(host, branch, key)
         self.fired: Instant | None = None
-        self.true = False
 
     @property
     def active(self) -> bool:

@@ -28,6 +28,10 @@ class Laws:
     stale: Span | None
     failed: Severity | None
 
+    def over(self, time: Instant, horizon: Instant) -> bool:
+        """Whether what rises at a time has lasted its while before the horizon."""
+        return self.lasts is not None and time + self.lasts < horizon
+
     def machines(self) -> list[Level]:
         """Fresh machines, one a level."""
         return [

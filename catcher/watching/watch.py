@@ -42,6 +42,7 @@ class Watch:
         self.sources: set[str] = set()
         self.out: list[Decision] = []
         self.settled: Instant = 0
+        self.horizon: Instant = 0
         self.started = False
         self.latest: dict[int, Instant] = {}
         self.once: dict[str, None] = {}
@@ -129,6 +130,7 @@ class Watch:
         """Whether an event is earlier than one of its trigger's, or than a timer that has run."""
         latest = self.latest.get(branch.index, now)
         self.latest[branch.index] = max(now, latest)
+        self.horizon = max(now, self.horizon)
         return now < latest or now < self.settled
 
     def _cell_for(self, branch: Branch, event: Event) -> Cell | None:
@@ -150,7 +152,10 @@ class Watch:
         if judge is None or judge.results or cell.key in self._fed:
             return
         self._fed.add(cell.key)
-        (judge.feed_late if late else judge.feed)(cell, event)
+        if not late:
+            judge.feed(cell, event)
+        elif not event.topic.startswith(RESULT_PREFIX) or event.topic.startswith(HTTP_PREFIX):
+            judge.feed_late(cell, event, self.horizon)
 
     def _take_result(self, event: Event, late: bool) -> None:
         """A result of the rule's own job; it is judged late by its key alone."""
@@ -221,7 +226,7 @@ class Watch:
         self.out.append(firing)
         self.note(one, now, "fired", reason)
         if self.judge is not None:
-            self.judge.alarm(self.keys.cell(one.key), firing, one.branch.trigger.kind)
+            self.judge.alarm(self.keys.cell(one.key), firing, one.branch.trigger.kind, self.horizon)
         return True
 
     def _remember(self, once: str) -> None:
@@ -230,15 +235,20 @@ class Watch:
         if len(self.once) > REMEMBERED_ONCE:
             del self.once[next(iter(self.once))]
 
-    def calm(self, one: Machine, now: Instant, reason: str) -> None:
-        """A trigger is armed again: the levels drop, and results of earlier firings come late."""
+    def calm(self, one: Machine, now: Instant, reason: str, armed: bool = True) -> None:
+        """A trigger is no longer true, or even armed again.
+
+        The levels drop (those that are `always` when it is armed again), and results of earlier
+        firings come too late to raise them.
+        """
         cell = self.keys.cell(one.key)
-        if any(other.active for other in cell.machines if other is not one):
+        others = [other for other in cell.machines if other is not one]
+        if any(other.active if armed else other.true for other in others):
             return
         cell.calmed = max(cell.calmed, now)
-        cell.notes.append(Note(now, "armed", reason))
+        cell.notes.append(Note(now, "armed" if armed else "false", reason))
         if self.judge is not None:
-            self.judge.calm(cell, now, reason)
+            self.judge.calm(cell, now, reason, armed)
 
     # -- time -------------------------------------------------------------------------------
 

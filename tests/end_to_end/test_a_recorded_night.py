@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,16 @@ def write_site(folder: Path, port: int) -> Path:
     return folder
 
 
-def publish(port: int, night: list[dict[str, Any]]) -> None:
+def sal_payload(line: dict[str, Any]) -> str:
+    """A sample as the observatory's own publisher would send it."""
+    return json.dumps({"time": line["time"], **line["fields"]})
+
+
+def publish(
+    port: int,
+    night: list[dict[str, Any]],
+    payload: Callable[[dict[str, Any]], str] = sal_payload,
+) -> None:
     """Sends the night in its order, at least once, and returns when the broker has it all."""
     client = paho.Client(paho.CallbackAPIVersion.VERSION2)
     client.max_inflight_messages_set(1000)
@@ -74,8 +83,7 @@ def publish(port: int, night: list[dict[str, Any]]) -> None:
     client.loop_start()
     for line in night:
         topic = line["topic"].removeprefix("lsst.").replace(".", "/")
-        payload = json.dumps({"time": line["time"], **line["fields"]})
-        sent = client.publish(topic, payload, qos=1)
+        sent = client.publish(topic, payload(line), qos=1)
     sent.wait_for_publish(30)
     client.disconnect()
     client.loop_stop()

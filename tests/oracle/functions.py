@@ -125,6 +125,8 @@ def _count(points: Points) -> int:
     return sum(value is not False for _, value in points)
 
 
+OVER_TIME = {*NUMERIC, "count", "rate", "previous", "changed", "streak"}
+
 OVER_ARRAYS: dict[str, Callable[[Points], Any]] = {
     "mean_of": _mean,
     "max_of": lambda points: max(_exact(points)),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from tests.oracle.functions import Unknown
+from tests.oracle.functions import UNKNOWN, Unknown
 
 
 class Held(NamedTuple):
@@ -32,6 +32,10 @@ class Truth:
     hold: int | None
     stale_after: int
     end: int
+
+    def since(self, place: int) -> Truth:
+        """The same with nothing known before a sample."""
+        return replace(self, values=[UNKNOWN] * place + list(self.values[place:]))
 
     def unbroken(self) -> Iterator[tuple[list[int], int | None]]:
         """Each unbroken truth: the indices of its samples, and that of the false one after it."""
@@ -83,16 +87,19 @@ def crossings(
 ) -> Iterator[Crossing]:
     """Each firing and each arming after one, in order; it starts armed.
 
-    `recovered` are the places of samples that arm by themselves.
+    Each waits for what comes after the one before. `recovered` are the places of samples that
+    arm by themselves, and may fire at once.
     """
-    happenings = [(held, "clear") for held in clear.held()]
-    happenings += [(held, "when") for held in when.held()]
-    happenings += [(Held(when.times[place], False, place), "recovery") for place in recovered]
-    armed = True
-    for held, what in sorted(happenings):
-        if what == "when" and armed and may_fire(held.place):
-            armed = False
-            yield Crossing(held.time, held.place, True)
-        elif what != "when" and not armed:
-            armed = True
-            yield Crossing(held.time, held.place, False)
+    since = 0
+    while True:
+        firing = min((h for h in when.since(since).held() if may_fire(h.place)), default=None)
+        if firing is None:
+            return
+        yield Crossing(firing.time, firing.place, True)
+        since = firing.place + 1
+        armings = [(held, held.place + 1) for held in clear.since(since).held()]
+        armings += [(Held(when.times[p], False, p), p) for p in recovered if p >= since]
+        if not armings:
+            return
+        arming, since = min(armings)
+        yield Crossing(arming.time, arming.place, False)

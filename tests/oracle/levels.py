@@ -13,7 +13,7 @@ from catcher.model.time import MINUTE
 from tests.oracle import oracle
 from tests.oracle.functions import Unknown
 from tests.oracle.oracle import Watched, fired, text, truths
-from tests.oracle.truth import Feed, Moment, Sample
+from tests.oracle.truth import Feed, Moment, Sample, calls_over_time, truth
 
 LASTING_KINDS = ("event", "sequence", "result", "http")
 Metrics = Callable[[str, int], Mapping[str, Any]]
@@ -35,17 +35,20 @@ class Happening:
     """Something that levels of one key hear of.
 
     `what`: `feed` (an event or a result that they judge), `firing`, `armed`, `false` (the
-    trigger's own `when` turned false).
+    trigger's own `when` turned false), `late` (an event that came when its stream had already
+    reached the instant `reached`).
     """
 
     time: int
     position: float
     what: str
     moment: Moment | None = None
+    reached: int = 0
 
     @property
     def order(self) -> tuple[int, float, int]:
-        return self.time, self.position, ("armed", "false", "firing", "feed").index(self.what)
+        kinds = ("armed", "false", "firing", "late", "feed")
+        return max(self.time, self.reached), self.position, kinds.index(self.what)
 
 
 def level_changes(rule: Rule, watched: Watched, metrics: Metrics | None = None) -> list[Changed]:
@@ -86,15 +89,23 @@ def _trigger_story(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happenin
     if oracle.plain(trigger):
         for place, key, time, _ in oracle.fired_at_samples(rule, trigger, watched):
             yield key, Happening(time, place, "firing")
-    for key, moments in oracle.seen_by(rule, trigger, watched).timely.items():
+    seen = oracle.seen_by(rule, trigger, watched)
+    if oracle.plain(trigger) and trigger.kind != "result" and rule.job is None:
+        for key, moment in seen.late:
+            place = int(moment.sample.position)
+            reached = max(
+                i.event.time
+                for _, i, late in oracle.in_time({trigger.topic}, watched.admitted[:place])
+                if not late
+            )
+            yield key, Happening(moment.time, place, "late", moment, reached)
+    for key, moments in seen.timely.items():
         for moment in moments:
             when_and_where = moment.time, moment.sample.position
             if rule.job is None:
                 yield key, Happening(*when_and_where, "feed", moment)
-            if rule.job and trigger.when:
-                [when] = truths(trigger.when, trigger.clear, [moment])
-                if when.holds is False:
-                    yield key, Happening(*when_and_where, "false", moment)
+            if rule.job and trigger.when and truth(trigger.when.text, moment) is False:
+                yield key, Happening(*when_and_where, "false", moment)
         if trigger.when is not None and trigger.every is None:
             for crossing in oracle.crossed(trigger, moments, watched.end):
                 moment = moments[crossing.place]
@@ -124,7 +135,7 @@ def _by_per(
     """The happenings that each alert of a key hears of: its own feeds, and all the rest."""
     pers: dict[int, str] = {}
     for place, happening in enumerate(happenings):
-        if happening.what == "feed" and happening.moment is not None:
+        if happening.what in ("feed", "late") and happening.moment is not None:
             value = text(spec.per, happening.moment.sample.fields, rule)
             if value is not None:
                 pers[place] = value
@@ -133,7 +144,7 @@ def _by_per(
         name: [
             happening
             for place, happening in enumerate(happenings)
-            if happening.what != "feed" or pers.get(place) == name
+            if happening.what not in ("feed", "late") or pers.get(place) == name
         ]
         for name in names
     }
@@ -165,8 +176,19 @@ class _Level:
             self.last_true = moment.time
         if not self.active and self._holds(1, self.spec.hold):
             self.active = True
+            self.heard.clear()
         elif self.active and self._holds(2, self.spec.clear_hold):
             self.active = False
+            self.heard.clear()
+
+    def hear_late(self, moment: Moment) -> None:
+        """It raises what looks at nothing but this event; it clears nothing."""
+        spec = self.spec
+        if spec.when is None or spec.hold is not None or calls_over_time(spec.when.text):
+            return
+        [(holds, _, _)] = truths(spec.when, spec.clear, [moment])
+        if holds is True:
+            self.active, self.last_true = True, max(self.last_true, moment.time)
 
     def _holds(self, which: int, hold: int | None) -> bool:
         """Whether a truth has now been heard, without a known break, for as long as asked."""
@@ -208,11 +230,11 @@ class _Standing:
 
     def _instants(self, story: Sequence[Happening], end: int) -> Iterator[int]:
         """Works through the story; yields the time after each event and after each end."""
-        for (time, _), together in groupby(story, key=lambda each: (each.time, each.position)):
-            yield from self._ends(time - 1)
+        for (reached, _), together in groupby(story, key=lambda each: each.order[:2]):
+            yield from self._ends(reached - 1)
             for happening in together:
                 self._hear(happening)
-            yield time
+            yield happening.time
         yield from self._ends(end)
 
     def _ends(self, until: int) -> Iterator[int]:
@@ -244,7 +266,9 @@ class _Standing:
             always = level.spec.when is None
             if happening.what == "feed" and happening.moment is not None:
                 level.hear(happening.moment)
-            elif happening.what == ("armed" if always else "false"):
+            elif happening.what == "late" and happening.moment is not None:
+                level.hear_late(happening.moment)
+            elif happening.what == "armed" or (happening.what == "false" and not always):
                 level.drop()
             elif happening.what == "firing" and always:
                 level.active, level.last_true = True, happening.time

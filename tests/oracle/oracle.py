@@ -216,15 +216,14 @@ class Truths(NamedTuple):
 
 
 def truths(when: Expr, clear: Expr | None, moments: Sequence[Moment]) -> Iterator[Truths]:
-    """The truths at each moment. If both hold, clearing wins; what holds is not cleared."""
+    """The truths at each moment. If both hold, clearing wins."""
     for moment in moments:
         alone = truth(when.text, moment)
         if clear is None:
             yield Truths(alone, UNKNOWN if isinstance(alone, Unknown) else not alone, alone)
             continue
         clears = truth(clear.text, moment)
-        holds = False if clears is True else alone
-        yield Truths(holds, False if holds is True else clears, alone)
+        yield Truths(False if clears is True else alone, clears, alone)
 
 
 def _edges(trigger: Trigger, moments: Sequence[Moment], end: int) -> Iterator[tuple[int, Moment]]:

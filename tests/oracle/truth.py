@@ -19,6 +19,7 @@ from catcher.model.time import SECOND, parse_duration
 from tests.oracle.functions import (
     NUMERIC,
     OVER_ARRAYS,
+    OVER_TIME,
     PLAIN,
     UNKNOWN,
     Unknown,
@@ -145,6 +146,12 @@ def truth(text: str, moment: Moment) -> bool | Unknown:
     return value if isinstance(value, bool) else UNKNOWN
 
 
+def calls_over_time(text: str) -> bool:
+    """Whether an expression looks at more than one event."""
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    return any(isinstance(c.func, ast.Name) and c.func.id in OVER_TIME for c in calls)
+
+
 def evaluate(text: str, moment: Moment) -> Any:
     """The value of an expression at a moment, UNKNOWN where it has none."""
     return _value(
@@ -239,7 +246,7 @@ def _called(
 def _age(node: ast.expr, now: Moment) -> Any:
     assert isinstance(node, ast.Name)
     if node.id not in now.feed.rule.reads:
-        return UNKNOWN if isinstance(_value(node, now), Unknown) else 0
+        return 0 if isinstance(_value(node, now), int | float | str) else UNKNOWN
     seen = now.seen(node.id)
     return float(Fraction(now.time - seen[-1].time, SECOND)) if seen else UNKNOWN
 

@@ -124,9 +124,9 @@ def levels(decisions: Iterable[Decision]) -> list[tuple[float, str]]:
 
 def recorded(path: Path) -> list[Event]:
     """A recorded stream, in the order of its file."""
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as lines:
-        rows = [json.loads(line) for line in lines]
+    data = path.read_bytes()
+    lines = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
+    rows = [json.loads(line) for line in lines]
     return [Event(one["topic"], parse_instant(one["time"]), one["fields"], "efd") for one in rows]
 
 

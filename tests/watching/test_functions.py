@@ -153,7 +153,7 @@ def test_a_window_holds_only_what_passes_where() -> None:
 numbers = st.floats(-1e12, 1e12) | st.sampled_from([0.1, 0.2, 0.3, 1e-300, 1e300, -0.0])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(numbers, min_size=3, max_size=40))
 def test_a_window_forgets_without_a_trace_what_has_left_it(values: list[float]) -> None:
     """Its figures are those of the samples that are in it, to the last bit."""

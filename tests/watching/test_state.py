@@ -57,7 +57,7 @@ READS = {"dome": ("dome", "angle > 2", "30s")}
     "watched",
     [
         rule(trigger(when='mean(speed, "5s") > 12 and streak(speed > 3) > 1', by="k"), reads=READS),
-        rule(trigger(when="speed > 9", hold="4s", clear="speed < 5", clear_hold="2s")),
+        rule(trigger(when="speed > 9", hold="1s", clear="speed < 15", clear_hold="1s")),
         rule(trigger(when='max_over(dome.angle, "4s") > 15 or changed(speed)'), reads=READS),
         rule(trigger(every="7s", when='slope(speed, "6s") > 0 or median(speed, last=4) > 14')),
         rule(trigger("event", once_per="name")),
@@ -153,7 +153,7 @@ def test_a_broken_rule_never_stops_the_others() -> None:
 
 
 def now_of(network: Network) -> Any:
-    return [one for one in network.explain("wind") if one.what == "now"][0]
+    return next(one for one in network.explain("wind") if one.what == "now")
 
 
 def test_an_explanation_says_what_is_missing_for_a_firing() -> None:

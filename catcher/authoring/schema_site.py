@@ -1,0 +1,163 @@
+"""The JSON Schemas of `catcher.yaml` and `alerts/routes.yaml`.
+
+What an adapter takes is read from its own settings class, so that a new one needs no word here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from catcher.authoring.schema_parts import (
+    Schema,
+    document,
+    either,
+    many,
+    names,
+    number,
+    ref,
+    settings,
+    table,
+    word,
+)
+from catcher.site.adapters import (
+    EXECUTORS,
+    HISTORIES,
+    LEDGERS,
+    METRICS,
+    OBJECTS,
+    SINKS,
+    SOURCES,
+    Adapters,
+    Kinds,
+)
+
+_BARE = {"type": ["object", "null"], "maxProperties": 0}
+
+
+def site_schema(adapters: Adapters) -> Schema:
+    """`catcher.yaml`; `adapters` are the settings classes by port and kind."""
+    stores = {
+        "ledger": _adapter(LEDGERS, adapters, "Runs, alerts, trigger states, audit."),
+        "history": _adapter(HISTORIES, adapters, "The telemetry that rules and jobs look back at."),
+        "metrics": _adapter(METRICS, adapters, "A further home for metrics."),
+        "objects": _adapter(OBJECTS, adapters, "Artifacts."),
+    }
+    root = table(
+        {
+            "site": ref("text", "The site's name."),
+            "location": _LOCATION,
+            "sources": names(ref("source"), "Where events come from, each under a name."),
+            "stores": table(stores, "Where things are kept; the embedded defaults serve."),
+            "executor": _adapter(EXECUTORS, adapters, "Where jobs run."),
+            "observations": names(_OBSERVATION, "What has an id and a span of time."),
+            "links": ref("labels", "Addresses in alerts, with {id} for the observation."),
+            "api": _API,
+            "data": ref("text", "The folder of ledger, history and artifacts."),
+            "limits": _LIMITS,
+        },
+        "An observatory's settings. Secrets are written ${NAME} or ${file:/path}.",
+    )
+    return document("catcher.yaml", root, {"source": _source(adapters)})
+
+
+def routes_schema(adapters: Adapters) -> Schema:
+    """`alerts/routes.yaml`. A kind of sink that is not known here may be the site's own."""
+    kinds = {kind: _settings(SINKS, kind, adapters) for kind in SINKS.here}
+    known = {kind: either("", _BARE, schema) for kind, schema in kinds.items()}
+    sink = either(
+        "A sink: {kind: {settings}}.",
+        _BARE,
+        *(table({kind: schema}, "", (kind,)) for kind, schema in known.items()),
+        {"type": "object", "minProperties": 1, "maxProperties": 1, "propertyNames": {
+            "not": {"enum": list(SINKS.all)}}},
+    )  # fmt: skip
+    root = table(
+        {
+            "sinks": names(sink, "Who may be told, each under a name."),
+            "route": ref("route", "The outermost route takes every alert."),
+        },
+        "Who hears of which alert.",
+    )
+    return document("alerts/routes.yaml", root, _ROUTES)
+
+
+def _source(adapters: Adapters) -> Schema:
+    kinds = {kind: _settings(SOURCES, kind, adapters) for kind in SOURCES.here}
+    whole = table({**kinds, **_CLOCK})
+    whole["oneOf"] = [{"required": [kind]} for kind in kinds]
+    return whole
+
+
+def _adapter(kinds: Kinds, adapters: Adapters, about: str) -> Schema:
+    schemes = "|".join(name for name, kind in kinds.schemes.items() if kind in kinds.here)
+    options: list[Schema] = [{"enum": list(kinds.here)}]
+    if schemes:
+        options.append({"type": "string", "pattern": rf"^({schemes.replace('+', '[+]')})://"})
+    for kind in kinds.here:
+        options.append(table({kind: _settings(kinds, kind, adapters)}, "", (kind,)))
+    return either(about, *options)
+
+
+def _settings(kinds: Kinds, kind: str, adapters: Adapters) -> Schema:
+    cls = adapters.get((kinds.port, kind))
+    return {"type": ["object", "null"]} if cls is None else settings(cls)
+
+
+_CLOCK: Mapping[str, Schema] = {
+    "clock": word("wall: the time of day; stream: what the events say (old data).",
+                  "wall", "stream"),
+    "lateness": ref("duration", "Timers wait so long for stragglers (1s)."),
+    "reorder": ref("duration", "Events are held so long to be put in order (0s)."),
+    "max_ahead": ref("duration", "An event from further in the future is set aside (5s)."),
+}  # fmt: skip
+_LOCATION = table({
+    "latitude": number("Degrees, north positive.", -90, 90, whole=False),
+    "longitude": number("Degrees, east positive.", -180, 360, whole=False),
+    "elevation": number("Metres above the sea.", -500, 10_000, whole=False),
+}, "Where the observatory is.", ("latitude", "longitude"))  # fmt: skip
+_OBSERVATION = table({
+    "event": ref("text", "The topic of the event that declares one."),
+    "id": ref("text", "The field that holds its id."),
+    "start": ref("text", "The field that holds its start; without it, it ends with the event."),
+    "length": ref("text", "The field that holds its length in seconds."),
+    "scale": word("Of `start`.", "utc", "tai", default="utc"),
+    "image": ref("text", "Where its images are, with {id} and {detector}."),
+    "columns": ref("labels", "Names in expressions, and the fields they stand for."),
+}, "", ("event", "id"))  # fmt: skip
+_API = table({
+    "host": ref("text", "Where it listens (127.0.0.1); beyond loopback it wants a token."),
+    "port": {"type": ["integer", "string"], "minimum": 0, "maximum": 65_535, "default": 8787},
+    "token": ref("text", "What others have to bring: ${CATCHER_TOKEN}."),
+}, "The HTTP API.")  # fmt: skip
+_LIMITS = table({
+    "workers": number("Worker processes.", 1, 1024),
+    "memory": ref("size", "For each of them."),
+    "payload": ref("size", "Of one message or post."),
+}, "How much of this machine may be used.")  # fmt: skip
+
+_HAND_ON = table({
+    "after": ref("duration"), "to": ref("texts", "The names of sinks."),
+}, "", ("after", "to"))  # fmt: skip
+_ROUTES: Mapping[str, Schema] = {
+    "route": table({
+        "match": ref("match", "Which alerts it takes; the outermost has none."),
+        "to": ref("texts", "The names of sinks."),
+        "group_by": ref("texts", "What is told together."),
+        "group_wait": ref("duration", "How long it waits for others of a group."),
+        "repeat": ref("duration", "Told again so often, while nobody has taken it."),
+        "mute": ref("texts", 'When it tells nobody: "16:00-21:00 UTC".'),
+        "inhibit_if": ref("match", "An alert during which it tells nobody."),
+        "escalate": {**_HAND_ON, "description": "If nobody acknowledged it."},
+        "undelivered": {**_HAND_ON, "description": "If the sink did not answer."},
+        "continue": {"type": "boolean", "description": "Whether the next routes are tried, too."},
+        "routes": many(ref("route"), "The first that matches takes it."),
+    }),
+    "match": table({
+        "rule": ref("texts", "Rule ids; * stands for anything."),
+        "severity": ref("texts", 'Such as ">= serious".'),
+        "owner": ref("texts"),
+        "tags": ref("texts", "One of them has to fit."),
+        "labels": ref("labels", "All of them have to fit."),
+        "time": ref("texts", 'Such as "Mon-Fri 08:00-17:00 America/Santiago".'),
+    }),
+}  # fmt: skip
