@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from catcher.model.alert import Alert, Notice
 from catcher.model.event import RESULT_PREFIX
 from catcher.model.health import Health
 from catcher.model.message import Compose
+from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.run import Run
 from catcher.model.time import Clock
@@ -203,4 +204,21 @@ def healths(
     stores = [assembly.kept.ledger.health(), assembly.kept.history.health()]
     if assembly.kept.metrics is not None:
         stores.append(assembly.kept.metrics.health())
-    return [*found, *stores, executor.health(), *courier.health()]
+    live = assembly.streams
+    watchers = {"watching": live.watching, "lost": live.lost}
+    board = Health("watchers", "live", "ok", counts=watchers)
+    return [*found, *stores, executor.health(), *courier.health(), board]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """What is meant for a reader comes out of the task groups as the one error that it is."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        told: BaseException = group
+        while isinstance(told, BaseExceptionGroup) and len(told.exceptions) == 1:
+            told = told.exceptions[0]
+        if isinstance(told, CatcherError):
+            raise told from None
+        raise

@@ -8,7 +8,7 @@ from typing import Any
 
 from catcher.model.alert import Alert, AuditEntry
 from catcher.model.event import Series
-from catcher.model.problem import CatcherError
+from catcher.model.problem import Unknown
 from catcher.model.run import ArtifactRecord, Firing, Run
 from catcher.model.time import Instant, format_instant
 from catcher.ports import History, Ledger, MetricPoint, ObjectStore, Query
@@ -49,10 +49,10 @@ class Client:
         return await self._ledger.runs(query)
 
     async def run(self, identity: str) -> Run:
-        """One run by its id; CatcherError where there is none."""
+        """One run by its id; Unknown where there is none."""
         found = await self._ledger.runs(Query(id=identity, limit=1))
         if not found:
-            raise CatcherError(f"no run {identity!r} is known", "`catcher runs` lists the latest")
+            raise Unknown(f"no run {identity!r} is known", "`catcher runs` lists the latest")
         return found[0]
 
     async def metrics(self, query: Query) -> Sequence[MetricPoint]:
@@ -73,12 +73,10 @@ class Client:
         return await self._ledger.alerts(query)
 
     async def alert(self, identity: str) -> Alert:
-        """The latest episode of one alert by its id; CatcherError where there is none."""
+        """The latest episode of one alert by its id; Unknown where there is none."""
         found = await self._ledger.alerts(Query(id=identity, limit=1))
         if not found:
-            raise CatcherError(
-                f"no alert {identity!r} is known", "`catcher alerts --all` lists them"
-            )
+            raise Unknown(f"no alert {identity!r} is known", "`catcher alerts --all` lists them")
         return found[0]
 
     async def audit(self, query: Query) -> Sequence[AuditEntry]:

@@ -269,9 +269,12 @@ class Engine:
         streams = self.parts.streams
         if events:
             streams.events.on_next(tuple(events))
+        # A result may be why a rule fired, never the other way round within one commit.
+        for run in new.finished:
+            streams.runs.on_next(run)
         for firing in new.firings:
             streams.firings.on_next(firing)
-        for run in (*new.runs, *new.finished):
+        for run in new.runs:
             streams.runs.on_next(run)
         for alert in new.alerts:
             streams.alerts.on_next(alert)

@@ -13,7 +13,7 @@ from catcher.model.alert import Alert, AuditEntry, Severity
 from catcher.model.event import Event
 from catcher.model.health import Health
 from catcher.model.observation import Observation, ObservationSpec
-from catcher.model.problem import CatcherError
+from catcher.model.problem import Unknown
 from catcher.model.run import Firing
 from catcher.model.time import Instant, Span
 from catcher.ports import Row
@@ -59,7 +59,7 @@ class Hands:
     ) -> Firing:
         """Fires a rule by hand: a new run, marked, which tells nobody unless asked to."""
         if rule not in self._engine.parts.rules:
-            raise CatcherError(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
+            raise Unknown(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
         if observation:
             event = _event_of(await self._find(observation), self._observations)
 
@@ -78,7 +78,7 @@ class Hands:
             if found is not None:
                 return found
         kinds = ", ".join(self._observations) or "nothing"
-        raise CatcherError(
+        raise Unknown(
             f"no observation {identity!r} is known",
             f"this site declares {kinds} under observations: in catcher.yaml; each is known "
             "from its event on",
@@ -133,7 +133,7 @@ class Hands:
     def explain(self, rule: str, at: Instant | None) -> Sequence[Row]:
         """The last decisions of a rule, with values and what is still missing."""
         if rule not in self._engine.parts.rules:
-            raise CatcherError(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
+            raise Unknown(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
         found = self._engine.parts.network.explain(rule, at)
         return [_explanation_row(one) for one in found]
 

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
 )
 from pathlib import Path
 from typing import Any
 
 from catcher.adapters import SourceNeeds, make_sources
 from catcher.api import create_api, serve
-from catcher.assembling import RECORDED, assemble, healths, make_executor, open_kept
+from catcher.assembling import RECORDED, alone, assemble, healths, make_executor, open_kept
 from catcher.client import Client
 from catcher.hands import Hands
-from catcher.model.problem import CatcherError
 from catcher.model.run import Run
 from catcher.model.time import wall_clock
 from catcher.places import prepared
@@ -97,7 +95,7 @@ async def _open(
     """Opens stores, workers, sinks and the API around an engine, and starts it."""
     name, rules = f"engine-{os.getpid()}", {rule.id: rule for rule in site.active}
     async with AsyncExitStack() as lifetimes:
-        lifetimes.enter_context(_alone())
+        lifetimes.enter_context(alone())
         kept = await open_kept(lifetimes, site, prepared(data), name, wall_clock)
         sources = list(make(site, data))
         postbox = _postbox(site, sources)
@@ -132,20 +130,6 @@ async def _open(
                 with announced(data, running.url):
                     yield running
             running.stop()
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """What is meant for a reader comes out of the task groups as the one error that it is."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        told: BaseException = group
-        while isinstance(told, BaseExceptionGroup) and len(told.exceptions) == 1:
-            told = told.exceptions[0]
-        if isinstance(told, CatcherError):
-            raise told from None
-        raise
 
 
 def _postbox(site: Site, sources: Sequence[Source]) -> HttpSource:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from catcher.assembling import RECORDED, assemble, make_executor, open_kept
+from catcher.assembling import RECORDED, alone, assemble, make_executor, open_kept
 from catcher.authoring import Case, Rehearsal, VirtualClock, choose, run_cases
 from catcher.authoring import backtest as play_past
 from catcher.model.event import Event
@@ -23,9 +24,14 @@ Row = dict[str, Any]
 
 @asynccontextmanager
 async def open_rehearsal(site: Site, rules: Mapping[str, Rule]) -> AsyncIterator[Rehearsal]:
-    """The engine on a fast clock and a ledger of its own, which nobody hears."""
+    """The engine on a fast clock and a ledger of its own, which nobody hears.
+
+    Rules that are switched off run here, too: somebody has asked for them.
+    """
+    rules = {name: replace(rule, enabled=True) for name, rule in rules.items()}
     clock, todo = VirtualClock(), deque[Run]()
     async with AsyncExitStack() as lifetimes:
+        lifetimes.enter_context(alone())
         kept = await open_kept(lifetimes, site, None, "rehearsal", clock)
         assembly = await assemble(site, rules, kept, clock, {"file": RECORDED})
         executor = make_executor(site, wall_clock)
@@ -65,9 +71,10 @@ async def run_backtest(
 
     Without names all rules that are switched on; one that is named may be switched off.
     """
-    chosen = choose(names, site.rules, _broken(site)) or [rule.id for rule in site.active]
+    chosen = choose(names, site.rules, _broken(site))
+    rules = site.rules if chosen else {rule.id: rule for rule in site.active}
     await play_past(
-        site.rules, chosen, _events(files, reject),
+        rules, chosen, _events(files, reject),
         lambda rules: open_rehearsal(site, rules), tell, progress,
     )  # fmt: skip
 

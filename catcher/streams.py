@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,7 +34,8 @@ class Streams:
         self.notices: Subject[Notice] = Subject()
         self.healths: Subject[Health] = Subject()
         self.others: Subject[Update] = Subject()
-        self.lost = 0
+        self._gone = 0
+        self._watchers: set[_Watcher] = set()
         self.updates: rx.Observable[Update] = rx.merge(
             self.firings.pipe(ops.map(lambda body: Update("firing", body.time, body))),
             self.runs.pipe(ops.map(lambda body: Update("run", body.firing.time, body))),
@@ -44,37 +45,60 @@ class Streams:
             self.others,
         )
 
+    @property
+    def watching(self) -> int:
+        """How many watch now."""
+        return len(self._watchers)
+
+    @property
+    def lost(self) -> int:
+        """What slow watchers have lost, altogether."""
+        return self._gone + sum(watcher.lost for watcher in self._watchers)
+
     def publish(self, update: Update) -> None:
         """Sends an update that belongs to no subject of its own."""
         self.others.on_next(update)
 
     @asynccontextmanager
     async def watch(self, size: int = 1000) -> AsyncIterator[AsyncIterator[Update]]:
-        """All updates from now on. A watcher more than `size` behind loses the oldest, counted."""
-        watcher = _Watcher(size)
-        subscription = self.updates.subscribe(watcher.take)
-        try:
-            yield watcher.updates()
-        finally:
-            subscription.dispose()
-            self.lost += watcher.lost
+        """All updates from now on. A watcher more than `size` behind loses the oldest.
+
+        It is told how many it lost, as a `problem`.
+        """
+        async with self._watch(self.updates, _Watcher(size, _told)) as updates:
+            yield updates
 
     @asynccontextmanager
     async def watch_events(self, size: int = 1000) -> AsyncIterator[AsyncIterator[Any]]:
         """Batches of admitted events from now on, under the same bound."""
-        watcher = _Watcher(size)
-        subscription = self.events.subscribe(watcher.take)
+        async with self._watch(self.events, _Watcher(size)) as batches:
+            yield batches
+
+    @asynccontextmanager
+    async def _watch(
+        self, stream: rx.Observable[Any], watcher: _Watcher
+    ) -> AsyncIterator[AsyncIterator[Any]]:
+        subscription = stream.subscribe(watcher.take)
+        self._watchers.add(watcher)
         try:
             yield watcher.updates()
         finally:
             subscription.dispose()
-            self.lost += watcher.lost
+            self._watchers.discard(watcher)
+            self._gone += watcher.lost
+
+
+def _told(lost: int, before: Update) -> Update:
+    words = f"{lost} updates were lost here, since they were not read fast enough"
+    return Update("problem", before.time, words)
 
 
 class _Watcher:
     """A bounded queue between a stream and one slow reader."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, tell: Callable[[int, Any], Any] | None = None) -> None:
+        self._tell = tell
+        self._told = 0
         self._waiting: deque[Any] = deque(maxlen=size)
         self._arrived = asyncio.Event()
         self.lost = 0
@@ -89,5 +113,9 @@ class _Watcher:
         while True:
             await self._arrived.wait()
             while self._waiting:
+                if self._tell is not None and self.lost > self._told:
+                    lost, self._told = self.lost - self._told, self.lost
+                    yield self._tell(lost, self._waiting[0])
+                    continue
                 yield self._waiting.popleft()
             self._arrived.clear()

@@ -24,14 +24,21 @@ def guard(api: FastAPI, most: int, token: str = "") -> None:
         if token and not _brings(request, token):
             return _refuse(401, "this API wants a token (Authorization: Bearer …)")
         if not token and host not in LOOPBACK:
-            return _refuse(403, "this API answers on loopback only")
+            return _refuse(403, "this API answers on loopback only, under a name of loopback")
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
             return _refuse(403, "requests from other sites are refused")
         length = request.headers.get("content-length", "0")
+        if "transfer-encoding" in request.headers and not bounded(request):
+            return _refuse(411, "say how long the body is (Content-Length)")
         if not length.isdigit() or int(length) > most:
             return _refuse(413, f"the body is larger than {most} bytes; post fewer events at once")
         return await call(request)
+
+
+def bounded(request: Request) -> bool:
+    """Whether the route itself reads no more of the body than it may be long."""
+    return request.url.path == "/events" or request.url.path.startswith("/http/")
 
 
 def _brings(request: Request, token: str) -> bool:

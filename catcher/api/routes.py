@@ -6,9 +6,11 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from catcher.api.guard import bounded_body, guard
 from catcher.client import Client, point_row
@@ -16,12 +18,13 @@ from catcher.model import shown
 from catcher.model.alert import Alert, Notice, Severity
 from catcher.model.event import Event
 from catcher.model.health import Health, Update
-from catcher.model.problem import CatcherError
+from catcher.model.problem import CatcherError, Unknown
 from catcher.model.run import Firing, Run
-from catcher.model.time import parse_duration, parse_instant
-from catcher.ports import Busy, Door, Live, Query
+from catcher.model.time import parse_duration, parse_instant, wall_clock
+from catcher.ports import Busy, Door, Live, Query, StoreAway
 
 MOST_BYTES = 4 * 1024 * 1024
+AGAIN = "try again after a moment"
 Row = dict[str, Any]
 
 
@@ -65,18 +68,39 @@ def create_api(
 
 
 def _errors(api: FastAPI) -> None:
+    """Every refusal has the form `{"error", "hint"}`."""
+
     @api.exception_handler(CatcherError)
     async def refused(request: Request, error: CatcherError) -> JSONResponse:
-        return JSONResponse({"error": error.message, "hint": error.hint}, 422)
+        status = 404 if isinstance(error, Unknown) else 422
+        return _refusal(status, error.message, error.hint)
+
+    @api.exception_handler(StoreAway)
+    async def away(request: Request, error: StoreAway) -> JSONResponse:
+        return _refusal(503, error.message, error.hint or AGAIN)
 
     @api.exception_handler(ValueError)
     async def unreadable(request: Request, error: ValueError) -> JSONResponse:
-        return JSONResponse({"error": str(error), "hint": ""}, 422)
+        message, _, hint = str(error).partition("; ")
+        return _refusal(422, message, hint)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        flaws = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
+        return _refusal(422, "; ".join(flaws[:5]).removeprefix(": "), "see /docs")
+
+    @api.exception_handler(HTTPException)
+    async def declined(request: Request, error: HTTPException) -> JSONResponse:
+        return _refusal(error.status_code, str(error.detail), "see /docs")
 
     @api.exception_handler(Busy)
     async def busy(request: Request, error: Busy) -> JSONResponse:
-        words = {"error": "the engine is busy", "hint": "post again after a moment"}
-        return JSONResponse(words, 503, headers={"Retry-After": "1"})
+        return _refusal(503, "the engine is busy", AGAIN)
+
+
+def _refusal(status: int, words: str, hint: str) -> JSONResponse:
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return JSONResponse({"error": words, "hint": hint}, status, headers=headers)
 
 
 def _events(api: FastAPI, door: Door, most: int) -> None:
@@ -137,7 +161,8 @@ def _event(row: Row) -> Event:
             "the event is not of the form of a recorded stream",
             'write {"topic": "…", "time": "…", "fields": {…}}',
         )
-    return Event(row["topic"], parse_instant(row.get("time", "")), fields, "hand")
+    time = parse_instant(row["time"]) if "time" in row else wall_clock()
+    return Event(row["topic"], time, fields, "hand")
 
 
 def _lists(api: FastAPI, door: Door, client: Client) -> None:
@@ -196,7 +221,13 @@ def _lists(api: FastAPI, door: Door, client: Client) -> None:
             "Content-Security-Policy": "sandbox allow-scripts",
             "X-Content-Type-Options": "nosniff",
         }
-        return Response(await client.open(key), media_type=shown.mime(key), headers=headers)
+        try:
+            data = await client.open(key)
+        except StoreAway:
+            raise
+        except CatcherError as error:
+            raise Unknown(error.message, error.hint) from error
+        return Response(data, media_type=shown.mime(key), headers=headers)
 
 
 def _bounded(limit: int) -> int:

@@ -14,17 +14,17 @@ from typing import Any
 
 from catcher.model.event import Event
 from catcher.model.problem import CatcherError
-from catcher.model.time import SECOND, Instant, parse_duration, parse_instant
+from catcher.model.time import SECOND, Instant, Span, parse_duration, parse_instant
 from catcher.site.reader import json_of
 from catcher.site.strict import documents
 
 START = parse_instant("2025-01-01T00:00:00Z")
 MOST = 1_000_000
 SHAPE = 'write it like "{speed: 5} x 300 @ 1s, {speed: 20} x 5"'
-_SEGMENT = re.compile(
-    r"\s*(?P<fields>\{.*?\}(?=\s*(?:[x@,]|$))|nothing)"
-    r"\s*(?:x\s*(?P<count>\d{1,7}))?\s*(?:@\s*(?P<step>[\w.]+))?\s*(?:,|$)"
+_REST = re.compile(
+    r"\s*(?:x\s*(?P<count>\d{1,7}))?\s*(?:@\s*(?P<step>[\w.]+))?\s*(?:,\s*|$)"
 )
+_NOTHING = "nothing"
 
 
 def read_feed(feed: Mapping[str, Any], start: Instant) -> Iterator[Event]:
@@ -43,35 +43,70 @@ def _single(topic: str, one: Any, start: Instant) -> Event:
     if not isinstance(one, Mapping) or "at" not in one:
         raise CatcherError(f"the feed of {topic} has an event without a time", "add at: 5s")
     fields = {name: value for name, value in one.items() if name != "at"}
-    return Event(topic, start + parse_duration(str(one["at"])), fields)
+    return Event(topic, start + _step(topic, str(one["at"])), fields)
 
 
 def _segments(topic: str, text: str, start: Instant) -> Iterator[Event]:
     fields: dict[str, Any] = {}
-    step, time, position, made = SECOND, start, 0, 0
-    while position < len(text):
-        match = _SEGMENT.match(text, position)
-        if match is None:
-            raise CatcherError(
-                f"the feed of {topic} is not clear at {text[position:][:30]!r}", SHAPE
-            )
-        position = match.end()
-        step = parse_duration(match["step"]) if match["step"] else step
-        count = int(match["count"] or 1)
+    step, time, made = SECOND, start, 0
+    for what, rest in _split(topic, text.strip()):
+        step = _step(topic, rest["step"]) if rest["step"] else step
+        count = int(rest["count"] or 1)
         made += count
         if made > MOST:
             raise CatcherError(f"the feed of {topic} has more than {MOST} events", SHAPE)
-        silent = match["fields"] == "nothing"
-        if not silent:
-            fields = {**fields, **_fields(topic, match["fields"])}
+        if what != _NOTHING:
+            fields = {**fields, **_fields(topic, what)}
         for _ in range(count):
-            if not silent:
+            if what != _NOTHING:
                 yield Event(topic, time, fields)
             time += step
 
 
+def _split(topic: str, text: str) -> Iterator[tuple[str, re.Match[str]]]:
+    """Each segment: its braces or `nothing`, and what stands behind them."""
+    position = 0
+    while position < len(text):
+        end = _end(text, position)
+        rest = _REST.match(text, end) if end > position else None
+        if rest is None:
+            raise CatcherError(
+                f"the feed of {topic} is not clear at {text[position:][:30]!r}", SHAPE
+            )
+        yield text[position:end], rest
+        position = rest.end()
+
+
+def _end(text: str, start: int) -> int:
+    """Where the braces (or the word) that begin at a position end; `start` where there are none."""
+    if text.startswith(_NOTHING, start):
+        return start + len(_NOTHING)
+    depth, quote = 0, ""
+    for index in range(start, len(text)):
+        char = text[index]
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "\"'":
+            quote = char
+        else:
+            depth += (char in "{[") - (char in "}]")
+            if depth == 0:
+                return index + 1 if char == "}" else start
+    return start
+
+
+def _step(topic: str, text: str) -> Span:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise CatcherError(f"the feed of {topic}: {error}") from error
+
+
 def _fields(topic: str, text: str) -> Mapping[str, Any]:
     found = documents(text, topic)
+    problems = [problem for document in found for problem in document.problems]
+    if problems:
+        raise CatcherError(f"the feed of {topic} has {text!r}: {problems[0].message}", SHAPE)
     value = json_of(found[0].node) if len(found) == 1 and found[0].node is not None else None
     if not isinstance(value, dict):
         raise CatcherError(f"the feed of {topic} has {text!r}, which is no mapping", SHAPE)

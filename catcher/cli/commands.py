@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
@@ -44,10 +45,13 @@ def describe(
     """
 
 
-def main() -> None:
-    """Runs a command. Status 0: well; 1: it found something wrong; 2: it could not be done."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command, that of `sys.argv` unless told.
+
+    Status 0: well; 1: it found something wrong; 2: it could not be done.
+    """
     try:
-        app()
+        app(arguments)
     except CatcherError as error:
         typer.secho(f"catcher: {error.message}", fg="red", err=True)
         if error.hint:

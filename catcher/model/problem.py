@@ -45,3 +45,7 @@ class CatcherError(Exception):
         super().__init__(f"{message}; {hint}" if hint else message)
         self.message = message
         self.hint = hint
+
+
+class Unknown(CatcherError):
+    """What was asked for by name is not there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -94,14 +95,16 @@ def check_text(text: str, start: Place) -> list[Problem]:
 def sort_out(
     drafts: Iterable[Draft], problems: Iterable[Problem]
 ) -> tuple[dict[str, Rule], list[BrokenRule]]:
-    """The good rules by id, and the broken ones with their errors."""
+    """The good rules by id, and the broken ones with their errors, from problems by place."""
     errors: dict[str, list[Problem]] = {}
     for one in problems:
         if one.severity == "error":
             errors.setdefault(one.rule, []).append(one)
+    nameless = errors.get("", [])
+    places = [one.place for one in nameless]
     good, broken = {}, []
     for draft in drafts:
-        own = [one for one in errors.get(draft.id, ()) if draft.id or _within(one, draft)]
+        own = errors.get(draft.id, []) if draft.id else nameless[_within(draft, places)]
         if draft.whole and not own and draft.rule is not None:
             good[draft.id] = draft.rule
         else:
@@ -109,11 +112,12 @@ def sort_out(
     return good, broken
 
 
-def _within(problem: Problem, draft: Draft) -> bool:
-    """Whether a problem without a rule's name is one of this nameless document."""
-    place, start = problem.place, draft.place
-    last = start.line + draft.document.chunk.count("\n")
-    return place.file == start.file and start.line <= place.line <= last
+def _within(draft: Draft, places: list[Place]) -> slice:
+    """Which of the sorted places lie in a document."""
+    first = draft.place
+    last = first.line + draft.document.chunk.count("\n")
+    start, end = Place(first.file, first.line), Place(first.file, last + 1)
+    return slice(bisect_left(places, start), bisect_left(places, end))
 
 
 def expressions(rule: Rule) -> Iterator[Expr]:

@@ -26,6 +26,7 @@ MAX_DEPTH = 40
 MAX_NODES = 100_000
 
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|$)", re.MULTILINE)
+_BLANK = re.compile(r"(?:---)?[ \t\r\n]*")
 _FORBIDDEN = re.compile(
     "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
 )
@@ -85,7 +86,7 @@ def documents(text: str, name: str) -> list[Document]:
     source = Source(name, text)
     found = []
     for start, chunk in _chunks(text):
-        if not chunk.strip("- \t\r\n"):
+        if _BLANK.fullmatch(chunk):
             continue
         if bad := _FORBIDDEN.search(chunk):
             found.append(_forbidden(source, start + bad.start(), chunk))

@@ -83,9 +83,8 @@ class Admission:
         return out
 
     def watermarks(self, now: Instant) -> dict[str, Instant]:
-        """How far time has come at each source; one whose time nobody knows yet is left out."""
-        marks = {name: door.watermark(now) for name, door in self._doors.items()}
-        return {name: mark for name, mark in marks.items() if mark is not None}
+        """How far time has come at each source; 0 where nobody knows yet."""
+        return {name: door.watermark(now) or 0 for name, door in self._doors.items()}
 
     def counts(self, source: str) -> dict[str, int]:
         """Events admitted, duplicates, late, ahead, overflowed, and held back at present."""

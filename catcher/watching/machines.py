@@ -137,8 +137,8 @@ class EdgeMachine(Machine):
         else:
             cleared = None if true is None else not true
         held, was = self._held(), self.true
-        if true is not None or cleared is True:
-            self.true = true is True and cleared is not True
+        if true is not None:
+            self.true = true and cleared is not True
         action = self.edge.sample(event.time, true, cleared)
         if action == "fire":
             self._fire(event.time, "", event)

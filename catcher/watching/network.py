@@ -248,8 +248,13 @@ class Network:
 
 
 def _limit(watch: Watch, marks: Mapping[str, Instant]) -> Instant:
+    """How far time has come for a rule: at its own sources, or where it knows none, at all.
+
+    A mark of 0 is that of a source which has not spoken yet; a rule that knows the source from
+    before a restart waits for it, others do not.
+    """
     own = [mark for source, mark in marks.items() if source in watch.sources]
-    return min(own or marks.values())
+    return min(own or [mark for mark in marks.values() if mark] or [0])
 
 
 def _order(decision: Decision) -> tuple[Instant, str, str]:

@@ -43,6 +43,7 @@ class Watch:
         self.out: list[Decision] = []
         self.settled: Instant = 0
         self.horizon: Instant = 0
+        self._late_until: Instant = 0
         self.started = False
         self.latest: dict[int, Instant] = {}
         self.once: dict[str, None] = {}
@@ -112,7 +113,9 @@ class Watch:
             return
         one = cell.machines[branch.index]
         if late:
+            self._late_until = self.horizon
             one.late(event)
+            self._late_until = 0
             self.keys.dirty.add(cell.key)
         else:
             self.keys.touch(cell, now)
@@ -226,7 +229,9 @@ class Watch:
         self.out.append(firing)
         self.note(one, now, "fired", reason)
         if self.judge is not None:
-            self.judge.alarm(self.keys.cell(one.key), firing, one.branch.trigger.kind, self.horizon)
+            self.judge.alarm(
+                self.keys.cell(one.key), firing, one.branch.trigger.kind, self._late_until
+            )
         return True
 
     def _remember(self, once: str) -> None:

@@ -12,7 +12,7 @@ settings.register_profile(
     "default", max_examples=300, deadline=None, print_blob=True, suppress_health_check=SLOW
 )
 settings.register_profile(
-    "long", max_examples=int(os.environ.get("CATCHER_EXAMPLES", "20000")), deadline=None, print_blob=True, suppress_health_check=SLOW
+    "long", max_examples=20_000, deadline=None, print_blob=True, suppress_health_check=SLOW
 )
 PROFILE = os.environ.get("CATCHER_HYPOTHESIS", "default")
 

@@ -139,3 +139,25 @@ def test_five_hundred_rules(tmp_path: Path) -> None:
     site = load_site(tmp_path, files)
     assert words(site) == []
     assert len(site.rules) == 500
+
+
+def test_a_circle_of_many_is_counted_and_not_spelt_out(tmp_path: Path) -> None:
+    ring = "---\n".join(f"rule: r{n}\ntrigger: {{result: r{(n + 1) % 300}}}\n" for n in range(300))
+    site = load_rules(tmp_path, ring)
+    assert len(site.broken) == 300
+    assert site.problems[0].message == "the results go in a circle: one of 300 rules"
+    assert site.problems[-1].message == "there are 100 more problems in this file"
+
+
+def test_a_mapping_of_thousands_is_refused(tmp_path: Path) -> None:
+    names = "".join(f"  v{n}: x + {n}\n" for n in range(1_200))
+    site = load_rules(tmp_path, f"rule: a\ntrigger: {{event: T}}\nlet:\n{names}")
+    assert "rules/r.yaml:1004:3: `let` has more than 1000 entries; nobody can read so many; " in (
+        "\n".join(words(site))
+    )
+
+
+def test_a_flood_of_broken_documents_ends_soon(tmp_path: Path) -> None:
+    site = load_rules(tmp_path, "--- [x\n" * 2_000)
+    assert len(site.broken) == 2_000
+    assert len(site.problems) == 201

@@ -1,0 +1,142 @@
+"""The tests beside a rule: what passes, what fails, and in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catcher.app import load_site, run_rule_tests
+from catcher.authoring import Case
+from catcher.model.problem import CatcherError
+from tests.small_site import DOUBLING, WIND, write_site
+
+STORM = {"wind": "{mast: a, speed: 5} x 60 @ 1s, {speed: 12} x 60, {speed: 5} x 60"}
+
+
+async def tried(folder: Path, rule: str, *tests: dict[str, Any]) -> list[Case]:
+    """The cases of a rule with these tests below it."""
+    text = f"{rule}tests: {json.dumps(list(tests))}\n"
+    site = load_site(write_site(folder, text))
+    assert not site.problems, [str(problem) for problem in site.problems]
+    return await run_rule_tests(site, [])
+
+
+async def differences(folder: Path, rule: str, feed: dict[str, Any], **expect: Any) -> list[str]:
+    """What one test of a rule finds to be otherwise than expected."""
+    found = await tried(folder, rule, {"name": "it", "feed": feed, "expect": expect})
+    assert [case.name for case in found] == ["it"]
+    return list(found[0].differences)
+
+
+async def test_what_comes_as_expected_passes(tmp_path: Path) -> None:
+    alerts = [{"at": "1m", "severity": "warning", "key": "a", "message": "Wind 12 at a"}]
+    cases = await tried(
+        tmp_path,
+        WIND,
+        {"name": "a storm warns", "feed": STORM, "expect": {"alerts": alerts, "firings": 0}},
+        {"name": "calm", "feed": {"wind": "{mast: a, speed: 5} x 9"}, "expect": {"alerts": []}},
+    )
+    assert [case.as_json() for case in cases] == [
+        {"rule": "wind", "name": "a storm warns", "passed": True, "differences": []},
+        {"rule": "wind", "name": "calm", "passed": True, "differences": []},
+    ]
+
+
+async def test_alerts_are_the_rises_unless_a_state_is_named(tmp_path: Path) -> None:
+    states = [{"at": "1m", "state": "firing"}, {"at": "2m", "state": "resolved"}]
+    assert await differences(tmp_path, WIND, STORM, alerts=states) == []
+    assert await differences(tmp_path, WIND, STORM, alerts=1) == []
+
+
+async def test_a_rise_within_an_episode_counts_and_a_fall_does_not(tmp_path: Path) -> None:
+    feed = {"wind": "{mast: a, speed: 12} x 5 @ 1s, {speed: 25} x 5, {speed: 12} x 5, {speed: 25}"}
+    alerts = [
+        {"at": "0s", "severity": "warning"},
+        {"at": "5s", "severity": "serious"},
+        {"at": "15s", "severity": "serious"},
+    ]
+    assert await differences(tmp_path, WIND, feed, alerts=alerts) == []
+
+
+async def test_a_time_may_be_off_by_as_much_as_within_says(tmp_path: Path) -> None:
+    near = {"at": "55s", "within": "5s"}
+    assert await differences(tmp_path, WIND, STORM, alerts=[near]) == []
+    far = {"at": "54s", "within": "5s"}
+    assert await differences(tmp_path, WIND, STORM, alerts=[far]) == [
+        "alerts: at 54s (within 5s) expected, came at 1m"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expect", "words"),
+    [
+        ({"alerts": []}, ["alerts: not expected: 1 (WARNING at 1m)"]),
+        ({"alerts": 2}, ["2 alerts expected, 1 (WARNING at 1m) came"]),
+        ({"firings": 1}, ["1 firings expected, none came"]),
+        (
+            {"alerts": [{"severity": "serious"}]},
+            ["alerts: severity serious expected, WARNING came"],
+        ),
+        ({"alerts": [{"key": "b"}]}, ["alerts: key b expected, a came"]),
+        (
+            {"alerts": [{"at": "1m"}, {"at": "9m", "severity": "serious"}]},
+            ["alerts: at 9m, severity serious expected, nothing came"],
+        ),
+    ],
+)
+async def test_what_is_otherwise_is_told(
+    tmp_path: Path, expect: dict[str, Any], words: list[str]
+) -> None:
+    assert await differences(tmp_path, WIND, STORM, **expect) == words
+
+
+async def test_jobs_run_and_their_metrics_are_compared(tmp_path: Path) -> None:
+    feed = {"number": "{lane: a, value: 21} x 1, {value: 13}"}
+    runs: list[dict[str, Any]] = [
+        {"at": "0s", "state": "done", "key": "a", "metrics": {"doubled": 42}},
+        {"at": "1s", "state": "failed"},
+    ]
+    assert await differences(tmp_path, DOUBLING, feed, firings=2, runs=runs) == []
+    runs[0]["metrics"] = {"doubled": [0, 41], "tripled": 63}
+    assert await differences(tmp_path, DOUBLING, feed, runs=runs) == [
+        "runs: doubled in [0, 41] expected, 42.0 came",
+        "runs: tripled in [63, 63] expected, None came",
+    ]
+
+
+async def test_a_feed_that_cannot_be_read_fails_its_own_test_only(tmp_path: Path) -> None:
+    broken, whole = await tried(
+        tmp_path,
+        WIND,
+        {"name": "broken", "feed": {"wind": "speed: 5"}, "expect": {"alerts": []}},
+        {"name": "whole", "feed": STORM, "expect": {"alerts": 1}},
+    )
+    assert "the feed of wind is not clear" in broken.differences[0]
+    assert whole.passed
+
+
+async def test_a_test_may_start_at_a_time_of_its_own(tmp_path: Path) -> None:
+    rule = 'rule: noon\ntrigger: {schedule: "0 12 * * *", catch_up: run}\n'
+    feed = {"tick": [{"at": "0s"}, {"at": "2h"}]}
+    test = {"name": "it", "feed": feed, "expect": {"firings": [{"at": "1h"}]}}
+    cases = await tried(
+        tmp_path, rule, {**test, "start": "2001-02-03T11:00:00Z"}, test | {"name": "else"}
+    )
+    assert [case.passed for case in cases] == [True, False]
+
+
+async def test_only_the_named_rules_are_tried(tmp_path: Path) -> None:
+    tests = f"tests: {json.dumps([{'name': 'it', 'feed': STORM, 'expect': {'alerts': 1}}])}\n"
+    other = WIND.replace("rule: wind", "rule: gust")
+    broken = "rule: torn\ntrigger: {event: wind, where: speed >}\n"
+    site = load_site(
+        write_site(tmp_path, f"{WIND}{tests}---\n{other.strip()}\n{tests}---\n{broken}")
+    )
+    assert [case.rule for case in await run_rule_tests(site, ["gust", "gust"])] == ["gust"]
+    with pytest.raises(CatcherError, match="there is no rule 'gutsy'; did you mean 'gust'"):
+        await run_rule_tests(site, ["gutsy"])
+    with pytest.raises(CatcherError, match="the rule 'torn' is broken; `catcher check`"):
+        await run_rule_tests(site, ["torn"])

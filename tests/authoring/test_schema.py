@@ -1,0 +1,183 @@
+"""The schemas for editors: what the loader takes fits, and what it refuses does not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catcher.app import SETTINGS
+from catcher.authoring.schema import File, schema
+from catcher.site import load
+from catcher.site.reader import json_of
+from catcher.site.strict import documents
+from tests.authoring.validator import Validator
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DESIGN = REPOSITORY / "tests" / "site"
+ROUTES = REPOSITORY / "alerts" / "routes.yaml"
+FILES: list[tuple[File, Path]] = [
+    *(("rule", path) for path in sorted((REPOSITORY / "rules").glob("*.yaml"))),
+    ("rule", DESIGN / "design_rules.yaml"),
+    ("site", REPOSITORY / "catcher.yaml"),
+    ("site", DESIGN / "design_catcher.yaml"),
+    ("routes", ROUTES),
+    ("routes", DESIGN / "design_routes.yaml"),
+]
+
+
+def validator(file: File) -> Validator:
+    """The schema as a program reads it: through JSON."""
+    return Validator(json.loads(json.dumps(schema(file, SETTINGS))))
+
+
+def parsed(text: str) -> list[Any]:
+    """The documents of a YAML text as JSON values, read as the loader reads them."""
+    found = [document for document in documents(text, "it") if document.node is not None]
+    assert not [problem for document in found for problem in document.problems]
+    return [json_of(document.node) for document in found if document.node is not None]
+
+
+@pytest.mark.parametrize(("file", "path"), FILES, ids=lambda one: getattr(one, "name", one))
+def test_what_is_shipped_and_what_the_design_prints_fits(file: File, path: Path) -> None:
+    found = parsed(path.read_text())
+    assert found
+    for one in found:
+        assert validator(file).flaws(one) == []
+
+
+def test_the_tests_of_a_rule_fit() -> None:
+    text = "rule: a\ntrigger: {event: t}\n" + (DESIGN / "design_tests.yaml").read_text()
+    assert validator("rule").flaws(parsed(text)[0]) == []
+
+
+RULE = "rule: a\ntrigger: {event: t}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "trigger: {event: t}",
+        "rule: a",
+        "rule: a b\ntrigger: {event: t}",
+        "rule: a\ntrigger: {evnt: t}",
+        "rule: a\ntrigger: {event: t, telemetry: u}",
+        "rule: a\ntrigger: {event: t, for: 5}",
+        "rule: a\ntrigger: {event: t, for: often}",
+        "rule: a\ntrigger: {absent: {topic: t}}",
+        "rule: a\ntrigger: {sequence: [{event: t}], within: 5m}",
+        "rule: a\ntrigger: {any: []}",
+        f"{RULE}enabled: maybe",
+        f"{RULE}owner: [a, b]",
+        f"{RULE}job: {{inputs: {{}}}}",
+        f"{RULE}job: {{run: j, retry: -1}}",
+        f"{RULE}job: {{run: j, overlap: parallel}}",
+        f"{RULE}job: {{run: j, inputs: {{a: {{topic: t}}}}}}",
+        f"{RULE}job: {{run: j, inputs: {{a: {{metric: m, last: 1h}}}}}}",
+        f"{RULE}alert: {{warning: {{for: 5s}}}}",
+        f"{RULE}alert: {{warning: always, latch: severe}}",
+        f"{RULE}alert: {{warning: always, attach: plot.exe}}",
+        f"{RULE}expect: {{m: 5}}",
+        f"{RULE}tests: [{{feed: {{}}, expect: {{}}}}]",
+        f"{RULE}tests: [{{name: n, feed: {{t: 5}}, expect: {{}}}}]",
+        f"{RULE}tests: [{{name: n, feed: {{}}, expect: {{alerts: [{{severity: loud}}]}}}}]",
+        f"{RULE}zzqzz: 1",
+    ],
+)
+def test_what_the_loader_refuses_for_its_form_does_not_fit(tmp_path: Path, text: str) -> None:
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "catcher.yaml").write_text("site: a")
+    (tmp_path / "rules" / "a.yaml").write_text(text)
+    assert load(tmp_path, {}).errors
+    assert validator("rule").flaws(parsed(text)[0])
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("site", "location: {latitude: 91, longitude: 0}"),
+        ("site", "sources: {a: {mqtt: {host: h}}}"),
+        ("site", "sources: {a: {clock: wall}}"),
+        ("site", "sources: {a: {http: {}, replay: {files: [x]}}}"),
+        ("site", "stores: {ledger: oracle}"),
+        ("site", "stores: {metrics: {influxdb: {bucket: b}}}"),
+        ("site", "observations: {visit: {event: t}}"),
+        ("site", "limits: {workers: 0}"),
+        ("routes", "sinks: {a: {slack: {channel: c}}}\nroute: {to: [a]}"),
+        ("routes", "sinks: {a: {mqtt: {}, love: {}}}\nroute: {to: [a]}"),
+        ("routes", "route: {to: [console], escalate: {after: 5m}}"),
+        ("routes", "route: {to: [console], routes: [{zzqzz: 1}]}"),
+    ],
+)
+def test_settings_and_routes_that_are_refused_do_not_fit(
+    tmp_path: Path, file: File, text: str
+) -> None:
+    name = "catcher.yaml" if file == "site" else "alerts/routes.yaml"
+    (tmp_path / "alerts").mkdir()
+    (tmp_path / "catcher.yaml").write_text("site: a")
+    (tmp_path / name).write_text(text)
+    assert load(tmp_path, {}, SETTINGS).errors
+    assert validator(file).flaws(parsed(text)[0])
+
+
+def test_a_sink_of_the_sites_own_fits() -> None:
+    assert validator("routes").flaws(parsed("sinks: {a: {pager: {number: 1}}}")[0]) == []
+
+
+OBJECTS: list[tuple[File, str, str]] = [
+    ("rule", "", f"{RULE}zzqzz: 1"),
+    *(
+        ("rule", f"trigger-{kind}", f"rule: a\ntrigger: {{{text}, zzqzz: 1}}")
+        for kind, text in {
+            "event": "event: t",
+            "telemetry": "telemetry: t",
+            "result": "result: b",
+            "http": "http: t",
+            "absent": "absent: {topic: t, for: 5s}",
+            "sequence": "sequence: [{event: t}, {event: u}], within: 5s",
+            "schedule": 'schedule: "0 12 * * *"',
+            "every": "every: 5m",
+            "any": "any: [{event: t}]",
+        }.items()
+    ),
+    ("rule", "step", "rule: a\ntrigger: {sequence: [{event: t, zzqzz: 1}, {event: u}], within: 5s}"),
+    ("rule", "read", f"{RULE}reads: {{b: {{topic: u, zzqzz: 1}}}}"),
+    ("rule", "job", f"{RULE}job: {{run: j, zzqzz: 1}}"),
+    ("rule", "input-telemetry", f"{RULE}job: {{run: j, inputs: {{b: {{topic: u, zzqzz: 1}}}}}}"),
+    ("rule", "input-metric", f"{RULE}job: {{run: j, inputs: {{b: {{metric: u, zzqzz: 1}}}}}}"),
+    ("rule", "input-image", f"{RULE}job: {{run: j, inputs: {{b: {{image: u, zzqzz: 1}}}}}}"),
+    ("rule", "alert", f"{RULE}alert: {{warning: always, zzqzz: 1}}"),
+    ("rule", "test", f"{RULE}tests: [{{name: n, feed: {{}}, expect: {{}}, zzqzz: 1}}]"),
+    ("site", "", "zzqzz: 1"),
+    ("routes", "match", "route: {to: [console], routes: [{match: {zzqzz: 1}}]}"),
+    ("routes", "route", "route: {to: [console], zzqzz: 1}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "name", "text"), OBJECTS, ids=lambda one: str(one)[:30])
+def test_each_mapping_has_the_keys_that_the_loader_knows(
+    tmp_path: Path, file: File, name: str, text: str
+) -> None:
+    """Asked for a key that nothing resembles, the loader names those that there are."""
+    place = {"rule": "rules/a.yaml", "site": "catcher.yaml", "routes": "alerts/routes.yaml"}[file]
+    (tmp_path / "catcher.yaml").write_text("site: a")
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text(text)
+    hints = [one.hint for one in load(tmp_path, {}).errors if "'zzqzz'" in one.message]
+    known = hints[0].removeprefix("choose from ").split(", ")
+    whole = schema(file, SETTINGS)
+    properties = (whole["$defs"][name] if name else whole)["properties"]
+    assert set(properties) == set(known)
+
+
+def test_every_key_has_words_for_the_hover() -> None:
+    for file in ("rule", "site", "routes"):
+        whole = schema(file, SETTINGS)  # type: ignore[arg-type]
+        bare = [
+            key
+            for key, one in whole["properties"].items()
+            if not one.get("description") and not Validator(whole).resolved(one).get("description")
+        ]
+        assert not bare, (file, bare)
