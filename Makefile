@@ -14,15 +14,15 @@ help:
 
 install: .venv/.installed
 
-.venv/.installed: requirements.lock pyproject.toml scripts/install.sh
-	@PYTHON=$(PYTHON) sh scripts/install.sh
+.venv/.installed: requirements.lock pyproject.toml .ci/install.sh
+	@PYTHON=$(PYTHON) sh .ci/install.sh
 	@touch $@
 
 demo: install
 	@$(BIN)/catcher demo $(ARGS)
 
 servers:
-	@sh scripts/servers.sh
+	@sh .ci/servers.sh
 
 lint: install
 	$(BIN)/ruff check .
@@ -33,7 +33,7 @@ test: install servers lint
 	$(BIN)/pytest
 	$(BIN)/catcher check
 	$(BIN)/catcher test
-	sh scripts/wheel.sh
+	sh .ci/wheel.sh
 
 test-long: install servers
 	CATCHER_HYPOTHESIS=long $(BIN)/pytest -m "long or not long" --timeout 3600

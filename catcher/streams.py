@@ -23,6 +23,26 @@ from catcher.model.health import Health, Update
 from catcher.model.run import Firing, Run
 
 
+def _firing_update(body: Firing) -> Update:
+    return Update("firing", body.time, body)
+
+
+def _run_update(body: Run) -> Update:
+    return Update("run", body.firing.time, body)
+
+
+def _alert_update(body: Alert) -> Update:
+    return Update("alert", body.changed, body)
+
+
+def _notice_update(body: Notice) -> Update:
+    return Update("notice", body.time, body)
+
+
+def _health_update(body: Health) -> Update:
+    return Update("health", body.since, body)
+
+
 class Streams:
     """One subject a noun; `updates` is their union (events left out: they are too many)."""
 
@@ -37,11 +57,11 @@ class Streams:
         self._gone = 0
         self._watchers: set[_Watcher] = set()
         self.updates: rx.Observable[Update] = rx.merge(
-            self.firings.pipe(ops.map(lambda body: Update("firing", body.time, body))),
-            self.runs.pipe(ops.map(lambda body: Update("run", body.firing.time, body))),
-            self.alerts.pipe(ops.map(lambda body: Update("alert", body.changed, body))),
-            self.notices.pipe(ops.map(lambda body: Update("notice", body.time, body))),
-            self.healths.pipe(ops.map(lambda body: Update("health", body.since, body))),
+            self.firings.pipe(ops.map(_firing_update)),
+            self.runs.pipe(ops.map(_run_update)),
+            self.alerts.pipe(ops.map(_alert_update)),
+            self.notices.pipe(ops.map(_notice_update)),
+            self.healths.pipe(ops.map(_health_update)),
             self.others,
         )
 

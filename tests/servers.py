@@ -82,7 +82,8 @@ def mosquitto(folder: Path, extra: str = "") -> Iterator[Server]:
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     access = "" if "allow_anonymous" in extra else "allow_anonymous true\n"
-    text = f"listener {port} 127.0.0.1\n{access}max_queued_messages 0\nmax_inflight_messages 0\n"
+    inflight = "" if "max_inflight" in extra else "max_inflight_messages 0\n"
+    text = f"listener {port} 127.0.0.1\n{access}max_queued_messages 0\n{inflight}"
     configuration = folder / "mosquitto.conf"
     configuration.write_text(text + extra)
     yield from _running([program, "-c", str(configuration)], port, folder)

@@ -14,7 +14,7 @@ from catcher.model.run import Firing, Run
 
 @dataclass(frozen=True, slots=True)
 class TriggerState:
-    """The saved state of one rule and key. `meaning` names the trigger's text that it belongs to."""
+    """The saved state of one rule and key; `meaning` names the trigger that it belongs to."""
 
     rule: str
     key: str

@@ -142,7 +142,7 @@ OBJECTS: list[tuple[File, str, str]] = [
             "any": "any: [{event: t}]",
         }.items()
     ),
-    ("rule", "step", "rule: a\ntrigger: {sequence: [{event: t, zzqzz: 1}, {event: u}], within: 5s}"),
+    ("rule", "step", "rule: a\ntrigger: {within: 5s, sequence: [{event: t, zzqzz: 1}, {}]}"),
     ("rule", "read", f"{RULE}reads: {{b: {{topic: u, zzqzz: 1}}}}"),
     ("rule", "job", f"{RULE}job: {{run: j, zzqzz: 1}}"),
     ("rule", "input-telemetry", f"{RULE}job: {{run: j, inputs: {{b: {{topic: u, zzqzz: 1}}}}}}"),
@@ -152,7 +152,7 @@ OBJECTS: list[tuple[File, str, str]] = [
     ("rule", "test", f"{RULE}tests: [{{name: n, feed: {{}}, expect: {{}}, zzqzz: 1}}]"),
     ("site", "", "zzqzz: 1"),
     ("routes", "match", "route: {to: [console], routes: [{match: {zzqzz: 1}}]}"),
-    ("routes", "route", "route: {to: [console], zzqzz: 1}"),
+    ("routes", "route", "route: {to: [console], group_by: [rule], zzqzz: 1}"),
 ]  # fmt: skip
 
 

@@ -49,9 +49,9 @@ class Validator:
             yield f"{path} is not {schema['const']}"
         if isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
             yield f"{path} does not look like {schema['pattern']}"
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not schema.get("minimum", value) <= value <= schema.get("maximum", value):
-                yield f"{path} is out of bounds"
+        low, high = schema.get("minimum", value), schema.get("maximum", value)
+        if _is(value, "number") and not low <= value <= high:
+            yield f"{path} is out of bounds"
         yield from self._check_choices(value, schema, path)
         if isinstance(value, list):
             if len(value) < schema.get("minItems", 0):

@@ -171,6 +171,5 @@ def test_a_restart_in_the_middle_changes_nothing(recording: Path, tmp_path: Path
                 )
                 assert running.stop() == 0
         split = kept(site, data)
-        print(len(expected), len(split), [one for one in split if one not in expected][:3], [one for one in expected if one not in split][:3])
         assert [one for one in expected if one not in split] == ends_of(expected, split)
         assert set(split) <= set(expected)

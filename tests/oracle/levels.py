@@ -13,7 +13,7 @@ from catcher.model.time import MINUTE
 from tests.oracle import oracle
 from tests.oracle.functions import Unknown
 from tests.oracle.oracle import Watched, fired, text, truths
-from tests.oracle.truth import Feed, Moment, Sample, calls_over_time
+from tests.oracle.truth import Feed, Moment, Sample, calls_over_time, truth
 
 LASTING_KINDS = ("event", "sequence", "result", "http")
 Metrics = Callable[[str, int], Mapping[str, Any]]
@@ -104,10 +104,8 @@ def _trigger_story(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happenin
             when_and_where = moment.time, moment.sample.position
             if rule.job is None:
                 yield key, Happening(*when_and_where, "feed", moment)
-            if rule.job and trigger.when:
-                [when] = truths(trigger.when, trigger.clear, [moment])
-                if when.holds is False:
-                    yield key, Happening(*when_and_where, "false", moment)
+            if rule.job and trigger.when and truth(trigger.when.text, moment) is False:
+                yield key, Happening(*when_and_where, "false", moment)
         if trigger.when is not None and trigger.every is None:
             for crossing in oracle.crossed(trigger, moments, watched.end):
                 moment = moments[crossing.place]
@@ -270,7 +268,7 @@ class _Standing:
                 level.hear(happening.moment)
             elif happening.what == "late" and happening.moment is not None:
                 level.hear_late(happening.moment)
-            elif happening.what == ("armed" if always else "false"):
+            elif happening.what == "armed" or (happening.what == "false" and not always):
                 level.drop()
             elif happening.what == "firing" and always:
                 level.active, level.last_true = True, happening.time

@@ -13,7 +13,7 @@ from catcher import app
 from catcher.cli.night import Night
 
 SECONDS = 52
-PICTURE = Path(__file__).resolve().parents[1] / "docs" / "demo.svg"
+PICTURE = Path(__file__).resolve().parent / "demo.svg"
 
 
 async def draw() -> None:
