@@ -138,7 +138,7 @@ class EdgeMachine(Machine):
             cleared = None if true is None else not true
         held, was = self._held(), self.true
         if true is not None:
-            self.true = true and cleared is not True
+            self.true = true
         action = self.edge.sample(event.time, true, cleared)
         if action == "fire":
             self._fire(event.time, "", event)
