@@ -20,18 +20,19 @@ from catcher.model.message import Compose, Message
 from catcher.model.problem import CatcherError
 from catcher.model.time import Clock
 from catcher.ports import ObjectStore, Row, Sink, SinkError, Source
-from catcher.site import Site
+from catcher.site import Secret, Site
 
 
 @dataclass(frozen=True, slots=True)
 class SourceNeeds:
-    """What a source may need beside its settings."""
+    """What a source may need beside its settings; `position` is where it was when it ended."""
 
     name: str
     clock: Clock
     payload: int
     root: Path
     data: Path
+    position: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _replay_source() -> SourceKind:
     from catcher.sources import replay
 
     return replay.ReplaySettings, lambda settings, needs: replay.ReplaySource(
-        needs.name, settings, needs.clock, needs.root
+        needs.name, settings, needs.clock, needs.root, needs.position
     )
 
 
@@ -82,7 +83,7 @@ def _simulator_source() -> SourceKind:
     from catcher.sources import simulator
 
     return simulator.SimulatorSettings, lambda settings, needs: simulator.SimulatorSource(
-        needs.name, settings, needs.clock, needs.data
+        needs.name, settings, needs.clock, needs.data, needs.position
     )
 
 
@@ -214,7 +215,8 @@ async def make_sinks(
             made[name] = await make(section.bind(settings), needs(name, compose))
         else:
             path = site.custom_sinks[section.kind]
-            made[name] = CustomSink(name, path, section.values(), compose)
+            values = _revealed(section.values())
+            made[name] = CustomSink(name, path, values, compose, site.redact)
     return made
 
 
@@ -224,17 +226,20 @@ Deliver = Callable[[Notice, Message, Mapping[str, Any]], Awaitable[Row | None]]
 class CustomSink:
     """A site's own sink: `async def deliver(notice, message, settings)` in `alerts/sinks/NAME.py`.
 
+    `settings` is what stands under its name in the routes, its secrets in plain text.
     What it returns comes back with the next notice of the same alert (`notice.receipt`);
     whatever it raises is a delivery that failed and is tried again.
     """
 
     def __init__(
-        self, name: str, path: Path, settings: Mapping[str, Any], compose: Compose
-    ) -> None:
+        self, name: str, path: Path, settings: Mapping[str, Any], compose: Compose,
+        redact: Callable[[str], str],
+    ) -> None:  # fmt: skip
         self.name = name
         self._deliver = _load_deliver(path)
         self._settings = settings
         self._compose = compose
+        self._redact = redact
         self._problem = ""
 
     async def deliver(self, notice: Notice) -> Row:
@@ -243,7 +248,7 @@ class CustomSink:
             receipt = await self._deliver(notice, self._compose(notice), self._settings)
         # What a site's own code raises is not ours to know.
         except Exception as error:
-            self._problem = f"{type(error).__name__}: {error}"
+            self._problem = self._redact(f"{type(error).__name__}: {error}")
             raise SinkError(self._problem) from error
         self._problem = ""
         return receipt or {}
@@ -252,6 +257,14 @@ class CustomSink:
         """`away` after a delivery that failed."""
         state: HealthState = "away" if self._problem else "ok"
         return Health(self.name, "custom", state, problem=self._problem)
+
+
+def _revealed(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value.reveal()
+    if isinstance(value, Mapping):
+        return {name: _revealed(one) for name, one in value.items()}
+    return [_revealed(one) for one in value] if isinstance(value, list) else value
 
 
 def _load_deliver(path: Path) -> Deliver:

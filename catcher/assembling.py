@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -152,16 +153,25 @@ async def assemble(
 ) -> Assembly:
     """The pure parts over opened stores, with the alerts that the ledger knows."""
     renderer = Renderer({name: path.read_text() for name, path in site.templates.items()})
-    alerts = await kept.ledger.alerts(Query(limit=REMEMBERED_ALERTS))
+    alerts, episodes = await _known_alerts(kept.ledger)
     alerting = Alerting(
-        rules, site.routes, renderer, site_links(site), reversed(alerts),
-        [broken.id for broken in site.broken if broken.id],
+        rules, site.routes, renderer, site_links(site), alerts,
+        [broken.id for broken in site.broken if broken.id], episodes,
     )  # fmt: skip
     return Assembly(
         site=site, rules=rules, clock=clock, kept=kept, streams=Streams(),
         admission=Admission(clocks), network=Network(list(rules.values())), alerting=alerting,
         observations=Observations(site.settings.observations, kept.ledger), renderer=renderer,
     )  # fmt: skip
+
+
+async def _known_alerts(ledger: SqlLedger) -> tuple[list[Alert], int]:
+    """All open alerts and the latest others, oldest first; how far episodes of the rest count."""
+    still_open = await ledger.alerts(Query(state="open", limit=sys.maxsize))
+    past = await ledger.alerts(Query(state="resolved", limit=REMEMBERED_ALERTS))
+    whole = len(past) < REMEMBERED_ALERTS
+    alerts = sorted([*past, *still_open], key=lambda alert: (alert.opened, alert.episode))
+    return alerts, 0 if whole else await ledger.episodes()
 
 
 def make_executor(site: Site, clock: Clock) -> LocalExecutor:

@@ -39,7 +39,11 @@ def _row(what: str, state: str, found: str, hint: str = "") -> Row:
 def _files(site: Site) -> Iterator[Row]:
     yield _row("site", "ok", f"{site.root}, {len(site.rules)} rules")
     for problem in site.problems:
-        yield _row("site", problem.severity, f"{problem.place}: {problem.message}", problem.hint)
+        words = f"{problem.place}: {problem.message}"
+        if problem in site.misconfigured:
+            yield _row("settings", "error", f"{words} (a default stands in)", problem.hint)
+        else:
+            yield _row("site", problem.severity, words, problem.hint)
 
 
 def _folder(data: Path) -> Iterator[Row]:

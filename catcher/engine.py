@@ -9,18 +9,20 @@ door. The engine is one loop over such steps, so a decision never races another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from catcher.alerting import Refused
+from catcher.alerting import Refused, RouteTree
 from catcher.model.alert import LevelChange
 from catcher.model.commit import Commit
 from catcher.model.event import Admitted
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError
+from catcher.model.rule import Rule
 from catcher.model.run import Firing, Run
 from catcher.model.time import SECOND, Instant
-from catcher.ports import Delivery, Source, StoreAway
+from catcher.ports import Busy, Delivery, Source, StoreAway
+from catcher.priming import prime
 from catcher.steps import Decided, Deed, Finished, Parts, Step, points_of, result_event
 from catcher.working import ResultOrder
 
@@ -29,7 +31,10 @@ MOST_STEPS = 64
 WAITING_STEPS = 256
 LONGEST_WAIT = 1.0
 SHORTEST_WAIT = 0.02
+LAST_TRIES = 3
+"""How often a ledger that is away is asked once more when the engine has to stop."""
 SAVE_EVERY = 10 * SECOND
+CLOSED = "the engine has stopped"
 
 
 class Engine:
@@ -43,8 +48,10 @@ class Engine:
         self._stopping = asyncio.Event()
         self.opened = asyncio.Event()
         self._opened = self._ended = 0
+        self._closed = False
         self._saved: Instant = 0
-        self._running: dict[str, Run] = {}
+        self._reached: dict[str, str] = {}
+        self._running: set[str] = set()
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -67,7 +74,18 @@ class Engine:
             drained = tasks.create_task(self.parts.drain())
             while not (drained.done() and self._steps.empty()):
                 await self.take(await self._next_steps())
-            await self._keep(Decided(), save=True)
+            await self._close()
+
+    async def _close(self) -> None:
+        """Lets in what is still held back, for it is acknowledged, and saves all states."""
+        decided = Decided()
+        self._see(self.parts.admission.flush(), decided, self.parts.clock())
+        await self._keep(decided, save=True)
+        self._closed = True
+        while not self._steps.empty():
+            step = self._steps.get_nowait()
+            if isinstance(step, Deed) and not step.answer.done():
+                step.answer.set_exception(Busy(CLOSED))
 
     def stop(self) -> None:
         """Asks the loop to end after the step in hand."""
@@ -79,16 +97,22 @@ class Engine:
 
     async def do(self, act: Callable[[Instant], Decided]) -> Decided:
         """Carries out a person's deed between two steps; returns once it is kept."""
+        if self._closed:
+            raise Busy(CLOSED)
         answer: asyncio.Future[Decided] = asyncio.get_running_loop().create_future()
         await self._steps.put(Deed(act, answer))
         return await answer
 
     async def _resume(self) -> None:
         """Takes up what an earlier engine left: trigger states, unfinished runs, the outbox."""
-        self.parts.network.restore(await self.parts.ledger.states())
+        ended = self.parts.network.restore(await self.parts.ledger.states())
+        await prime(self.parts.network, self.parts.history)
         for run in await self.parts.ledger.unfinished():
             self._hand_out(replace(run, state="pending"))
         self.parts.send(await self.parts.ledger.undelivered())
+        decided = Decided()
+        self._weigh(ended, decided, self.parts.clock())
+        await self._keep(decided)
 
     async def _pump(self, source: Source) -> None:
         async with source.open() as deliveries:
@@ -173,7 +197,8 @@ class Engine:
         if delivery.durable:
             decided.inbox.extend(admitted)
         if delivery.position:
-            decided.positions[delivery.source] = delivery.position
+            reached = decided.positions if delivery.durable else self._reached
+            reached[delivery.source] = delivery.position
         self._see(admitted, decided, now)
 
     def _see(self, admitted: Sequence[Admitted], decided: Decided, now: Instant) -> None:
@@ -215,10 +240,25 @@ class Engine:
         self._fire(firing, decided, now)
         return decided
 
+    def swap(
+        self, rules: Mapping[str, Rule], routes: RouteTree, broken: Collection[str],
+        remembered: Collection[str], now: Instant,
+    ) -> Decided:  # fmt: skip
+        """Other rules and routes from here on; what an edit left alone keeps its state.
+
+        `broken` are rules that do not run but are not gone either: their alerts stay.
+        """
+        changes = self.parts.network.swap(list(rules.values()))
+        self.parts.alerting.swap(rules, routes, broken)
+        self.parts = replace(self.parts, rules=rules, remembered=remembered)
+        decided = Decided()
+        self._weigh(changes, decided, now)
+        return decided
+
     def _conclude(self, run: Run, decided: Decided, now: Instant) -> None:
         """Runs that are over, each in its turn: the result of each is an event."""
         for one in self._order.arrive(run):
-            self._running.pop(one.id, None)
+            self._running.discard(one.id)
             decided.finished.append(one)
             if one.parent or one.firing.quiet or one.rule not in self.parts.rules:
                 continue
@@ -245,8 +285,13 @@ class Engine:
         kept = [one.event for one in decided.events if one.event.topic in self.parts.remembered]
         if kept:
             await self.parts.history.append(kept)
-        due = save or bool(decided.firings) or self.parts.clock() - self._saved > SAVE_EVERY
+        told = bool(decided.firings or decided.alerts or decided.finished)
+        due = save or told or self.parts.clock() - self._saved > SAVE_EVERY
         if due:
+            # A position and the state that it belongs to are kept together, or what came
+            # between the two would be lost to windows and holds.
+            decided.positions.update(self._reached)
+            self._reached.clear()
             self._saved = self.parts.clock()
         commit = decided.as_commit(tuple(self.parts.network.take_states()) if due else ())
         new = await self._commit(commit)
@@ -256,12 +301,18 @@ class Engine:
         self._tell(new, decided.events)
 
     async def _commit(self, commit: Commit) -> Commit:
-        """Keeps trying while the ledger is away: nothing is told or acknowledged before."""
+        """Keeps trying while the ledger is away: nothing is told or acknowledged before.
+
+        Told to stop, it gives up after a while: what was not acknowledged comes again.
+        """
+        last_tries = LAST_TRIES
         while not commit.empty:
             try:
                 return await self.parts.ledger.commit(commit)
             except StoreAway as trouble:
                 self._tell_problem("ledger", str(trouble), self.parts.clock())
+                if self._stopping.is_set() and (last_tries := last_tries - 1) <= 0:
+                    raise
                 await asyncio.sleep(LONGEST_WAIT)
         return commit
 
@@ -283,8 +334,9 @@ class Engine:
         self.parts.send(new.notices)
 
     def _hand_out(self, run: Run) -> None:
-        self._running[run.id] = run
-        self._order.expect(run)
+        self._running.add(run.id)
+        if not run.firing.manual:
+            self._order.expect(run)
         self.parts.hand_out(run)
 
     def _tell_problem(self, source: str, words: str, now: Instant) -> None:

@@ -46,6 +46,10 @@ class Hands:
         self._broken = broken
         self._healths = healths
 
+    def swap(self, broken: Sequence[Row]) -> None:
+        """The site was read anew: these are its broken rules now."""
+        self._broken = broken
+
     async def post(self, payload: bytes) -> int:
         """Posts events, one or a list of them, as JSON."""
         return await self._postbox.post(payload)
@@ -109,7 +113,7 @@ class Hands:
     async def note(self, alert: str, who: str, text: str) -> Alert:
         """Writes a note to an alert."""
         return await self._change(
-            alert, lambda alerting, now: alerting.note(alert, who, text, now, CHANNEL)
+            alert, lambda alerting, now: alerting.note(alert, text, who, now, CHANNEL)
         )
 
     async def _change(self, alert: str, change: Callable[[Alerting, Instant], Changed]) -> Alert:
@@ -150,7 +154,9 @@ def _explanation_row(explanation: Any) -> Row:
 def _event_of(observation: Observation, specs: Mapping[str, ObservationSpec]) -> Event:
     """The event that a rule sees when it is fired for an observation of the past."""
     spec = specs[observation.kind]
-    columns = {spec.columns[name]: value for name, value in observation.columns.items()}
+    # The site may have declared other columns when the observation was made.
+    known = observation.columns
+    columns = {field: known[name] for name, field in spec.columns.items() if name in known}
     length = (observation.end - observation.start) / 1e9
     fields = {**columns, spec.id: observation.id, **({spec.length: length} if spec.length else {})}
     return Event(spec.event, observation.end, fields, "hand")

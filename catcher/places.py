@@ -127,6 +127,10 @@ class LateHistory:
         """The topics of which there are samples."""
         return await (await self._opened()).topics()
 
+    async def latest(self, topic: str) -> Instant | None:
+        """The time of the last sample of a topic."""
+        return await (await self._opened()).latest(topic)
+
     def health(self) -> Health:
         """Of the history, if it is open."""
         opened = self._history

@@ -23,13 +23,19 @@ DRAIN = 20 * SECOND
 
 @dataclass
 class Running:
-    """A running engine, as the terminal and the signals see it."""
+    """A running engine, as the terminal and the signals see it.
+
+    `ask_to_reload` has its site read anew, where it follows the files of one. `misconfigured`
+    are problems for which some default stands in.
+    """
 
     engine: Engine
     live: Streams
     healths: Callable[[], Sequence[Health]]
     problems: Sequence[Problem]
     data: Path
+    ask_to_reload: Callable[[], None] | None = None
+    misconfigured: Sequence[Problem] = ()
     url: str = ""
     _task: asyncio.Task[None] | None = field(default=None, repr=False)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parents[1] / "catcher"
 NOUNS = {"model", "ports"}
 ACTIVITIES = {"watching", "working", "alerting"}
-ENGINE = {"engine", "steps", "streams"}
+ENGINE = {"engine", "priming", "steps", "streams"}
 ADAPTERS = {"sources", "stores", "executors", "sinks"}
 APP = {
-    "app", "adapters", "assembling", "doctor", "opening", "places", "rehearsing", "running",
+    "app", "adapters", "assembling", "doctor", "editions", "opening", "places", "rehearsing",
+    "reloading", "running",
 }  # fmt: skip
 MAY: dict[str, set[str]] = {
     "model": set(),
@@ -23,6 +24,7 @@ MAY: dict[str, set[str]] = {
     "streams": NOUNS,
     "steps": NOUNS | ACTIVITIES | ENGINE,
     "engine": NOUNS | ACTIVITIES | ENGINE,
+    "priming": NOUNS | ACTIVITIES,
     "hands": NOUNS | ACTIVITIES | ENGINE,
     "site": {"model"} | ACTIVITIES,
     "sources": NOUNS,
@@ -44,7 +46,7 @@ MAY: dict[str, set[str]] = {
 }  # fmt: skip
 ONE_IMPORTER = {
     "aiomqtt", "paho", "aiohttp", "alembic", "aiokafka", "fastapi", "httpx", "influxdb_client",
-    "jinja2", "obstore", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn",
+    "jinja2", "obstore", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn", "watchfiles",
     "websockets", "yaml",
 }  # fmt: skip
 SEVERAL_FILES = {"alembic", "fastapi", "typer"}

@@ -31,7 +31,8 @@ class Alerting:
 
     `alerts` are those of the ledger: all open ones, and of the resolved ones the latest, so that
     their episodes count on. `broken` are rules set aside at load: their alerts stay as they are,
-    while those of rules that are gone are resolved at the next `tick`.
+    while those of rules that are gone are resolved at the next `tick`. `episodes` is how far
+    those of alerts count that are not among `alerts`.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Alerting:
         links: Links = lambda alert: {},
         alerts: Iterable[Alert] = (),
         broken: Collection[str] = (),
+        episodes: int = 0,
     ) -> None:
         self._renderer = renderer
         self._links = links
-        self._register = Register(alerts)
+        self._register = Register(alerts, episodes)
         self._agenda = Agenda()
         self.swap(rules, routes, broken)
 
@@ -68,6 +70,8 @@ class Alerting:
         new, transition = lifecycle.judge(alert, change, rule.alert, now)
         if new is None:
             return NOTHING
+        if alert is None:
+            new = replace(new, episode=self._register.first_episode)
         if not transition.real:
             self._register.put(new)
             return NOTHING

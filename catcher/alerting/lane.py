@@ -62,7 +62,7 @@ class Lane:
         self._receipts: OrderedDict[str, tuple[int, Mapping[str, Any]]] = OrderedDict()
         self._delivered: OrderedDict[str, None] = OrderedDict()
         self._unsettled: deque[tuple[Notice, str, bool]] = deque(maxlen=patience.size)
-        self._since = clock()
+        self._started = self._since = clock()
         self._last: Instant | None = None
         self._problem = ""
         self._counts = dict.fromkeys(
@@ -196,7 +196,9 @@ class Lane:
     ) -> Span | None:
         words = plain(words)
         self._counts["failed"] += 1
-        if final or self._clock() - notice.time > self._patience.give_up:
+        # What an engine left long ago gets its whole time from the next one's start.
+        tried_for = self._clock() - max(notice.time, self._started)
+        if final or tried_for > self._patience.give_up:
             self._counts["dead"] += 1
             self._dead.append(notice)
             self._problem = words

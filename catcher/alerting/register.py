@@ -16,10 +16,11 @@ class Register:
     """Alerts by id. Of resolved ones the latest are remembered, so that episodes count on.
 
     A resolved alert on a shelf is kept with the open ones: when it opens again before the
-    shelf ends it stays there.
+    shelf ends it stays there. `episodes` is how far those of alerts count that are not given.
     """
 
-    def __init__(self, alerts: Iterable[Alert] = ()) -> None:
+    def __init__(self, alerts: Iterable[Alert] = (), episodes: int = 0) -> None:
+        self._episodes = episodes
         self._open: dict[str, Alert] = {}
         self._past: OrderedDict[str, Alert] = OrderedDict()
         self.forgotten = 0
@@ -42,8 +43,18 @@ class Register:
         self._past[alert.id] = replace(alert, values={})
         self._past.move_to_end(alert.id)
         if len(self._past) > REMEMBERED:
-            self._past.popitem(last=False)
+            _, gone = self._past.popitem(last=False)
+            self._episodes = max(self._episodes, gone.episode)
             self.forgotten += 1
+
+    @property
+    def first_episode(self) -> int:
+        """The number of an alert's episode where none is remembered.
+
+        It has to be none that the alert had before it was forgotten, or its notices would pass
+        for those of then, which have been delivered.
+        """
+        return self._episodes + 1
 
     def find(self, id: str) -> Alert | None:
         """The alert of that id, open or remembered."""

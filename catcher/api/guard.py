@@ -20,13 +20,13 @@ def guard(api: FastAPI, most: int, token: str = "") -> None:
 
     @api.middleware("http")
     async def check(request: Request, call: RequestResponseEndpoint) -> Response:
-        host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        host = _hostname(f"//{request.headers.get('host', '')}")
         if token and not _brings(request, token):
             return _refuse(401, "this API wants a token (Authorization: Bearer …)")
         if not token and host not in LOOPBACK:
             return _refuse(403, "this API answers on loopback only, under a name of loopback")
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
+        if origin is not None and _hostname(origin) not in LOOPBACK:
             return _refuse(403, "requests from other sites are refused")
         length = request.headers.get("content-length", "0")
         if "transfer-encoding" in request.headers and not bounded(request):
@@ -44,6 +44,13 @@ def bounded(request: Request) -> bool:
 def _brings(request: Request, token: str) -> bool:
     brought = request.headers.get("authorization", "")
     return hmac.compare_digest(brought.encode(), f"Bearer {token}".encode())
+
+
+def _hostname(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def _refuse(status: int, words: str) -> JSONResponse:

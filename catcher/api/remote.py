@@ -56,8 +56,9 @@ class Remote:
     def _ask(self, method: str, path: str, **how: Any) -> Any:
         try:
             answer = httpx.request(
-                method, self._url + path, timeout=PATIENCE, trust_env=False, **how
-            )
+                method, self._url + path, timeout=PATIENCE, trust_env=False,
+                headers=self._headers, **how,
+            )  # fmt: skip
         except httpx.HTTPError as trouble:
             raise CatcherError(
                 f"no engine answers at {self._url} ({type(trouble).__name__})",

@@ -155,14 +155,14 @@ def _hands(api: FastAPI, door: Door) -> None:
 
 
 def _event(row: Row) -> Event:
-    fields = row.get("fields", {})
-    if not isinstance(row.get("topic"), str) or not isinstance(fields, dict):
+    fields, time = row.get("fields", {}), row.get("time", "")
+    named = isinstance(row.get("topic"), str) and isinstance(time, str | int | float)
+    if not named or not isinstance(fields, dict):
         raise CatcherError(
             "the event is not of the form of a recorded stream",
             'write {"topic": "…", "time": "…", "fields": {…}}',
         )
-    time = parse_instant(row["time"]) if "time" in row else wall_clock()
-    return Event(row["topic"], time, fields, "hand")
+    return Event(row["topic"], parse_instant(time) if time else wall_clock(), fields, "hand")
 
 
 def _lists(api: FastAPI, door: Door, client: Client) -> None:

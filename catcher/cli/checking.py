@@ -53,7 +53,8 @@ def check(site: Site = None, as_json: Json = False) -> None:
     else:
         _print_problems(loaded.problems)
         broken = f", {len(loaded.broken)} broken" if loaded.broken else ""
-        typer.echo(f"{loaded.root}: {len(loaded.rules)} rules{broken}")
+        rules = "1 rule" if len(loaded.rules) == 1 else f"{len(loaded.rules)} rules"
+        typer.echo(f"{loaded.root}: {rules}{broken}")
     raise typer.Exit(any(problem.severity == "error" for problem in loaded.problems))
 
 

@@ -57,18 +57,25 @@ def _span(text: str) -> Span:
 def _signals(running: Running) -> Iterator[None]:
     """Ctrl-C and SIGTERM end the engine after the step in hand; SIGHUP reads the site anew."""
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, running.stop)
+    acts = {signal.SIGINT: running.stop, signal.SIGTERM: running.stop}
+    if running.ask_to_reload is not None:
+        acts[signal.SIGHUP] = running.ask_to_reload
+    for name, act in acts.items():
+        loop.add_signal_handler(name, act)
     try:
         yield
     finally:
-        for name in (signal.SIGINT, signal.SIGTERM):
+        for name in acts:
             loop.remove_signal_handler(name)
 
 
 async def _show(running: Running, title: str) -> None:
     for problem in running.problems:
-        typer.secho(f"set aside: {problem}", fg="yellow", err=True)
+        if problem not in running.misconfigured:
+            typer.secho(f"set aside: {problem}", fg="yellow", err=True)
+    for problem in running.misconfigured:
+        words = f"MISCONFIGURED, a default stands in: {problem}"
+        typer.secho(words, fg="red", bold=True, err=True)
     async with running.live.watch() as updates:
         if sys.stdout.isatty():
             await _screen(running, title, updates)

@@ -102,7 +102,8 @@ def show(
     name = " ".join(filter(None, (row["rule"], row["key"], row["part"], row["id"])))
     console.print(Text(name, style="bold"), _run_state(row))
     for label, words in _page(row):
-        console.print(Text(f"{label:<9}", style="dim"), Text(words), sep="")
+        gap = "\n" if "\n" in words else ""
+        console.print(Text(f"{label:<9}{gap}", style="dim"), Text(words), sep="")
 
 
 def _page(row: Row) -> Iterator[tuple[str, str]]:

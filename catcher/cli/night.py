@@ -186,5 +186,5 @@ def plain_line(update: Update) -> str:
             head = f"{hour(body.firing.time)} run     {body.rule} {body.state}"
             return f"{head} {run_words(body).plain} {urls}"
         case str():
-            return f"problem {body}"
+            return f"{update.kind:<7} {body}"
     return ""

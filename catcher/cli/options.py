@@ -51,17 +51,36 @@ def _write(text: str) -> None:
 
 
 def print_table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], Any]]) -> None:
-    """A table for people; cells are plain text, or rich Text where a column makes it."""
-    console = wide_console()
-    table = Table(box=None, header_style="dim", padding=(0, 1))
-    for name in columns:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        cells = [cell(row) for cell in columns.values()]
-        table.add_row(*[one if isinstance(one, Text) else Text(str(one)) for one in cells])
-    console.print(table if rows else Text("none", style="dim"))
+    """A table for people; cells are plain text, or rich Text where a column makes it.
+
+    In a pipe or a file each row is one line, however wide.
+    """
+    lines = [[_text(cell(row)) for cell in columns.values()] for row in rows]
+    if not rows:
+        wide_console().print(Text("none", style="dim"))
+    elif sys.stdout.isatty():
+        table = Table(box=None, header_style="dim", padding=(0, 1))
+        for name in columns:
+            table.add_column(name, overflow="fold")
+        for line in lines:
+            table.add_row(*line)
+        Console().print(table)
+    else:
+        _print_plain([list(columns), *([one.plain for one in line] for line in lines)])
+
+
+def _text(cell: Any) -> Text:
+    return cell if isinstance(cell, Text) else Text(str(cell))
+
+
+def _print_plain(lines: Sequence[Sequence[str]]) -> None:
+    clean = [[" ".join(cell.split()) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
+    for line in clean:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        _write("  ".join(cells).rstrip())
 
 
 def wide_console() -> Console:
-    """The terminal; what goes into a pipe or a file is not folded at 80 characters."""
-    return Console() if sys.stdout.isatty() else Console(width=240)
+    """The terminal; what goes into a pipe or a file is not folded."""
+    return Console(soft_wrap=not sys.stdout.isatty())

@@ -92,7 +92,8 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """The present state of one alert. `episode` counts its openings, from 1.
+    """The present state of one alert. `episode` counts its openings, from 1 or, where earlier
+    ones may have been forgotten, from beyond them.
 
     `severity` is what its condition says now, `max_severity` the worst of this episode, at
     which a latched alert stays until it is acknowledged. `links` map names to addresses.

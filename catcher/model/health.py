@@ -27,10 +27,10 @@ class Health:
 class Update:
     """One thing that happened, for those who watch: the board, the terminal, the event stream.
 
-    `kind` is `event`, `firing`, `run`, `alert`, `notice`, `health` or `problem`; `body` is the
-    noun itself (Firing, Run, Alert, ...).
+    `kind` is `event`, `firing`, `run`, `alert`, `notice`, `health`, `problem` or `reload`; `body`
+    is the noun itself (Firing, Run, Alert, ...), or words.
     """
 
-    kind: Literal["event", "firing", "run", "alert", "notice", "health", "problem"]
+    kind: Literal["event", "firing", "run", "alert", "notice", "health", "problem", "reload"]
     time: Instant
     body: Any

@@ -17,6 +17,7 @@ from catcher.alerting.routing import (
     SinkSpec,
     TimeWindow,
 )
+from catcher.model.problem import Place
 from catcher.site.adapters import SINKS, Adapters, fit, one_of
 from catcher.site.binding import Section
 from catcher.site.nodes import Branch, Entry, Items, Node, Report, Scalar, bare, quoted, shown
@@ -26,6 +27,8 @@ from catcher.site.words import MOST_SUGGESTIONS, closest, suggestion
 FILE = "alerts/routes.yaml"
 ON_SHIFT = "on-shift"
 _TREE = RouteTree()
+_START = Place(FILE, 1, 1)
+_CONSOLE = {"console": Section("console", _START, Branch({}, _START), "console")}
 _TO = "write it like to: [console]"
 _HAND_ON = "write it like {after: 5m, to: [console]}"
 
@@ -40,7 +43,7 @@ class Routes:
     """
 
     tree: RouteTree = _TREE
-    sinks: Mapping[str, Section] = field(default_factory=dict)
+    sinks: Mapping[str, Section] = field(default_factory=lambda: dict(_CONSOLE))
     declared: frozenset[str] | None = frozenset(_TREE.sinks)
 
 
@@ -54,12 +57,13 @@ def read_routes(
     reader = _Reader(table, custom, adapters)
     route = reader.root()
     table.done()
+    # An alert that no usable sink would get is told on the console.
+    stand_in = {} if reader.sinks.keys() >= set(route.to) else _CONSOLE
+    sinks = {**stand_in, **reader.sinks}
     specs = {
-        name: SinkSpec(name, one.kind, bare(one.node), one.place)
-        for name, one in reader.sinks.items()
+        name: SinkSpec(name, one.kind, bare(one.node), one.place) for name, one in sinks.items()
     }
-    tree = RouteTree(specs or _TREE.sinks, route)
-    return Routes(tree, reader.sinks, frozenset(reader.declared))
+    return Routes(RouteTree(specs, route), sinks, frozenset(reader.declared))
 
 
 class _Reader:

@@ -147,6 +147,17 @@ class EmbeddedHistory:
         self._topics -= gone
         return sorted(self._topics)
 
+    async def latest(self, topic: str) -> Instant | None:
+        """The time of the last sample of a topic; None where there is none."""
+        tail = self._tails.get(topic)
+        times = [event.time for event in tail.events] if tail else []
+
+        def newest() -> Instant | None:
+            waiting = [block.head.last for block in self._waiting(topic)]
+            return max([*times, *waiting, *self._segments.lasts(topic)], default=None)
+
+        return await self._in_thread(newest)
+
     def health(self) -> Health:
         """`away` while the disk does not take what is written."""
         counts = {

@@ -174,6 +174,10 @@ class Segments:
             except (Torn, OSError):
                 self.torn += 1
 
+    def lasts(self, topic: str) -> Iterator[Instant]:
+        """The last instant of each block of a topic."""
+        return (entry.last for entry in self._topics.get(topic, ()))
+
     def _bytes(self, entry: Entry) -> bytes:
         if entry.segment.path is None:
             return entry.segment.data

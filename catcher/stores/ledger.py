@@ -173,6 +173,10 @@ class SqlLedger:
         """Episodes of alerts; `state` may also be `active` or `open` (not resolved)."""
         return await self._read(partial(reading.alerts, query=query))
 
+    async def episodes(self) -> int:
+        """The greatest number of an episode of any alert; 0 where there is none."""
+        return await self._read(reading.episodes)
+
     async def audit(self, query: Query) -> Sequence[AuditEntry]:
         """The audit trail by subject (`id`), who (`name`), what (`state`), time."""
         return await self._read(partial(reading.audit, query=query))

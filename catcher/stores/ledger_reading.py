@@ -12,7 +12,7 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, select
 
 from catcher.model.alert import Alert, AuditEntry, Notice
 from catcher.model.commit import TriggerState
@@ -106,6 +106,11 @@ def alerts(connection: Connection, query: Query) -> list[Alert]:
     order = (table.c.opened, table.c.episode)
     rows = _newest(connection, table, conditions, query.limit, order, _labelled(query))
     return [alert_of(row) for row in rows]
+
+
+def episodes(connection: Connection) -> int:
+    """The greatest number of an episode of any alert; 0 where there is none."""
+    return connection.execute(select(func.max(schema.alerts.c.episode))).scalar() or 0
 
 
 def audit(connection: Connection, query: Query) -> list[AuditEntry]:

@@ -13,12 +13,15 @@ from catcher.model.alert import Severity
 from catcher.model.event import RESULT_PREFIX
 from catcher.model.problem import Problem
 from catcher.model.rule import AlertSpec, LevelSpec, Rule, Trigger
-from catcher.watching.compiling import Plan
+from catcher.model.time import MINUTE, Span
+from catcher.watching.compiling import Plan, SlotPlan
 from catcher.watching.conditions import Condition
 from catcher.watching.frames import Eval
 from catcher.watching.reading import ReadPlan
 from catcher.watching.tree import Node
 
+RECENT: Span = 10 * MINUTE
+"""How far back at least, where a rule looks back but does not say how far (`last=5`, reads)."""
 TIMED = frozenset(("absent", "schedule", "every"))
 """Trigger kinds that fire at an instant, without an event in hand."""
 
@@ -92,11 +95,27 @@ class Blueprint:
     lets: dict[str, Node] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
 
+    def reaches(self) -> Iterator[tuple[str, Span]]:
+        """The topics over which the rule looks back in time, and how far."""
+        levels = self.levels.plan if self.levels and self.levels.fed_by == "stream" else Plan()
+        for branch in self.branches:
+            spans = [_reach(slot) for slot in (*branch.plan.slots, *levels.slots)]
+            for topic in branch.topics if spans else ():
+                yield topic, max(spans)
+        for read in self.reads.values():
+            yield read.read.topic, max([RECENT, *map(_reach, read.plan.slots)])
+
     @property
     def meaning(self) -> str:
         """A digest of what the trigger and the levels mean."""
         body = "\0".join([_bare(self.rule), *self.texts])
         return hashlib.blake2b(body.encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+def _reach(slot: SlotPlan) -> Span:
+    if slot.shape is None or slot.shape.span is None:
+        return RECENT
+    return slot.shape.span + (slot.shape.packed or 0)
 
 
 def leaves(trigger: Trigger) -> Iterator[Trigger]:

@@ -41,6 +41,8 @@ class Machine:
         self.branch = branch
         self.key = key
         self.slots = branch.plan.make_slots()
+        self.shared = False
+        """Whether a front fills the slots, which other rules share."""
         self.latest: Event | None = None
         self.true = False
         """Whether `when` was last known to be true."""
@@ -53,7 +55,7 @@ class Machine:
 
     def prime(self, event: Event) -> None:
         """History: fills what looks back in time, and never fires."""
-        if self.slots:
+        if self.slots and not self.shared:
             self.branch.plan.fill(event.fields, self.host.frame(self.slots, event.time))
 
     def sample(self, event: Event) -> None:

@@ -7,7 +7,7 @@ of the rule's own trigger shows that their instant is over.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
 from catcher.model.alert import LevelChange, Severity
@@ -16,12 +16,14 @@ from catcher.model.event import Admitted, Event
 from catcher.model.problem import CatcherError, Problem
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
-from catcher.model.time import Instant
+from catcher.model.time import Instant, Span
+from catcher.watching.arranging import Listeners, arrange
 from catcher.watching.checking import check_rule
 from catcher.watching.drafting import draft
 from catcher.watching.explaining import Explanation, explain
+from catcher.watching.fronts import Front
 from catcher.watching.keeping import figures, load, take_states
-from catcher.watching.watch import Decision, Feed, Watch
+from catcher.watching.watch import Decision, Watch
 
 Limit = Callable[[Watch], Instant]
 
@@ -34,7 +36,7 @@ class Network:
         self._start = start
         self._now: Instant = start or 0
         self._watches: dict[str, Watch] = {}
-        self._by_topic: dict[str, list[tuple[Watch, Feed]]] = {}
+        self._by_topic: dict[str, Listeners] = {}
         self._heap: list[tuple[Instant, str]] = []
         for rule in rules:
             self._add(rule, start)
@@ -58,10 +60,21 @@ class Network:
             watch.begin(start)
 
     def _index(self) -> None:
-        self._by_topic = {}
-        for name in sorted(self._watches):
-            for topic, feed in self._watches[name].feeds():
-                self._by_topic.setdefault(topic, []).append((self._watches[name], feed))
+        self._by_topic = arrange(self._watches)
+
+    def _fronts(self) -> Iterator[Front]:
+        for listeners in self._by_topic.values():
+            yield from listeners.fronts
+
+    def _sync(self) -> None:
+        """The machines are about to be looked at: fronts hand over what they noted."""
+        for front in self._fronts():
+            front.sync()
+
+    def _disband(self) -> None:
+        """The machines are about to be changed: fronts have to find out anew."""
+        for front in self._fronts():
+            front.disband()
 
     def _earlier(self, rule: str, due: Instant) -> None:
         heappush(self._heap, (due, rule))
@@ -74,36 +87,36 @@ class Network:
         Those of one event are ordered by time, rule and key.
         """
         decisions: list[Decision] = []
+        by_topic, latest = self._by_topic, self._now
         for event, late in events:
             if self._start is None:
                 self._begin(event.time)
-            if event.time > self._now:
-                self._now = event.time
-            fed = self._by_topic.get(event.topic)
-            if fed:
-                decisions += self._feed_one(event, late, fed)
+            if event.time > latest:
+                latest = event.time
+            listeners = by_topic.get(event.topic)
+            if listeners is not None:
+                asked = listeners.take(event, late)
+                if asked:
+                    decisions += _decided(asked)
+        self._now = max(self._now, latest)
         return decisions
-
-    def _feed_one(
-        self, event: Event, late: bool, fed: Sequence[tuple[Watch, Feed]]
-    ) -> list[Decision]:
-        out: list[Decision] = []
-        for watch, _ in fed:
-            watch.next_event()
-        for _, feed in fed:
-            feed(event, late)
-        for watch, _ in fed:
-            if watch.out:
-                out += watch.take_out()
-        return sorted(out, key=_order) if len(out) > 1 else out
 
     def _begin(self, start: Instant) -> None:
         self._start = start
         for watch in self._watches.values():
             watch.begin(start)
 
+    def reaches(self) -> dict[str, Span]:
+        """How far back the rules look over each topic that they look back over."""
+        found: dict[str, Span] = {}
+        for watch in self._watches.values():
+            for topic, span in watch.blueprint.reaches():
+                found[topic] = max(span, found.get(topic, 0))
+        return found
+
     def prime(self, events: Iterable[Admitted]) -> None:
         """History, in order of time: it fills windows and reads, and never fires."""
+        self._disband()
         for event, late in events:
             if late:
                 continue
@@ -181,6 +194,7 @@ class Network:
 
         It stands at its event's time, at `now` without one, and is quiet until told otherwise.
         """
+        self._sync()
         return self._watch(rule).by_hand(event, now, who)
 
     def _watch(self, rule: str) -> Watch:
@@ -193,20 +207,28 @@ class Network:
 
     def take_states(self, rules: Collection[str] | None = None) -> list[TriggerState]:
         """The states that changed since they were last taken, of some rules or of all."""
+        self._sync()
         out: list[TriggerState] = []
         for name in sorted(self._watches):
             if rules is None or name in rules:
                 out += take_states(self._watches[name])
         return out
 
-    def restore(self, states: Iterable[TriggerState]) -> None:
-        """Takes saved states back; those of rules that mean something else now are left out."""
+    def restore(self, states: Iterable[TriggerState]) -> list[LevelChange]:
+        """Takes saved states back; those of rules that mean something else now are left out.
+
+        The alerts of these end.
+        """
+        self._disband()
         resumed: set[str] = set()
+        changes: list[LevelChange] = []
         for state in sorted(states, key=lambda one: (one.rule, one.key)):
             watch = self._watches.get(state.rule)
             if watch is not None and watch.meaning == state.meaning:
                 load(watch, state.key, state.state)
                 resumed.add(state.rule)
+            elif watch is not None:
+                changes += _outdated(state)
         if self._start is not None:
             for name in resumed:
                 self._watches[name].resume(self._start)
@@ -214,12 +236,14 @@ class Network:
             due = watch.timers.next()
             if due is not None:
                 self._earlier(name, due)
+        return changes
 
     def swap(self, rules: Sequence[Rule]) -> list[LevelChange]:
         """Other rules in place of these; what means the same keeps its state.
 
         The alerts of rules that are gone, or mean something else, end.
         """
+        self._disband()
         old, self._watches, self.broken = self._watches, {}, {}
         for rule in rules:
             self._add(rule, None if self._start is None else self._now)
@@ -240,11 +264,22 @@ class Network:
 
     def explain(self, rule: str, at: Instant | None = None) -> list[Explanation]:
         """The last decisions of each key of a rule, and how each stands now."""
+        self._sync()
         return explain(self._watch(rule), self._now, at)
 
     def counts(self) -> Mapping[str, dict[str, int]]:
         """What each rule counted."""
+        self._sync()
         return {name: figures(watch) for name, watch in self._watches.items()}
+
+
+def _decided(asked: Sequence[Watch]) -> list[Decision]:
+    """What some rules decided on one event, ordered by time, rule and key."""
+    out: list[Decision] = []
+    for watch in asked:
+        if watch.out:
+            out += watch.take_out()
+    return sorted(out, key=_order) if len(out) > 1 else out
 
 
 def _limit(watch: Watch, marks: Mapping[str, Instant]) -> Instant:
@@ -259,6 +294,19 @@ def _limit(watch: Watch, marks: Mapping[str, Instant]) -> Instant:
 
 def _order(decision: Decision) -> tuple[Instant, str, str]:
     return decision.time, decision.rule, decision.key
+
+
+def _outdated(state: TriggerState) -> list[LevelChange]:
+    """The end of what the levels of a rule said before it was changed."""
+    saved = state.state.get("cell") or {}
+    return [
+        LevelChange(
+            state.rule, state.key, standing["per"], Severity.NONE, int(standing["fed"]),
+            "the rule was changed",
+        )
+        for standing in saved.get("levels", ())
+        if standing["said"] > Severity.NONE or standing["unknown"]
+    ]  # fmt: skip
 
 
 def _ended(watch: Watch, now: Instant, edited: bool) -> list[LevelChange]:

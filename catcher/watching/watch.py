@@ -9,7 +9,7 @@ from catcher.model.alert import LevelChange
 from catcher.model.event import HTTP_PREFIX, RESULT_PREFIX, Event
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
-from catcher.model.time import Instant
+from catcher.model.time import MAX_INSTANT, Instant
 from catcher.watching.blueprint import TIMED, Blueprint, Branch, fires, own_results
 from catcher.watching.cells import Cell, Note
 from catcher.watching.frames import Frame
@@ -27,6 +27,12 @@ REMEMBERED_ONCE = 2_000
 
 Decision = Firing | LevelChange
 Feed = Callable[[Event, bool], None]
+Hurry = Callable[[Instant, Instant], None]
+"""Told of the instant of a timer that was set, and of the latest that has run."""
+
+
+def _nobody_waits(due: Instant, settled: Instant) -> None:
+    """Without a front nobody has to know."""
 
 
 class Watch:
@@ -38,7 +44,8 @@ class Watch:
         self.meaning = blueprint.meaning
         self.counts: Counter[str] = Counter()
         self.reads = {name: ReadFeed(plan) for name, plan in blueprint.reads.items()}
-        self.timers = Timers(lambda due: earlier(self.rule.id, due))
+        self._earlier = earlier
+        self.timers = Timers(self._timer_set)
         self.sources: set[str] = set()
         self.out: list[Decision] = []
         self.settled: Instant = 0
@@ -47,6 +54,7 @@ class Watch:
         self.started = False
         self.latest: dict[int, Instant] = {}
         self.once: dict[str, None] = {}
+        self.hurry: Hurry = _nobody_waits
         self._fired: set[tuple[str, Instant, str]] = set()
         self._fed: set[str] = set()
         self._frame = Frame(0, [], self.reads)
@@ -67,6 +75,10 @@ class Watch:
         ]
         if self.judge is not None:
             self.judge.equip(cell)
+
+    def _timer_set(self, due: Instant) -> None:
+        self._earlier(self.rule.id, due)
+        self.hurry(due, self.settled)
 
     # -- what it listens to -----------------------------------------------------------------
 
@@ -91,7 +103,7 @@ class Watch:
         return take
 
     def _listening(self, branch: Branch) -> Feed:
-        return lambda event, late: self._take(branch, event, late)
+        return lambda event, late: self.take(branch, event, late)
 
     # -- events -----------------------------------------------------------------------------
 
@@ -100,7 +112,8 @@ class Watch:
         self._fired.clear()
         self._fed.clear()
 
-    def _take(self, branch: Branch, event: Event, late: bool) -> None:
+    def take(self, branch: Branch, event: Event, late: bool) -> None:
+        """An event of one of its triggers."""
         counts, now = self.counts, event.time
         counts["events"] += 1
         self._know_source(event)
@@ -123,6 +136,20 @@ class Watch:
             counts["evaluations"] += 1
         if one.feeds_levels and (one.plain or not late):
             self._feed_levels(cell, event, late)
+
+    def catch_up(
+        self, branch: Branch, newest: Instant, seen: int, passed: int, latest: Event | None
+    ) -> None:
+        """Events that a front saw in its stead, since they changed nothing."""
+        self.counts["events"] += seen
+        self.counts["evaluations"] += passed
+        self.latest[branch.index] = max(newest, self.latest.get(branch.index, newest))
+        self.horizon = max(newest, self.horizon)
+        cell = self.keys.cells.get("")
+        if latest is not None and cell is not None:
+            self._know_source(latest)
+            cell.machines[branch.index].latest = latest
+            self.keys.touch(cell, latest.time)
 
     def _know_source(self, event: Event) -> None:
         results = event.topic.startswith(RESULT_PREFIX) and not event.topic.startswith(HTTP_PREFIX)
@@ -279,6 +306,7 @@ class Watch:
         self.keys.dirty.add("")
         if self.timers.run(due):
             self.settled = max(self.settled, due)
+            self.hurry(MAX_INSTANT, self.settled)
 
     def resume(self, start: Instant) -> None:
         """After downtime, which nobody observed."""
@@ -289,7 +317,8 @@ class Watch:
     def prime(self, event: Event) -> None:
         """History fills windows and reads, and never fires."""
         for read in self.reads.values():
-            if read.plan.read.topic == event.topic:
+            newest = read.newest
+            if read.plan.read.topic == event.topic and (newest is None or event.time > newest):
                 read.take(event)
         for branch in self.blueprint.branches:
             if event.topic in branch.topics:

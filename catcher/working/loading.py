@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -21,6 +22,7 @@ from catcher.model.run import JobAddress
 from catcher.working.jobs import MARK
 
 PREFIX = "_catcher_jobs_"
+_LOADING = threading.RLock()
 
 
 class _FreshLoader(SourceFileLoader):
@@ -37,7 +39,9 @@ def load(address: JobAddress) -> Callable[..., Any]:
     """
     path = Path(address.site) / address.file
     package = _package(address)
-    module = sys.modules.get(f"{package}.{path.stem}") or _import(path, package)
+    # Two async jobs may load at once, and a module stands in sys.modules before it is whole.
+    with _LOADING:
+        module = sys.modules.get(f"{package}.{path.stem}") or _import(path, package)
     function = vars(module).get(address.function)
     if not callable(function) or not hasattr(function, MARK):
         raise CatcherError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -36,6 +37,10 @@ class Truth:
     def since(self, place: int) -> Truth:
         """The same with nothing known before a sample."""
         return replace(self, values=[UNKNOWN] * place + list(self.values[place:]))
+
+    def after(self, held: Held) -> int:
+        """The first place after an instant: a timer's comes after all samples of its time."""
+        return bisect_right(self.times, held.time) if held.timer else held.place + 1
 
     def unbroken(self) -> Iterator[tuple[list[int], int | None]]:
         """Each unbroken truth: the indices of its samples, and that of the false one after it."""
@@ -96,8 +101,8 @@ def crossings(
         if firing is None:
             return
         yield Crossing(firing.time, firing.place, True)
-        since = firing.place + 1
-        armings = [(held, held.place + 1) for held in clear.since(since).held()]
+        since = when.after(firing)
+        armings = [(held, clear.after(held)) for held in clear.since(since).held()]
         armings += [(Held(when.times[p], False, p), p) for p in recovered if p >= since]
         if not armings:
             return

@@ -13,7 +13,7 @@ from catcher.model.time import MINUTE
 from tests.oracle import oracle
 from tests.oracle.functions import Unknown
 from tests.oracle.oracle import Watched, fired, text, truths
-from tests.oracle.truth import Feed, Moment, Sample, calls_over_time, truth
+from tests.oracle.truth import Feed, Moment, Sample, calls_over_time
 
 LASTING_KINDS = ("event", "sequence", "result", "http")
 Metrics = Callable[[str, int], Mapping[str, Any]]
@@ -104,8 +104,10 @@ def _trigger_story(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happenin
             when_and_where = moment.time, moment.sample.position
             if rule.job is None:
                 yield key, Happening(*when_and_where, "feed", moment)
-            if rule.job and trigger.when and truth(trigger.when.text, moment) is False:
-                yield key, Happening(*when_and_where, "false", moment)
+            if rule.job and trigger.when:
+                [when] = truths(trigger.when, trigger.clear, [moment])
+                if when.alone is False or (when.alone is True and when.clears is True):
+                    yield key, Happening(*when_and_where, "false", moment)
         if trigger.when is not None and trigger.every is None:
             for crossing in oracle.crossed(trigger, moments, watched.end):
                 moment = moments[crossing.place]

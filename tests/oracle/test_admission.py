@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from hypothesis import given, note
+from hypothesis import given
 from hypothesis import strategies as st
 
 from catcher.model.event import Admitted, Event, digest
@@ -13,11 +13,12 @@ from catcher.model.rule import Rule
 from catcher.model.time import HOUR, SECOND
 from catcher.watching import Admission, SourceClock
 from tests.oracle.driving import SOURCE, changes_in, decided, firings_in
+from tests.oracle.effort import effort
 from tests.oracle.levels import level_changes
 from tests.oracle.oracle import Watched, firings
 from tests.oracle.strategies import alert_rules, firing_rules
 from tests.oracle.streams import streams
-from tests.oracle.yaml_text import as_jsonl, as_yaml
+from tests.oracle.yaml_text import as_text
 
 rules = st.one_of(firing_rules(), alert_rules())
 randoms = st.randoms(use_true_random=False)
@@ -41,15 +42,14 @@ def unique(events: Sequence[Event]) -> list[Event]:
 def agree(rule: Rule, wanted: Sequence[Event], found: Sequence[Admitted]) -> None:
     """The rule decides on what was let in what the oracle decides on what was meant."""
     stream = [Admitted(event) for event in wanted]
-    note(as_yaml(rule))
-    note(as_jsonl(found))
     watched = Watched.of(stream)
     decisions = decided([rule], found)
-    assert firings_in(decisions) == firings(rule, watched)
+    assert firings_in(decisions) == firings(rule, watched), as_text(rule, found)
     if rule.alert:
-        assert changes_in(decisions) == level_changes(rule, watched)
+        assert changes_in(decisions) == level_changes(rule, watched), as_text(rule, found)
 
 
+@effort(300)
 @given(rules, streams(), randoms)
 def test_a_duplicate_counts_once(rule: Rule, stream: list[Admitted], random: Random) -> None:
     events = unique([item.event for item in stream])
@@ -62,6 +62,7 @@ def test_a_duplicate_counts_once(rule: Rule, stream: list[Admitted], random: Ran
     agree(rule, events, admitted(arrivals, SourceClock()))
 
 
+@effort(300)
 @given(rules, streams(), randoms)
 def test_lateness_within_reorder_gives_what_order_would_have_given(
     rule: Rule, stream: list[Admitted], random: Random
@@ -78,6 +79,7 @@ def test_lateness_within_reorder_gives_what_order_would_have_given(
     agree(rule, in_order, found)
 
 
+@effort(300)
 @given(st.one_of(firing_rules(), alert_rules(kinds=["telemetry"])), streams(disorder=True))
 def test_without_reorder_a_topic_is_late_only_against_itself(
     rule: Rule, stream: list[Admitted]
@@ -87,6 +89,7 @@ def test_without_reorder_a_topic_is_late_only_against_itself(
     agree(rule, events, admitted(events, SourceClock()))
 
 
+@effort(300)
 @given(rules, streams(), randoms)
 def test_one_event_from_the_future_makes_no_honest_one_late(
     rule: Rule, stream: list[Admitted], random: Random

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import event, given, note
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from catcher.model.event import Admitted
@@ -15,6 +15,7 @@ from catcher.model.time import SECOND
 from catcher.watching import check_rule
 from tests.oracle import driving
 from tests.oracle.driving import Decision, changes_in, decided, firings_in, in_words
+from tests.oracle.effort import effort
 from tests.oracle.levels import level_changes
 from tests.oracle.oracle import Watched, firings
 from tests.oracle.strategies import (
@@ -27,7 +28,7 @@ from tests.oracle.strategies import (
     job_rules,
 )
 from tests.oracle.streams import streams
-from tests.oracle.yaml_text import as_jsonl, as_yaml
+from tests.oracle.yaml_text import as_text
 
 any_rules = any_triggers.map(lambda trigger: Rule("rule", trigger))
 all_rules = st.one_of(firing_rules(), alert_rules(), always_rules())
@@ -36,45 +37,49 @@ places = st.sets(st.integers(0, 30))
 
 def agree(rule: Rule, stream: Sequence[Admitted], found: Sequence[Decision]) -> None:
     """The decisions are exactly those of the oracle."""
-    note(as_yaml(rule))
-    note(as_jsonl(stream))
     watched = Watched.of(stream)
     expected = firings(rule, watched)
     event(f"{rule.trigger.kind}: {'fires' if expected else 'keeps still'}")
-    assert firings_in(found) == expected
+    assert firings_in(found) == expected, as_text(rule, stream)
     if rule.alert and rule.job is None:
         changes = level_changes(rule, watched)
         event(f"levels: {'change' if changes else 'keep still'}")
-        assert changes_in(found) == changes
+        assert changes_in(found) == changes, as_text(rule, stream)
 
 
+@effort(300)
 @given(firing_rules(), streams())
 def test_firings_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> None:
     assert check_rule(rule) == []
     agree(rule, stream, decided([rule], stream))
 
 
+@effort(300)
 @given(edge_triggers().map(lambda trigger: Rule("rule", trigger)), streams(topics=("site.main",)))
 def test_edges_and_holds_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
 
 
+@effort(300)
 @given(firing_rules(), streams(disorder=True))
 def test_disorder_changes_only_what_it_must(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
 
 
+@effort(300)
 @given(any_rules, streams())
 def test_any_is_the_union_of_its_triggers(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
 
 
+@effort(300)
 @given(alert_rules(), streams())
 def test_levels_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> None:
     assert check_rule(rule) == []
     agree(rule, stream, decided([rule], stream))
 
 
+@effort(300)
 @given(always_rules(), streams())
 def test_levels_that_hold_from_a_firing_are_those_of_the_oracle(
     rule: Rule, stream: list[Admitted]
@@ -86,6 +91,7 @@ def test_levels_that_hold_from_a_firing_are_those_of_the_oracle(
 scores = st.lists(st.sampled_from([0, 1, 2, 3, 4, 1.5, None, float("nan")]), min_size=1, max_size=7)
 
 
+@effort(300)
 @given(job_rules(), streams(), scores)
 def test_levels_on_results_are_those_of_the_oracle(
     rule: Rule, stream: list[Admitted], table: list[Any]
@@ -96,39 +102,40 @@ def test_levels_on_results_are_those_of_the_oracle(
     found = driving.decided_with_jobs(rule, stream, metrics)
 
     agree(rule, stream, found)
-    assert changes_in(found) == level_changes(rule, Watched.of(stream), metrics)
+    expected = level_changes(rule, Watched.of(stream), metrics)
+    assert changes_in(found) == expected, as_text(rule, stream)
 
 
+@effort(300)
 @given(all_rules, streams(disorder=True), places)
 def test_batches_do_not_matter(rule: Rule, stream: list[Admitted], cuts: set[int]) -> None:
-    note(as_yaml(rule))
     whole, apart = decided([rule], stream), decided([rule], stream, cuts)
 
-    assert in_words(apart) == in_words(whole)
+    assert in_words(apart) == in_words(whole), as_text(rule, stream)
 
 
+@effort(300)
 @given(all_rules, streams(disorder=True), st.dictionaries(st.integers(0, 30), st.floats(0, 1)))
 def test_watermarks_below_what_is_to_come_do_not_matter(
     rule: Rule, stream: list[Admitted], fractions: dict[int, float]
 ) -> None:
-    note(as_yaml(rule))
     plain, marked = decided([rule], stream), driving.decided_with_marks([rule], stream, fractions)
 
-    assert sorted(in_words(marked)) == sorted(in_words(plain))
+    assert sorted(in_words(marked)) == sorted(in_words(plain)), as_text(rule, stream)
 
 
+@effort(300)
 @given(all_rules, streams(), places)
 def test_a_restart_from_saved_state_does_not_matter(
     rule: Rule, stream: list[Admitted], stops: set[int]
 ) -> None:
-    note(as_yaml(rule))
-    note(as_jsonl(stream))
     through, stopped = decided([rule], stream), driving.decided_with_restarts([rule], stream, stops)
 
-    assert firings_in(stopped) == firings_in(through)
-    assert changes_in(stopped) == changes_in(through)
+    assert firings_in(stopped) == firings_in(through), as_text(rule, stream)
+    assert changes_in(stopped) == changes_in(through), as_text(rule, stream)
 
 
+@effort(300)
 @given(st.lists(all_rules, min_size=2, max_size=4), streams(), st.randoms(use_true_random=False))
 def test_the_order_and_the_company_of_rules_do_not_matter(
     rules: list[Rule], stream: list[Admitted], random: Any
@@ -142,6 +149,7 @@ def test_the_order_and_the_company_of_rules_do_not_matter(
         agree(rule, stream, [each for each in together if each.rule == rule.id])
 
 
+@effort(300)
 @given(st.lists(absent_triggers(), min_size=2, max_size=4), streams(topics=("site.dome",)))
 def test_firings_of_one_instant_come_by_rule_and_in_order_of_time(
     triggers: list[Any], stream: list[Admitted]

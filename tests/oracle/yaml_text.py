@@ -17,6 +17,11 @@ SPANS = ("hold", "clear_hold", "every", "forget_after", "within")
 EXPRESSIONS = ("where", "when", "clear", "by", "once_per")
 
 
+def as_text(rule: Rule, admitted: Sequence[Admitted]) -> str:
+    """A rule and a stream for a report, ready to be tried by hand."""
+    return f"\n{as_yaml(rule)}\n{as_jsonl(admitted)}"
+
+
 def as_yaml(rule: Rule) -> str:
     """One document that loads as this rule."""
     document: dict[str, Any] = {"rule": rule.id, "trigger": _trigger(rule.trigger)}

@@ -28,7 +28,17 @@ def routed(tmp_path: Path, text: str) -> Site:
 
 
 def test_without_a_file_everything_goes_to_the_console(tmp_path: Path) -> None:
-    assert load_site(tmp_path, {}).routes == RouteTree()
+    site = load_site(tmp_path, {})
+    assert site.routes == RouteTree()
+    assert {name: sink.kind for name, sink in site.sinks.items()} == {"console": "console"}
+
+
+def test_where_no_named_sink_is_left_the_console_stands_in(tmp_path: Path) -> None:
+    site = routed(
+        tmp_path, "sinks: {one: {mqtt: {host: h}}, two: {slak: {}}}\nroute: {to: [two]}\n"
+    )
+    assert site.routes.route.to == ("console",)
+    assert sorted(site.sinks) == ["console", "one"]
 
 
 def test_the_example_of_the_design(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from catcher import Field, Metric, Result
 from catcher.model.problem import CatcherError
 from catcher.model.run import Outcome
 from catcher.working.results import checked
-from catcher.working.worker import execute
+from catcher.working.worker import execute, execute_async
 from tests.working.jobfiles import call_of, loaded
 
 
@@ -194,3 +195,18 @@ def test_nonsense_is_a_failed_run_that_is_not_tried_again(tmp_path: Path) -> Non
 def test_a_coroutine_is_no_result(tmp_path: Path) -> None:
     text = "async def other(): ...\n@job\ndef one(): return other()"
     assert "async def" in run(tmp_path, text).error
+
+
+async def test_jobs_of_one_file_may_begin_at_once(tmp_path: Path) -> None:
+    """The second waits for the import of the first; it never sees a module half made."""
+    text = """
+        import time
+
+        time.sleep(0.1)
+
+        @job
+        async def one(): return {"x": 1}
+    """
+    call = call_of(loaded(tmp_path, one=text), "one")
+    outcomes = await asyncio.gather(*(execute_async(call) for _ in range(4)))
+    assert [(outcome.state, outcome.error) for outcome in outcomes] == [("done", "")] * 4

@@ -1,0 +1,51 @@
+"""What rules look back over, filled from the history when an engine starts.
+
+Saved state wins, the history fills the rest, and nothing fires. The history holds numbers and
+truth values (as 1 and 0) in flat columns, so that a key, a `where` or a window over text is not
+filled; a missing value stays missing. Of one topic at most `MOST_SAMPLES` of the latest samples
+are read, from as far before its last one as the longest window reaches; windows of a number of
+evaluations, `previous` and reads see the last ten minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from catcher.model.event import Admitted, Event, Series
+from catcher.model.time import SECOND
+from catcher.ports import History
+from catcher.watching import Network
+
+MOST_SAMPLES = 100_000
+MICROSECOND = 1_000
+
+
+async def prime(network: Network, history: History) -> None:
+    """Fills windows and reads that no saved state has filled."""
+    events: list[Event] = []
+    for topic, span in network.reaches().items():
+        last = await history.latest(topic)
+        if last is not None:
+            series = await history.read(topic, [], last - span, last)
+            events += events_of(series)
+    network.prime(Admitted(event) for event in sorted(events, key=lambda one: one.time))
+
+
+def events_of(series: Series) -> Iterator[Event]:
+    """The latest samples as events, numbers alone, up to a microsecond before their time.
+
+    A series' time is in float64 seconds; rounded down, a sample never comes after itself, where
+    saved state holds it already.
+    """
+    start = max(0, len(series) - MOST_SAMPLES)
+    seconds = series.time[start:]
+    whole = np.floor(seconds)
+    parts = np.floor((seconds - whole) * 1e6 - 0.25)
+    times = whole.astype(np.int64) * SECOND + parts.astype(np.int64) * MICROSECOND
+    columns = {name: column[start:].tolist() for name, column in series.columns.items()}
+    for index, time in enumerate(times.tolist()):
+        fields = {name: column[index] for name, column in columns.items()}
+        known = {name: value for name, value in fields.items() if value == value}
+        yield Event(series.topic, time, known)

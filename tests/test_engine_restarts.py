@@ -1,0 +1,147 @@
+"""What an engine takes up where another left it, however that ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from catcher.alerting import register
+from catcher.model.alert import Alert
+from catcher.ports import Busy, Query
+from tests import test_engine
+from tests.test_engine import Stage, event, finished, number, running, staged
+
+
+@asynccontextmanager
+async def killed(folder: Path, ledger: str) -> AsyncIterator[Stage]:
+    """A running engine that ends in the middle, with nothing said or saved."""
+    async with staged(folder, ledger=ledger) as stage:
+        run = asyncio.create_task(stage.engine.run())
+        await stage.engine.opened.wait()
+        yield stage
+        run.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await run
+
+
+async def wind(stage: Stage, when: float, speed: float, mast: str = "m") -> Alert:
+    """A sample of the wind, and the alert of its mast as it is kept then."""
+    await stage.source.deliver(event(when, "wind", speed=speed, mast=mast)).wait()
+    kept = await stage.ledger.alerts(Query(rule="wind"))
+    return max((one for one in kept if one.key == mast), key=lambda one: one.opened)
+
+
+async def test_an_alert_that_was_opened_just_before_a_crash_is_resolved_after_it(
+    tmp_path: Path,
+) -> None:
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with killed(tmp_path / "site", ledger) as stage:
+        await stage.source.deliver(event(1, "wind", speed=5, mast="m")).wait()
+        assert (await wind(stage, 2, 12)).state == "firing"
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        assert (await wind(stage, 3, 5)).state == "resolved"
+
+
+async def test_a_result_that_was_kept_before_a_crash_counts_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = """---
+rule: third
+trigger: {result: doubling, where: doubled > 0}
+alert: {warning: "streak(doubled > 50) >= 3"}
+"""
+    monkeypatch.setattr(test_engine, "RULES", test_engine.RULES + rules)
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+
+    async def result(stage: Stage, when: float) -> None:
+        await stage.source.deliver(number(when, 40)).wait()
+        await stage.engine.report(finished(stage.handed[-1], 80))
+        count = len(stage.results)
+        await stage.diary.until(lambda: len(stage.results) > count)
+
+    async with killed(tmp_path / "site", ledger) as stage:
+        await result(stage, 1)
+        await result(stage, 2)
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        await result(stage, 3)
+        assert [one.state for one in await stage.ledger.alerts(Query(rule="third"))] == ["firing"]
+
+
+async def test_an_alert_ends_where_its_rule_means_something_else_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        assert (await wind(stage, 1, 12)).state == "firing"
+    edited = test_engine.RULES.replace("speed > 10", "speed > 15")
+    monkeypatch.setattr(test_engine, "RULES", edited)
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        ended = await wind(stage, 2, 12)
+        assert (ended.state, ended.reason) == ("resolved", "the rule was changed")
+        assert [one.kind for one in stage.told][-1] == "resolved"
+        again = await wind(stage, 3, 17)
+        assert (again.state, again.episode) == ("firing", 2)
+
+
+async def test_an_alert_that_is_no_longer_remembered_is_told_when_it_opens_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(register, "REMEMBERED", 1)
+    async with running(tmp_path) as stage:
+        for place, mast in enumerate(("a", "b")):
+            await wind(stage, 2 * place + 1, 12, mast)
+            await wind(stage, 2 * place + 2, 5, mast)
+        told = len(stage.told)
+        again = await wind(stage, 5, 12, "a")
+        assert again.episode > 1
+        assert [(one.kind, one.alert.id) for one in stage.told[told:]] == [("opened", again.id)]
+
+
+async def test_an_open_alert_is_known_after_a_restart_however_many_came_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catcher.assembling.REMEMBERED_ALERTS", 1)
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        await wind(stage, 1, 12, "old")
+        for place, mast in enumerate(("a", "b")):
+            await wind(stage, 2 * place + 2, 12, mast)
+            await wind(stage, 2 * place + 3, 5, mast)
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        assert (await wind(stage, 6, 5, "old")).state == "resolved"
+        told = len(stage.told)
+        assert (await wind(stage, 7, 12, "a")).episode > 1
+        assert [one.kind for one in stage.told[told:]] == ["opened"]
+
+
+async def test_a_run_by_hand_holds_no_other_result_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        await stage.hands().fire("doubling", number(1, 5), "", "ana", False)
+        await stage.source.deliver(number(2, 40)).wait()
+        by_hand, automatic = stage.handed
+        assert by_hand.firing.manual
+        await stage.engine.report(finished(automatic, 80))
+        await stage.diary.until(lambda: bool(stage.results))
+        assert stage.results[0].fields["catcher"]["run"] == automatic.id
+
+
+async def test_what_was_acknowledged_but_held_back_comes_in_at_the_stop(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        await stage.source.deliver(number(1, 40)).wait()
+        # So far ahead of the stream it is let in only when others, or time, confirm it.
+        await stage.source.deliver(number(100, 40)).wait()
+        assert len(await stage.ledger.firings(Query())) == 1
+        stage.engine.stop()
+        await stage.diary.until(lambda: len(stage.handed) == 2)
+
+
+async def test_nothing_can_be_done_to_an_engine_that_has_stopped(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        stage.engine.stop()
+    with pytest.raises(Busy):
+        await stage.hands().fire("doubling", number(1, 5), "", "ana", False)
