@@ -7,11 +7,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 "$uv" build -q --wheel --out-dir "$work" .
 "$uv" venv -q --python .venv/bin/python "$work/venv"
-grep -v '^-e' requirements.lock > "$work/requirements.lock"
-VIRTUAL_ENV="$work/venv" "$uv" pip sync -q --require-hashes "$work/requirements.lock"
-VIRTUAL_ENV="$work/venv" "$uv" pip install -q --no-deps "$work"/*.whl
+VIRTUAL_ENV="$work/venv" "$uv" pip install -q --constraint requirements.lock "$work"/*.whl
 cd "$work"
 "$work/venv/bin/catcher" check
-"$work/venv/bin/catcher" demo --exit-after 15s --data "$work/data"
+"$work/venv/bin/catcher" demo --exit-after 15s --data "$work/data" > "$work/demo.log"
 "$work/venv/bin/catcher" runs --data "$work/data" --json | grep -q '"state": *"done"'
 echo "the wheel runs in an empty environment"

@@ -9,16 +9,15 @@ door. The engine is one loop over such steps, so a decision never races another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from catcher.alerting import Refused, RouteTree
+from catcher.alerting import Refused
 from catcher.model.alert import LevelChange
-from catcher.model.commit import Commit
+from catcher.model.commit import Commit, TriggerState
 from catcher.model.event import Admitted
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError
-from catcher.model.rule import Rule
 from catcher.model.run import Firing, Run
 from catcher.model.time import SECOND, Instant
 from catcher.ports import Busy, Delivery, Source, StoreAway
@@ -84,8 +83,8 @@ class Engine:
         self._closed = True
         while not self._steps.empty():
             step = self._steps.get_nowait()
-            if isinstance(step, Deed) and not step.answer.done():
-                step.answer.set_exception(Busy(CLOSED))
+            if isinstance(step, Deed):
+                step.settle(Busy(CLOSED))
 
     def stop(self) -> None:
         """Asks the loop to end after the step in hand."""
@@ -105,7 +104,9 @@ class Engine:
 
     async def _resume(self) -> None:
         """Takes up what an earlier engine left: trigger states, unfinished runs, the outbox."""
-        ended = self.parts.network.restore(await self.parts.ledger.states())
+        states = await self.parts.ledger.states()
+        await self._commit(Commit(states=tuple(self._abandoned(states))))
+        ended = self.parts.network.restore(states)
         await prime(self.parts.network, self.parts.history)
         for run in await self.parts.ledger.unfinished():
             self._hand_out(replace(run, state="pending"))
@@ -113,6 +114,12 @@ class Engine:
         decided = Decided()
         self._weigh(ended, decided, self.parts.clock())
         await self._keep(decided)
+
+    def _abandoned(self, states: Sequence[TriggerState]) -> Iterator[TriggerState]:
+        """States of rules that are gone, emptied: their alerts end, so if one comes back, anew."""
+        for state in states:
+            if state.rule not in self.parts.rules and state.rule not in self.parts.alerting.broken:
+                yield replace(state, state={})
 
     async def _pump(self, source: Source) -> None:
         async with source.open() as deliveries:
@@ -169,7 +176,7 @@ class Engine:
             if isinstance(step, Delivery):
                 await step.done()
         for deed, outcome in deeds:
-            _answer(deed, outcome)
+            deed.settle(outcome)
 
     async def advance(self, instant: Instant) -> None:
         """Runs the timers before an instant, whatever the sources say; for replay and tests."""
@@ -234,25 +241,10 @@ class Engine:
             run = Run(firing.id, firing, job.run, priority=job.priority, created=now)
             decided.runs.append(run)
 
-    def firing(self, firing: Firing, now: Instant) -> Decided:
-        """What a single firing comes to, for one that is made by hand."""
+    def weigh(self, decisions: Iterable[Firing | LevelChange], now: Instant) -> Decided:
+        """What decisions come to that no event led to: a firing by hand, a rule that is gone."""
         decided = Decided()
-        self._fire(firing, decided, now)
-        return decided
-
-    def swap(
-        self, rules: Mapping[str, Rule], routes: RouteTree, broken: Collection[str],
-        remembered: Collection[str], now: Instant,
-    ) -> Decided:  # fmt: skip
-        """Other rules and routes from here on; what an edit left alone keeps its state.
-
-        `broken` are rules that do not run but are not gone either: their alerts stay.
-        """
-        changes = self.parts.network.swap(list(rules.values()))
-        self.parts.alerting.swap(rules, routes, broken)
-        self.parts = replace(self.parts, rules=rules, remembered=remembered)
-        decided = Decided()
-        self._weigh(changes, decided, now)
+        self._weigh(decisions, decided, now)
         return decided
 
     def _conclude(self, run: Run, decided: Decided, now: Instant) -> None:
@@ -317,18 +309,7 @@ class Engine:
         return commit
 
     def _tell(self, new: Commit, events: Sequence[Admitted]) -> None:
-        streams = self.parts.streams
-        if events:
-            streams.events.on_next(tuple(events))
-        # A result may be why a rule fired, never the other way round within one commit.
-        for run in new.finished:
-            streams.runs.on_next(run)
-        for firing in new.firings:
-            streams.firings.on_next(firing)
-        for run in new.runs:
-            streams.runs.on_next(run)
-        for alert in new.alerts:
-            streams.alerts.on_next(alert)
+        self.parts.streams.tell(new, events)
         for run in new.runs:
             self._hand_out(run)
         self.parts.send(new.notices)
@@ -342,12 +323,3 @@ class Engine:
     def _tell_problem(self, source: str, words: str, now: Instant) -> None:
         self.problem = f"{source}: {words}"
         self.parts.streams.publish(Update("problem", now, self.problem))
-
-
-def _answer(deed: Deed, outcome: Decided | CatcherError) -> None:
-    if deed.answer.done():
-        return
-    if isinstance(outcome, CatcherError):
-        deed.answer.set_exception(outcome)
-    else:
-        deed.answer.set_result(outcome)

@@ -69,7 +69,7 @@ class Hands:
 
         def act(now: Instant) -> Decided:
             firing = self._engine.parts.network.by_hand(rule, event, now, who)
-            decided = self._engine.firing(replace(firing, quiet=not tell), now)
+            decided = self._engine.weigh([replace(firing, quiet=not tell)], now)
             detail = {"run": firing.id, "tell": tell}
             decided.audit.append(AuditEntry(now, who, CHANNEL, "fire", rule, detail))
             return decided

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from watchfiles import awatch
@@ -22,6 +23,7 @@ from catcher.model.alert import AuditEntry
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError, Problem
 from catcher.model.time import Instant
+from catcher.ports import Busy
 from catcher.site import Site, digest
 from catcher.steps import Decided
 from catcher.watching import Network
@@ -88,6 +90,9 @@ class Reloading:
                 tasks.create_task(self._follow_root(paths, again, stop))
                 if paths:
                     tasks.create_task(self._follow(paths, again))
+                # Both watch by their first wait; what was edited before that nobody has told.
+                await asyncio.sleep(0)
+                self._wanted.set()
 
     async def _follow_root(
         self, paths: list[Path], again: asyncio.Event, stop: asyncio.Event
@@ -137,7 +142,7 @@ class Reloading:
             asked, self._asked = self._asked, False
             try:
                 await self._reload(asked)
-            except CatcherError as refusal:
+            except (CatcherError, Busy) as refusal:
                 self._tell(f"the site runs on as it was: {refusal}")
 
     async def _reload(self, asked: bool) -> None:
@@ -173,12 +178,7 @@ class Reloading:
         found = differences(self.edition, edition)
 
         def act(now: Instant) -> Decided:
-            decided = self._engine.swap(
-                edition.rules, edition.routes, edition.broken, remembered, now
-            )
-            self._shop.swap(edition.rules, edition.registry)
-            self._hands.swap(edition.rows())
-            self.edition = edition
+            decided = self._exchange(edition, remembered, now)
             errors = [str(problem) for problem in edition.site.errors[:MOST_TOLD]]
             detail = {**found, "problems": errors, "digest": edition.site.digest}
             site = edition.site.settings.site
@@ -187,6 +187,17 @@ class Reloading:
 
         await self._engine.do(act)
         self._tell_all(edition, found)
+
+    def _exchange(self, edition: Edition, remembered: frozenset[str], now: Instant) -> Decided:
+        """All at once: nothing of the engine runs between these lines."""
+        parts = self._engine.parts
+        ended = parts.network.swap(list(edition.rules.values()))
+        parts.alerting.swap(edition.rules, edition.routes, edition.broken)
+        self._engine.parts = replace(parts, rules=edition.rules, remembered=remembered)
+        self._shop.swap(edition.rules, edition.registry)
+        self._hands.swap(edition.rows())
+        self.edition = edition
+        return self._engine.weigh(ended, now)
 
     # -- telling -----------------------------------------------------------------------------
 

@@ -62,6 +62,15 @@ class Deed:
     act: Callable[[Instant], Decided]
     answer: asyncio.Future[Decided]
 
+    def settle(self, outcome: Decided | Exception) -> None:
+        """Answers whoever asked, unless they have left."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, Exception):
+            self.answer.set_exception(outcome)
+        else:
+            self.answer.set_result(outcome)
+
 
 Step = Delivery | Finished | Deed
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from reactivex import operators as ops
 from reactivex.subject import Subject
 
 from catcher.model.alert import Alert, Notice
+from catcher.model.commit import Commit
 from catcher.model.event import Admitted
 from catcher.model.health import Health, Update
 from catcher.model.run import Firing, Run
@@ -74,6 +75,20 @@ class Streams:
     def lost(self) -> int:
         """What slow watchers have lost, altogether."""
         return self._gone + sum(watcher.lost for watcher in self._watchers)
+
+    def tell(self, new: Commit, events: Sequence[Admitted]) -> None:
+        """Sends out what was decided and kept, and the events that it was decided on."""
+        if events:
+            self.events.on_next(tuple(events))
+        # A result may be why a rule fired, never the other way round within one commit.
+        for run in new.finished:
+            self.runs.on_next(run)
+        for firing in new.firings:
+            self.firings.on_next(firing)
+        for run in new.runs:
+            self.runs.on_next(run)
+        for alert in new.alerts:
+            self.alerts.on_next(alert)
 
     def publish(self, update: Update) -> None:
         """Sends an update that belongs to no subject of its own."""

@@ -12,6 +12,7 @@ import pytest
 
 from catcher.alerting import register
 from catcher.model.alert import Alert
+from catcher.model.time import SECOND
 from catcher.ports import Busy, Query
 from tests import test_engine
 from tests.test_engine import Stage, event, finished, number, running, staged
@@ -132,6 +133,7 @@ async def test_a_run_by_hand_holds_no_other_result_back(tmp_path: Path) -> None:
 
 async def test_what_was_acknowledged_but_held_back_comes_in_at_the_stop(tmp_path: Path) -> None:
     async with running(tmp_path) as stage:
+        stage.clock.now += 1000 * SECOND
         await stage.source.deliver(number(1, 40)).wait()
         # So far ahead of the stream it is let in only when others, or time, confirm it.
         await stage.source.deliver(number(100, 40)).wait()
@@ -145,3 +147,18 @@ async def test_nothing_can_be_done_to_an_engine_that_has_stopped(tmp_path: Path)
         stage.engine.stop()
     with pytest.raises(Busy):
         await stage.hands().fire("doubling", number(1, 5), "", "ana", False)
+
+
+async def test_a_rule_that_was_away_for_a_while_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, whole = f"sqlite:///{tmp_path / 'ledger.db'}", test_engine.RULES
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        assert (await wind(stage, 1, 12)).state == "firing"
+    monkeypatch.setattr(test_engine, "RULES", whole.replace("rule: wind", "rule: other"))
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        assert (await wind(stage, 2, 12)).state == "resolved"
+    monkeypatch.setattr(test_engine, "RULES", whole)
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        again = await wind(stage, 3, 12)
+        assert (again.state, again.episode) == ("firing", 2)

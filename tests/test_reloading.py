@@ -293,7 +293,7 @@ def test_a_kept_rule_that_would_close_a_circle_is_refused(tmp_path: Path) -> Non
     chain = "rule: {0}\ntrigger: {{{1}}}\njob: {{run: doubling}}\n"
     first, second = chain.format("first", "event: number"), chain.format("second", "result: first")
     before = edition(tmp_path, f"{first}---\n{second}")
-    broken = second.replace("doubling", "doublin")
+    broken = chain.format("second", "event: number").replace("doubling", "doublin")
     with pytest.raises(CatcherError, match="results would go round"):
         edition(tmp_path, f"{chain.format('first', 'result: second')}---\n{broken}", before)
 

@@ -136,6 +136,11 @@ class Alerting:
 
     # -- looking -------------------------------------------------------------------------------
 
+    @property
+    def broken(self) -> Collection[str]:
+        """The rules that were set aside, whose alerts stay as they are."""
+        return self._broken
+
     def active(self) -> list[Alert]:
         """What is in front of somebody, worst and oldest first."""
         return self._register.active()

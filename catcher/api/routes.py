@@ -63,6 +63,7 @@ def create_api(
     _events(api, door, most_bytes)
     _hands(api, door)
     _lists(api, door, client)
+    _artifacts(api, client)
     _following(api, door, live)
     return api
 
@@ -208,6 +209,8 @@ def _lists(api: FastAPI, door: Door, client: Client) -> None:
         query = Query(name=name, rule=rule, limit=_bounded(limit))
         return [point_row(point) for point in await client.metrics(query)]
 
+
+def _artifacts(api: FastAPI, client: Client) -> None:
     @api.get("/artifacts")
     async def artifacts(rule: str = "", observation: str = "", limit: int = 100) -> list[Row]:
         """What was kept, newest first; each `key` opens at `/artifacts/KEY`."""

@@ -134,10 +134,8 @@ class Front:
         for member in self.members:
             member.watch.next_event()
             member.watch.take(member.branch, event, late)
-        if event.time > self.newest:
-            self.newest = event.time
         self.sources.add(event.source)
-        self._look_at_timers()
+        self._look_at_members()
         in_time = not late and event.time == self.newest and event.time >= self.settled
         self.formed = in_time and self.passes(event) and self.form(event)
         return [member.watch for member in self.members]
@@ -167,7 +165,8 @@ class Front:
         self.seen += 1
         return NOBODY
 
-    def _look_at_timers(self) -> None:
+    def _look_at_members(self) -> None:
+        self.newest = max(one.watch.latest.get(one.branch.index, 0) for one in self.members)
         dues = [member.watch.timers.next() for member in self.members]
         self.due = min((due for due in dues if due is not None), default=MAX_INSTANT)
         self.settled = max(member.watch.settled for member in self.members)

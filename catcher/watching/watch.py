@@ -144,6 +144,7 @@ class Watch:
         self.counts["events"] += seen
         self.counts["evaluations"] += passed
         self.latest[branch.index] = max(newest, self.latest.get(branch.index, newest))
+        self.keys.dirty.add("")
         self.horizon = max(newest, self.horizon)
         cell = self.keys.cells.get("")
         if latest is not None and cell is not None:
@@ -160,6 +161,7 @@ class Watch:
         """Whether an event is earlier than one of its trigger's, or than a timer that has run."""
         latest = self.latest.get(branch.index, now)
         self.latest[branch.index] = max(now, latest)
+        self.keys.dirty.add("")
         self.horizon = max(now, self.horizon)
         return now < latest or now < self.settled
 

@@ -252,6 +252,20 @@ async def test_a_notice_is_given_up_after_its_time(ledger: SqlLedger) -> None:
     assert len(await ledger.dead_letters(Query())) == 1
 
 
+async def test_what_was_left_long_ago_is_tried_for_its_whole_time(ledger: SqlLedger) -> None:
+    shut, door, clock = Door(shut=True), Door(shut=True), Clock()
+    async with courier(ledger, shut, clock=clock) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        await shut.knocked.wait()
+    clock.now += 50 * HOUR
+    async with courier(ledger, door, clock=clock) as post:
+        post.send(await ledger.undelivered())
+        await door.until(lambda: door.tries > 2)
+        door.shut = False
+        assert await post.drain(20 * SECOND)
+    assert door.story == [("301", "opened")]
+
+
 async def test_a_sink_of_the_site_may_raise_anything(ledger: SqlLedger) -> None:
     raised = []
 
