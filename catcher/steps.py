@@ -119,13 +119,14 @@ def result_event(run: Run) -> Event:
     """A run's result as the event `catcher.RULE`, at its firing's time.
 
     It carries the fields of the event that fired, the columns of the observation, and the
-    result's metrics (None where unknown) and fields (lists), by name.
+    result's fields (lists) and metrics (None where unknown), by name; of one name, the metric.
     """
     firing = run.firing
     fields: dict[str, Any] = dict(firing.event.fields) if firing.event else {}
     fields.update(run.columns)
-    fields.update({name: one.value if one.known else None for name, one in run.metrics.items()})
+    # A job may give a Field and its median one name; rules judge the metric.
     fields.update({name: one.values.tolist() for name, one in run.fields.items()})
+    fields.update({name: one.value if one.known else None for name, one in run.metrics.items()})
     fields["catcher"] = {
         "rule": firing.rule,
         "key": firing.key,

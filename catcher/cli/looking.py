@@ -264,6 +264,8 @@ def _made(row: Row) -> str:
 
 def _cell(name: str, row: Row) -> str:
     value = row[name]
+    if value is None:
+        return "unknown" if name == "value" else ""
     if isinstance(value, float):
         return f"{value:.6g}"
     return json.dumps(value) if isinstance(value, dict | list) else str(value)

@@ -23,6 +23,7 @@ from catcher.watching.drafting import draft
 from catcher.watching.explaining import Explanation, explain
 from catcher.watching.fronts import Front
 from catcher.watching.keeping import figures, load, take_states
+from catcher.watching.visits import by_hand, prime
 from catcher.watching.watch import Decision, Watch
 
 Limit = Callable[[Watch], Instant]
@@ -121,7 +122,7 @@ class Network:
             if late:
                 continue
             for name in sorted(self._watches):
-                self._watches[name].prime(event)
+                prime(self._watches[name], event)
 
     # -- time -------------------------------------------------------------------------------
 
@@ -195,7 +196,7 @@ class Network:
         It stands at its event's time, at `now` without one, and is quiet until told otherwise.
         """
         self._sync()
-        return self._watch(rule).by_hand(event, now, who)
+        return by_hand(self._watch(rule), event, now, who)
 
     def _watch(self, rule: str) -> Watch:
         if rule not in self._watches:

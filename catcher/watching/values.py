@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -58,8 +58,6 @@ def elements(value: Any) -> list[Any] | None:
     """The elements of an array, each known or None; None where it is no array."""
     if isinstance(value, list | tuple):
         return [scalar(one) for one in value]
-    if isinstance(value, Mapping):
-        return [scalar(one) for one in value.values()]
     return None
 
 

@@ -121,7 +121,7 @@ class Watch:
         if late:
             counts["late"] += 1
         self.settle(now)
-        cell = self._cell_for(branch, event)
+        cell = self.cell_for(branch, event)
         if cell is None:
             return
         one = cell.machines[branch.index]
@@ -165,7 +165,7 @@ class Watch:
         self.horizon = max(now, self.horizon)
         return now < latest or now < self.settled
 
-    def _cell_for(self, branch: Branch, event: Event) -> Cell | None:
+    def cell_for(self, branch: Branch, event: Event) -> Cell | None:
         """The cell of an event that passes `where`; None where it does not, or has no key."""
         frame = self.frame([], event.time)
         where = branch.where
@@ -316,25 +316,6 @@ class Watch:
             for one in cell.machines:
                 one.resume(start)
 
-    def prime(self, event: Event) -> None:
-        """History fills windows and reads, and never fires."""
-        for read in self.reads.values():
-            newest = read.newest
-            if read.plan.read.topic == event.topic and (newest is None or event.time > newest):
-                read.take(event)
-        for branch in self.blueprint.branches:
-            if event.topic in branch.topics:
-                self._prime(branch, event)
-
-    def _prime(self, branch: Branch, event: Event) -> None:
-        cell = self._cell_for(branch, event)
-        if cell is None or event.time <= cell.primed:
-            return
-        cell.primed = event.time
-        cell.machines[branch.index].prime(event)
-        if self.judge is not None:
-            self.judge.prime(cell, event)
-
     # -- from outside -----------------------------------------------------------------------
 
     def take_out(self) -> list[Decision]:
@@ -347,17 +328,3 @@ class Watch:
         self.rule = rule
         if self.judge is not None:
             self.judge.rule = rule
-
-    def by_hand(self, event: Event | None, now: Instant, who: str) -> Firing:
-        """A firing that a person made; nothing of the rule's state changes."""
-        time = event.time if event else now
-        fields = event.fields if event else NOTHING
-        branch = self.blueprint.branches[0]
-        key = "" if branch.by is None else text_of(branch.by(fields, self.frame([], time))) or ""
-        cell = self.keys.cells.get(key)
-        slots = cell.machines[0].slots if cell else branch.plan.make_slots()
-        values = names_of(self.rule, self.reads, fields, self.frame(slots, time), branch.lets)
-        return Firing(
-            self.rule.id, key, time, f"hand:{who}:{now}", f"fired by hand by {who}", event, values,
-            manual=True, quiet=True,
-        )  # fmt: skip

@@ -20,7 +20,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.result import Output
 from catcher.model.run import Call, Outcome
 from catcher.model.time import format_duration, to_seconds
-from catcher.working.loading import load
+from catcher.working.loading import PREFIX, load
 from catcher.working.results import checked
 
 FIRST_FRAMES, LAST_FRAMES = 10, 20
@@ -97,7 +97,10 @@ def _failure(error: BaseException, call: Call) -> Outcome:
         words = f"{kind}: the job ended itself with sys.exit({error.code!r})"
         return Outcome("failed", error=words, traceback=_traced(error, call))
     line = traceback.TracebackException.from_exception(error, limit=0).format_exception_only()
-    words = " ".join("".join(line).split())[:LONGEST_ERROR]
+    told = "".join(line)
+    if type(error).__module__.startswith(PREFIX):
+        told = told.removeprefix(f"{type(error).__module__}.")
+    words = " ".join(told.split())[:LONGEST_ERROR]
     return Outcome("failed", error=words, traceback=_traced(error, call))
 
 

@@ -139,3 +139,32 @@ async def test_only_the_named_rules_are_tried(tmp_path: Path) -> None:
         await run_rule_tests(site, ["gutsy"])
     with pytest.raises(CatcherError, match="the rule 'torn' is broken; `catcher check`"):
         await run_rule_tests(site, ["torn"])
+
+
+async def test_a_level_judges_the_metric_where_a_field_has_its_name(tmp_path: Path) -> None:
+    jobs = '''
+from catcher import Event, Field, Result, job
+
+
+@job
+async def measure(event: Event) -> Result:
+    """The noise of two amplifiers, and the mean of it."""
+    noise = event.fields["noise"]
+    return Result({"noise": noise}, {"noise": Field("amp", ["a", "b"], [noise - 1, noise + 1])})
+'''
+    tests = [
+        {
+            "name": "it",
+            "feed": {"frame": "{noise: 1}, {noise: 8} @ 10s"},
+            "expect": {"alerts": [{"severity": "warning", "message": "noise 8"}]},
+        }
+    ]
+    rule = (
+        "rule: noisy\ntrigger: {event: frame}\njob: {run: measure}\n"
+        "alert: {warning: noise > 5, message: 'noise {{ noise | int }}'}\n"
+        f"tests: {json.dumps(tests)}\n"
+    )
+    site = load_site(write_site(tmp_path, rule, jobs=jobs))
+    assert not site.problems, [str(problem) for problem in site.problems]
+    (case,) = await run_rule_tests(site, [])
+    assert case.differences == ()

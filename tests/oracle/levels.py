@@ -118,16 +118,20 @@ def _trigger_story(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happenin
 def _results(rule: Rule, watched: Watched, metrics: Metrics) -> Iterator[tuple[str, Happening]]:
     reads = oracle.reads_of(rule, watched.admitted)
     feeds: dict[str, Feed] = {}
-    for key, time in sorted(fired(rule, rule.trigger, watched), key=lambda each: each[1]):
+    causes = [
+        (time, place if sample.time == time else _last_place(watched, time), key)
+        for place, key, time, sample in oracle.fired_at_samples(rule, rule.trigger, watched)
+    ]
+    for time, place, key in sorted(causes):
         feed = feeds.setdefault(key, Feed(rule, [], reads))
-        position = _place_of(rule, watched, key, time) + 0.5
+        position = place + 0.5
         sample = Sample(position, time, metrics(key, time))
         feed.samples.append(sample)
         yield key, Happening(time, position, "feed", Moment(feed, sample))
 
 
-def _place_of(rule: Rule, watched: Watched, key: str, time: int) -> float:
-    """The place of the last event up to an instant: a result follows what it was fired by."""
+def _last_place(watched: Watched, time: int) -> float:
+    """The place of the last event up to an instant: a timer's result follows it."""
     return max(p for p, item in enumerate(watched.admitted) if item.event.time <= time)
 
 

@@ -11,7 +11,7 @@ from catcher.model.alert import Severity
 from catcher.model.rule import AlertSpec, Expr, JobSpec, LevelSpec, Read, Rule, Step, Trigger
 from catcher.model.time import SECOND, parse_duration
 from tests.oracle.conditions import SPANS, conditions, score_conditions, stateless_conditions
-from tests.oracle.streams import MAIN, OTHER, WIND
+from tests.oracle.streams import MAIN, OTHER, RESULT, WIND
 
 SEVERITIES = (Severity.WARNING, Severity.SERIOUS, Severity.CRITICAL)
 PERIODS = (7 * SECOND, 20 * SECOND, 60 * SECOND)
@@ -154,7 +154,7 @@ def alert_rules(
     kind = draw(st.sampled_from(kinds))
     trigger = Trigger(
         kind,  # type: ignore[arg-type]
-        MAIN,
+        RESULT if kind == "result" else MAIN,
         where=draw(wheres),
         by=draw(keys),
     )

@@ -17,6 +17,7 @@ from catcher.model.time import SECOND, parse_instant
 
 START = parse_instant("2025-04-24T23:58:07.25Z")
 MAIN, OTHER, WIND, DOME = "site.main", "site.other", "site.wind", "site.dome"
+RESULT = "catcher.rule-0"
 JUNK: tuple[Any, ...] = (None, float("nan"), float("inf"), "junk", [], {"deep": 1})
 GAPS = (0, 0.5, 1, 1, 1, 1, 1, 2, 2, 3, 5, 9, 40)
 NUMBERS = (*range(-2, 7), 0.5, 2.5, 4.0)
@@ -24,7 +25,7 @@ LENGTH = 72
 
 
 def streams(
-    topics: Sequence[str] = (*[MAIN] * 6, OTHER, WIND, WIND, DOME),
+    topics: Sequence[str] = (*[MAIN] * 6, OTHER, RESULT, RESULT, WIND, WIND, DOME),
     disorder: bool = False,
 ) -> st.SearchStrategy[list[Admitted]]:
     """Admitted events of some topics; with `disorder`, some from the past or called late."""

@@ -112,6 +112,11 @@ def test_whatever_a_job_raises_is_an_outcome(tmp_path: Path, text: str, words: s
     assert len(outcome.traceback) < 20_000
 
 
+def test_an_error_of_the_jobs_own_goes_by_its_plain_name(tmp_path: Path) -> None:
+    text = "class BadFrame(Exception): ...\n@job\ndef one(): raise BadFrame('cut short')"
+    assert run(tmp_path, text).error == "BadFrame: cut short"
+
+
 def test_a_job_file_that_is_gone_is_an_outcome(tmp_path: Path) -> None:
     registry = loaded(tmp_path, one="@job\ndef one(): ...")
     (tmp_path / "jobs" / "one.py").unlink()
