@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 ASKED = os.environ.get("CATCHER_HYPOTHESIS", "1")
 TIMES = 20 if ASKED == "long" else int(ASKED)
 
 
-def effort(examples: int) -> settings:
-    """Decorates a property with its number of examples, many times as many in the long run."""
+def effort(examples: int, shrink: bool = True) -> settings:
+    """Decorates a property with its number of examples, many times as many in the long run.
+
+    Without `shrink` a failing example is shown as it was found.
+    """
     return settings(
+        phases=[phase for phase in Phase if shrink or phase is not Phase.shrink],
         max_examples=examples * TIMES,
         deadline=None,
         print_blob=True,
