@@ -21,9 +21,7 @@ from catcher.site.strict import documents
 START = parse_instant("2025-01-01T00:00:00Z")
 MOST = 1_000_000
 SHAPE = 'write it like "{speed: 5} x 300 @ 1s, {speed: 20} x 5"'
-_REST = re.compile(
-    r"\s*(?:x\s*(?P<count>\d{1,7}))?\s*(?:@\s*(?P<step>[\w.]+))?\s*(?:,\s*|$)"
-)
+_REST = re.compile(r"\s*(?:x\s*(?P<count>\d{1,7}))?\s*(?:@\s*(?P<step>[\w.]+))?\s*(?:,\s*|$)")
 _NOTHING = "nothing"
 
 
