@@ -22,6 +22,7 @@ MENDS = {
     "away": "see that it runs and can be reached from here; Catcher goes on trying by itself",
     "stale": "see why it sends nothing",
 }
+REFUSED = "check its username, password or token"
 
 
 async def examine_site(site: Site, data: Path, url: str) -> list[Row]:
@@ -89,4 +90,5 @@ def _health(health: Mapping[str, Any]) -> Row:
     counts = ", ".join(f"{name} {count}" for name, count in health["counts"].items() if count)
     found = ": ".join(filter(None, (health["state"], health["problem"] or counts)))
     what = f"{health['kind']} {health['name']}"
-    return _row(what, state, found, MENDS.get(health["state"], ""))
+    refused = "authori" in health["problem"].lower()
+    return _row(what, state, found, REFUSED if refused else MENDS.get(health["state"], ""))

@@ -19,7 +19,7 @@ from catcher.model.event import Admitted
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError
 from catcher.model.run import Firing, Run
-from catcher.model.time import SECOND, Instant
+from catcher.model.time import SECOND, Instant, format_instant
 from catcher.ports import Busy, Delivery, Source, StoreAway
 from catcher.priming import prime
 from catcher.steps import Decided, Deed, Finished, Parts, Step, points_of, result_event
@@ -200,7 +200,12 @@ class Engine:
     def _receive(self, delivery: Delivery, decided: Decided, now: Instant) -> None:
         for words in delivery.rejected:
             self._tell_problem(delivery.source, words, now)
+        before = self.parts.admission.counts(delivery.source)["ahead"]
         admitted = self.parts.admission.admit(delivery.source, delivery.events, now)
+        if self.parts.admission.counts(delivery.source)["ahead"] > before:
+            last = self.parts.admission.set_aside[-1]
+            when = format_instant(last.event.time)
+            self._tell_problem(delivery.source, f"{last.event.topic} of {when} set aside", now)
         if delivery.durable:
             decided.inbox.extend(admitted)
         if delivery.position:

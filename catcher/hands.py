@@ -63,7 +63,9 @@ class Hands:
     ) -> Firing:
         """Fires a rule by hand: a new run, marked, which tells nobody unless asked to."""
         if rule not in self._engine.parts.rules:
-            raise Unknown(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
+            raise Unknown(
+                f"no rule {rule!r} runs here", "each rule's name stands after rule: in rules/"
+            )
         if observation:
             event = _event_of(await self._find(observation), self._observations)
 
@@ -137,7 +139,9 @@ class Hands:
     def explain(self, rule: str, at: Instant | None) -> Sequence[Row]:
         """The last decisions of a rule, with values and what is still missing."""
         if rule not in self._engine.parts.rules:
-            raise Unknown(f"no rule {rule!r} runs here", "`catcher check` lists the rules")
+            raise Unknown(
+                f"no rule {rule!r} runs here", "each rule's name stands after rule: in rules/"
+            )
         found = self._engine.parts.network.explain(rule, at)
         return [_explanation_row(one) for one in found]
 

@@ -20,6 +20,10 @@ def choose(
             raise CatcherError(f"the rule {name!r} is broken", "`catcher check` says where and why")
         if name not in known:
             near = difflib.get_close_matches(name, [*known, *broken], 1)
-            hint = f"did you mean {near[0]!r}?" if near else "`catcher check` lists the rules"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else "each rule's name stands after rule: in rules/"
+            )
             raise CatcherError(f"there is no rule {name!r}", hint)
     return list(dict.fromkeys(names))

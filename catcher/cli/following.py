@@ -15,12 +15,15 @@ from rich.console import Console
 from rich.live import Live
 
 from catcher.cli.night import Night, plain_line
-from catcher.model.health import Update
+from catcher.model.health import HealthState, Update
 from catcher.model.problem import CatcherError
 from catcher.model.time import SECOND, Span, parse_duration
 
 if TYPE_CHECKING:
     from catcher.app import Running
+
+
+HEALTH_EVERY = 1.0
 
 
 def write(line: str) -> None:
@@ -81,9 +84,25 @@ async def _show(running: Running, title: str) -> None:
             await _screen(running, title, updates)
         else:
             typer.echo(f"{title}; API at {running.url}, data in {running.data}")
-            async for update in updates:
-                if line := plain_line(update):
-                    typer.echo(line)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_tell_health(running))
+                async for update in updates:
+                    if line := plain_line(update):
+                        typer.echo(line)
+
+
+async def _tell_health(running: Running) -> None:
+    """A line whenever a source, store or sink comes or goes."""
+    before: dict[str, HealthState] = {}
+    while True:
+        for health in running.health():
+            known = before.get(health.name, "ok")
+            if health.state != known and health.state != "starting":
+                words = f": {health.problem}" if health.problem else ""
+                typer.echo(f"health  {health.kind} {health.name} is {health.state}{words}")
+            if health.state != "starting":
+                before[health.name] = health.state
+        await asyncio.sleep(HEALTH_EVERY)
 
 
 async def _screen(running: Running, title: str, updates: AsyncIterator[Update]) -> None:

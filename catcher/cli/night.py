@@ -147,7 +147,8 @@ def run_words(run: Run) -> Text:
     for name, metric in known[:3]:
         text.append(f"{name} ", style="dim")
         text.append(f"{metric.value:.3g}{' ' + metric.unit if metric.unit else ''}  ")
-    return text if text else Text(run.note, style="dim")
+    unknown = [f"{name} unknown: {one.reason}" for name, one in run.metrics.items() if one.reason]
+    return text if text else Text(run.note or "; ".join(unknown[:1]), style="dim")
 
 
 def kept(run: Run) -> Text:

@@ -58,7 +58,7 @@ def test_a_refusal_comes_back_in_the_words_of_the_engine(engine: ThreadedEngine)
     with pytest.raises(CatcherError) as refused:
         door.fire("nothing", {})
     assert refused.value.message == "no rule 'nothing' runs here"
-    assert refused.value.hint == "`catcher check` lists the rules"
+    assert refused.value.hint == "each rule's name stands after rule: in rules/"
     with pytest.raises(CatcherError, match="wants a token"):
         Remote(engine.running.url).rules()
 
