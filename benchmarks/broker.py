@@ -36,7 +36,6 @@ def main() -> None:
                 "bare aiomqtt loop, decoding only": ["bare", str(server.port)],
                 "catcher run, 10 rules, QoS 0": ["catcher", str(server.port), "10", "0"],
                 "catcher run, 100 rules, QoS 0": ["catcher", str(server.port), "100", "0"],
-                "catcher run, 100 rules, QoS 1, inbox": ["catcher", str(server.port), "100", "1"],
             }
             rates: dict[str, list[float]] = {name: [] for name in contestants}
             for _ in range(ROUNDS):
