@@ -23,7 +23,7 @@ from catcher.watching.drafting import draft
 from catcher.watching.explaining import Explanation, explain
 from catcher.watching.fronts import Front
 from catcher.watching.keeping import figures, load, take_states
-from catcher.watching.visits import by_hand, prime
+from catcher.watching.visits import by_hand, primer
 from catcher.watching.watch import Decision, Watch
 
 Limit = Callable[[Watch], Instant]
@@ -118,11 +118,10 @@ class Network:
     def prime(self, events: Iterable[Admitted]) -> None:
         """History, in order of time: it fills windows and reads, and never fires."""
         self._disband()
+        primers = [primer(self._watches[name]) for name in sorted(self._watches)]
         for event, late in events:
-            if late:
-                continue
-            for name in sorted(self._watches):
-                prime(self._watches[name], event)
+            for take in primers if not late else ():
+                take(event)
 
     # -- time -------------------------------------------------------------------------------
 

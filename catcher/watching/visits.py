@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from catcher.model.event import Event
 from catcher.model.run import Firing
 from catcher.model.time import Instant
@@ -12,22 +14,30 @@ from catcher.watching.values import text_of
 from catcher.watching.watch import Watch
 
 
-def prime(watch: Watch, event: Event) -> None:
-    """History fills windows and reads, and never fires."""
-    for read in watch.reads.values():
-        newest = read.newest
-        if read.plan.read.topic == event.topic and (newest is None or event.time > newest):
-            read.take(event)
-    for branch in watch.blueprint.branches:
-        if event.topic in branch.topics:
-            _prime(watch, branch, event)
+def primer(watch: Watch) -> Callable[[Event], None]:
+    """What takes history in for a rule: it fills windows and reads, and never fires.
+
+    What a restored state has already is fixed before the first event, since several samples may
+    share an instant.
+    """
+    known = {name: read.newest for name, read in watch.reads.items()}
+
+    def prime(event: Event) -> None:
+        for name, read in watch.reads.items():
+            newest = known[name]
+            if read.plan.read.topic == event.topic and (newest is None or event.time > newest):
+                read.take(event)
+        for branch in watch.blueprint.branches:
+            if event.topic in branch.topics:
+                _prime(watch, branch, event)
+
+    return prime
 
 
 def _prime(watch: Watch, branch: Branch, event: Event) -> None:
     cell = watch.cell_for(branch, event)
     if cell is None or event.time <= cell.primed:
         return
-    cell.primed = event.time
     cell.machines[branch.index].prime(event)
     if watch.judge is not None:
         watch.judge.prime(cell, event)
