@@ -6,6 +6,7 @@ for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients victoria-metrics
     program=${pair%%:*}
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     echo "not installed, and only root may install them:$missing" >&2

@@ -10,152 +10,131 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     Table,
     Text,
     UniqueConstraint,
-    false,
-    text,
 )
 
-VERSION = "0001"
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from catcher.stores.schema_columns import (
+    Counter,
+    flag_column,
+    instant_column,
+    key_column,
+    maybe_column,
+    metadata,
+    number_column,
+    text_column,
 )
-_Counter = BigInteger().with_variant(Integer, "sqlite")
 
-
-def _text(name: str, default: str = "") -> Column[str]:
-    return Column(name, Text, nullable=False, server_default=default)
-
-
-def _instant(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False)
-
-
-def _maybe(name: str) -> Column[int | None]:
-    return Column(name, BigInteger, nullable=True)
-
-
-def _flag(name: str) -> Column[bool]:
-    return Column(name, Boolean, nullable=False, server_default=false())
-
-
-def _number(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False, server_default=text("0"))
-
-
-def _key(name: str) -> Column[str]:
-    return Column(name, Text, primary_key=True)
-
+VERSION = "0002"
 
 inbox = Table(
     "inbox",
     metadata,
-    Column("seq", _Counter, primary_key=True, autoincrement=True),
-    _text("source"),
-    _text("topic"),
-    _instant("time"),
-    _text("digest"),
-    _text("fields", "{}"),
-    _instant("received"),
-    _flag("late"),
-    _flag("covered"),
+    Column("seq", Counter, primary_key=True, autoincrement=True),
+    text_column("source"),
+    text_column("topic"),
+    instant_column("time"),
+    text_column("digest"),
+    text_column("fields", "{}"),
+    instant_column("received"),
+    flag_column("late"),
+    flag_column("covered"),
     UniqueConstraint("topic", "time", "digest"),
     Index(None, "covered", "seq"),
 )
 """Events of durable sources, from before their acknowledgement until a snapshot covers them."""
 
-positions = Table("positions", metadata, _key("source"), _text("position"), _instant("updated"))
+positions = Table(
+    "positions", metadata, key_column("source"), text_column("position"), instant_column("updated")
+)
 
 trigger_states = Table(
     "trigger_states",
     metadata,
-    _key("rule"),
-    _key("key"),
-    _text("meaning"),
-    _text("state", "{}"),
-    _instant("updated"),
+    key_column("rule"),
+    key_column("key"),
+    text_column("meaning"),
+    text_column("state", "{}"),
+    instant_column("updated"),
 )
 
 snapshots = Table(
     "snapshots",
     metadata,
-    Column("id", _Counter, primary_key=True, autoincrement=True),
-    _instant("taken"),
+    Column("id", Counter, primary_key=True, autoincrement=True),
+    instant_column("taken"),
     Column("through", BigInteger, nullable=False),
-    _text("body", "{}"),
+    text_column("body", "{}"),
 )
 """States of all triggers at once; `through` is the last inbox row that one covers."""
 
 firings = Table(
     "firings",
     metadata,
-    _key("id"),
-    _text("rule"),
-    _text("key"),
-    _instant("time"),
-    _text("cause"),
-    _text("reason"),
+    key_column("id"),
+    text_column("rule"),
+    text_column("key"),
+    instant_column("time"),
+    text_column("cause"),
+    text_column("reason"),
     Column("once", Text, nullable=True),
-    _flag("manual"),
-    _flag("quiet"),
+    flag_column("manual"),
+    flag_column("quiet"),
     Column("event", Text, nullable=True),
-    _text("values", "{}"),
-    _instant("created"),
+    text_column("values", "{}"),
+    instant_column("created"),
     Index(None, "time"),
     Index(None, "rule", "time"),
 )
 
 once_values = Table(
-    "once_values", metadata, _key("rule"), _key("value"), _text("firing"), _instant("time")
+    "once_values",
+    metadata,
+    key_column("rule"),
+    key_column("value"),
+    text_column("firing"),
+    instant_column("time"),
 )
 """The values of `once_per` that had their run: they outlive the firings."""
 
 runs = Table(
     "runs",
     metadata,
-    _key("id"),
+    key_column("id"),
     Column("firing", Text, ForeignKey("firings.id", ondelete="CASCADE"), nullable=False),
-    _text("rule"),
-    _text("key"),
-    _instant("time"),
-    _text("job"),
-    _text("job_digest"),
-    _text("part"),
-    _text("parent"),
-    _number("attempt"),
-    _text("state", "pending"),
-    _number("priority"),
-    _instant("created"),
-    _maybe("not_before"),
-    _maybe("started"),
-    _maybe("finished"),
-    _maybe("deadline"),
-    _flag("missed_deadline"),
-    _text("engine"),
-    _number("fence"),
-    _maybe("heartbeat"),
-    _text("error"),
-    _text("traceback"),
-    _text("note"),
-    _text("observation"),
-    _text("columns", "{}"),
-    _text("inputs", "[]"),
-    _maybe("gone_after"),
+    text_column("rule"),
+    text_column("key"),
+    instant_column("time"),
+    text_column("job"),
+    text_column("job_digest"),
+    text_column("part"),
+    text_column("parent"),
+    number_column("attempt"),
+    text_column("state", "pending"),
+    number_column("priority"),
+    instant_column("created"),
+    maybe_column("not_before"),
+    maybe_column("started"),
+    maybe_column("finished"),
+    maybe_column("deadline"),
+    flag_column("missed_deadline"),
+    text_column("engine"),
+    number_column("fence"),
+    maybe_column("heartbeat"),
+    text_column("error"),
+    text_column("traceback"),
+    text_column("note"),
+    text_column("observation"),
+    text_column("columns", "{}"),
+    text_column("inputs", "[]"),
+    maybe_column("gone_after"),
     Index(None, "time"),
     Index(None, "rule", "time"),
     Index(None, "state", "time"),
@@ -168,15 +147,15 @@ metrics = Table(
     "metrics",
     metadata,
     Column("run", Text, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    _key("name"),
-    _text("rule"),
-    _text("key"),
-    _instant("time"),
+    key_column("name"),
+    text_column("rule"),
+    text_column("key"),
+    instant_column("time"),
     Column("value", Float(53), nullable=True),
-    _text("unit"),
-    _text("labels", "{}"),
-    _text("observation"),
-    _text("reason"),
+    text_column("unit"),
+    text_column("labels", "{}"),
+    text_column("observation"),
+    text_column("reason"),
     Index(None, "time"),
     Index(None, "name", "time"),
     Index(None, "rule", "name", "time"),
@@ -187,14 +166,14 @@ fields = Table(
     "fields",
     metadata,
     Column("run", Text, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
-    _key("name"),
-    _text("rule"),
-    _text("over"),
-    _text("unit"),
-    _text("ids", "[]"),
+    key_column("name"),
+    text_column("rule"),
+    text_column("over"),
+    text_column("unit"),
+    text_column("ids", "[]"),
     Column("values", LargeBinary, nullable=False),
-    _instant("time"),
-    _text("observation"),
+    instant_column("time"),
+    text_column("observation"),
     Index(None, "rule", "name", "time"),
     Index(None, "observation"),
 )
@@ -203,18 +182,18 @@ fields = Table(
 artifacts = Table(
     "artifacts",
     metadata,
-    _key("key"),
+    key_column("key"),
     Column("run", Text, ForeignKey("runs.id"), nullable=False),
-    _text("rule"),
-    _text("name"),
-    _instant("time"),
-    _text("observation"),
+    text_column("rule"),
+    text_column("name"),
+    instant_column("time"),
+    text_column("observation"),
     Column("size", BigInteger, nullable=False),
-    _text("mime"),
-    _text("checksum"),
-    _text("url"),
-    _instant("created"),
-    _maybe("gone_after"),
+    text_column("mime"),
+    text_column("checksum"),
+    text_column("url"),
+    instant_column("created"),
+    maybe_column("gone_after"),
     Index(None, "run"),
     Index(None, "time"),
     Index(None, "rule", "time"),
@@ -225,24 +204,24 @@ artifacts = Table(
 alerts = Table(
     "alerts",
     metadata,
-    _key("id"),
+    key_column("id"),
     Column("episode", Integer, primary_key=True, autoincrement=False),
-    _text("rule"),
-    _text("key"),
-    _text("per"),
-    _text("name"),
-    _text("state"),
-    _number("severity"),
-    _number("max_severity"),
-    _instant("opened"),
-    _instant("changed"),
-    _maybe("resolved"),
-    _flag("unknown"),
-    _flag("latched"),
-    _text("owner"),
-    _text("run"),
-    _text("labels", "{}"),
-    _text("body"),
+    text_column("rule"),
+    text_column("key"),
+    text_column("per"),
+    text_column("name"),
+    text_column("state"),
+    number_column("severity"),
+    number_column("max_severity"),
+    instant_column("opened"),
+    instant_column("changed"),
+    maybe_column("resolved"),
+    flag_column("unknown"),
+    flag_column("latched"),
+    text_column("owner"),
+    text_column("run"),
+    text_column("labels", "{}"),
+    text_column("body"),
     Index(None, "opened"),
     Index(None, "rule", "opened"),
     Index(None, "state", "opened"),
@@ -252,42 +231,47 @@ alerts = Table(
 notices = Table(
     "notices",
     metadata,
-    Column("seq", _Counter, primary_key=True, autoincrement=True),
+    Column("seq", Counter, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
-    _text("alert"),
-    _number("episode"),
-    _text("sink"),
-    _number("sequence"),
-    _text("kind"),
-    _instant("time"),
-    _text("state", "pending"),
-    _number("attempts"),
-    _maybe("not_before"),
-    _text("body"),
-    _text("receipt", "{}"),
-    _text("error"),
-    _instant("created"),
-    _maybe("settled"),
+    text_column("alert"),
+    number_column("episode"),
+    text_column("sink"),
+    number_column("sequence"),
+    text_column("kind"),
+    instant_column("time"),
+    text_column("state", "pending"),
+    number_column("attempts"),
+    maybe_column("not_before"),
+    text_column("body"),
+    text_column("receipt", "{}"),
+    text_column("error"),
+    instant_column("created"),
+    maybe_column("settled"),
     Index(None, "state", "seq"),
     Index(None, "alert"),
 )
 """The outbox. `state` is pending, delivered or dead; `seq` is the order of writing."""
 
 receipts = Table(
-    "receipts", metadata, _key("alert"), _key("sink"), _text("receipt", "{}"), _instant("updated")
+    "receipts",
+    metadata,
+    key_column("alert"),
+    key_column("sink"),
+    text_column("receipt", "{}"),
+    instant_column("updated"),
 )
 """What a sink answered last about an alert; the next notice of it carries this along."""
 
 audit = Table(
     "audit",
     metadata,
-    Column("seq", _Counter, primary_key=True, autoincrement=True),
-    _instant("time"),
-    _text("who"),
-    _text("channel"),
-    _text("what"),
-    _text("subject"),
-    _text("detail", "{}"),
+    Column("seq", Counter, primary_key=True, autoincrement=True),
+    instant_column("time"),
+    text_column("who"),
+    text_column("channel"),
+    text_column("what"),
+    text_column("subject"),
+    text_column("detail", "{}"),
     Index(None, "time"),
     Index(None, "subject"),
 )
@@ -295,23 +279,54 @@ audit = Table(
 observations = Table(
     "observations",
     metadata,
-    _key("kind"),
-    _key("id"),
-    _instant("start"),
-    _instant("end"),
-    _text("image"),
-    _text("columns", "{}"),
+    key_column("kind"),
+    key_column("id"),
+    instant_column("start"),
+    instant_column("end"),
+    text_column("image"),
+    text_column("columns", "{}"),
     Index(None, "kind", "start"),
 )
 
 engines = Table(
     "engines",
     metadata,
-    _key("name"),
-    _text("id"),
-    _instant("started"),
-    _instant("heartbeat"),
-    _number("fence"),
-    _text("address"),
+    key_column("name"),
+    text_column("id"),
+    instant_column("started"),
+    instant_column("heartbeat"),
+    number_column("fence"),
+    text_column("address"),
 )
 """Who works on this ledger. A greater `fence` took over from every smaller one."""
+
+commits = Table(
+    "commits",
+    metadata,
+    key_column("engine"),
+    text_column("token"),
+    text_column("left_out", "[]"),
+    instant_column("written"),
+)
+"""Each engine's last commit, with the ids that it left out as known, so that one whose answer
+was lost on the way is recognised when it is tried again."""
+
+exports = Table(
+    "exports",
+    metadata,
+    Column("seq", Counter, primary_key=True, autoincrement=True),
+    text_column("run"),
+    instant_column("created"),
+)
+"""Finished runs whose metrics a metric store has yet to take, in their order."""
+
+leases = Table(
+    "leases",
+    metadata,
+    key_column("name"),
+    text_column("holder"),
+    number_column("fence"),
+    instant_column("expires"),
+    text_column("address"),
+)
+"""Who may work on a ledger that several engines can reach, until when by the database's clock."""

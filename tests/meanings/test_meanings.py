@@ -1,0 +1,51 @@
+"""Every sentence of the rule language, held by scenarios on the production engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catcher.app import load_site
+from catcher.rehearsing import open_rehearsal
+from tests.meanings.scenarios import Scenario, all_scenarios
+from tests.small_site import write_site
+
+JOBS = '''
+from catcher import Event, Field, Metric, Result, job
+
+
+@job
+async def twice(event: Event) -> Result:
+    """Twice `x`; 13 brings no luck."""
+    x = event.fields.get("x")
+    if x == 13:
+        raise ValueError("thirteen brings no luck")
+    return Result({"doubled": Metric(None if x is None else 2.0 * x)})
+
+
+@job
+async def spread(event: Event) -> Result:
+    """A number for each detector."""
+    values = event.fields["values"]
+    return Result(fields={"seeing": Field(values, over="detector")})
+'''
+
+
+async def rehearse(folder: Path, scenario: Scenario) -> list[dict[str, Any]]:
+    """The rows that a backtest tells of a scenario."""
+    site = load_site(write_site(folder, scenario.rules, jobs=JOBS))
+    assert not site.problems, [str(problem) for problem in site.problems]
+    rows: list[dict[str, Any]] = []
+    async with open_rehearsal(site, site.rules) as rehearsal:
+        rehearsal.listen(rows.append, list(site.rules))
+        await rehearsal.play(scenario.events())
+    return rows
+
+
+@pytest.mark.parametrize("scenario", all_scenarios(), ids=str)
+async def test_the_rules_decide_as_the_text_says(tmp_path: Path, scenario: Scenario) -> None:
+    rows = await rehearse(tmp_path, scenario)
+    assert scenario.told(rows, "fires") == scenario.expected("fires"), scenario.text["holds"]
+    assert scenario.told(rows, "alerts") == scenario.expected("alerts"), scenario.text["holds"]
