@@ -20,11 +20,11 @@ from sqlalchemy.pool import StaticPool
 from catcher.model.problem import CatcherError
 from catcher.model.time import SECOND, Span
 from catcher.ports import StoreAway
-from catcher.stores import schema
+from catcher.stores import schema, schema_columns
 
 CHECKED_BYTES = 64 * 2**20
 """A SQLite file up to this size is checked whole when it is opened."""
-OWN = frozenset(schema.metadata.tables) | {"alembic_version"}
+OWN = frozenset(schema_columns.metadata.tables) | {"alembic_version"}
 
 
 def address(url: str) -> URL:
@@ -115,7 +115,7 @@ def judge(connection: Connection, name: str) -> str:
     tables = set(inspect(connection).get_table_names())
     if not tables:
         return ""
-    if "alembic_version" not in tables or not tables & set(schema.metadata.tables):
+    if "alembic_version" not in tables or not tables & set(schema_columns.metadata.tables):
         raise CatcherError(
             f"{name} is a database of something else",
             "give the ledger a file or a database of its own",
@@ -145,7 +145,7 @@ def upgrade(connection: Connection, version: str) -> None:
     if version == schema.VERSION:
         return
     if not version:
-        schema.metadata.create_all(connection)
+        schema_columns.metadata.create_all(connection)
         connection.execute(_VERSION_TABLE)
         connection.execute(text("INSERT INTO alembic_version VALUES (:v)"), {"v": schema.VERSION})
         return

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, create_engine, inspect
 from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND
 from catcher.ports import Query, StoreAway
-from catcher.stores import ledger_opening, migrations, schema
+from catcher.stores import ledger_opening, migrations, schema, schema_columns
 from catcher.stores.ledger import SqlLedger
 from tests.stores.making import NOON, FakeClock, commit_of, firing_at, ids, ledger_at
 
@@ -40,7 +40,7 @@ def test_the_migrations_lead_to_the_tables_of_this_version() -> None:
     with connected() as connection:
         ledger_opening.migrate(connection)
         context = MigrationContext.configure(connection)
-        assert compare_metadata(context, schema.metadata) == []
+        assert compare_metadata(context, schema_columns.metadata) == []
         assert context.get_current_revision() == schema.VERSION
         migrated = _details(connection)
     with connected() as connection:

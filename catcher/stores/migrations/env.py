@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from catcher.stores.schema import metadata
+from catcher.stores.schema_columns import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
