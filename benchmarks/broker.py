@@ -1,100 +1,217 @@
 """From a real mosquitto to the rules: messages a second, beside a bare aiomqtt loop.
 
+    python -m benchmarks broker [--rounds 5] [--messages 100000]
+
 Every contestant is a process of its own that subscribes and says when it has all messages. The
-publisher sends the same lines to each, in turn; the median of the rounds counts. The bare loop
-decodes each payload and does nothing else.
+publisher sends the same lines to each, in turn; the medians count. The bare loop decodes each
+payload and does nothing else. Catcher's rules are thresholds with edges; of one message in a
+hundred one fires. Catcher is done when all firings are in the ledger and, at QoS 1, when all
+messages are in the inbox and acknowledged.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import hand, records
+from benchmarks.records import Row
+from benchmarks.workloads import ALL, LEVELS, Sample
 from catcher.model.health import Health
-from tests.servers import mosquitto, require
+from catcher.model.time import SECOND
+from catcher.running import Running
+from tests.servers import mosquitto
 
-MESSAGES = 100_000
-ROUNDS = 5
 TOPIC = "bench/airFlow"
+BARE = "bare aiomqtt loop, QoS 0"
+BROKER = "max_inflight_messages 1000\n"
+PATIENCE = 600.0
+WORKLOAD = ALL["thresholds"]
 
 
-def main() -> None:
-    """Prints the table."""
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One contestant: what it is, at which QoS, with how many rules."""
+
+    kind: str
+    qos: int
+    rules: int = 0
+
+
+ENTRIES = {
+    BARE: Entry("bare", 0),
+    "catcher run, 10 rules, QoS 0": Entry("catcher", 0, 10),
+    "catcher run, 100 rules, QoS 0": Entry("catcher", 0, 100),
+    "bare aiomqtt loop, QoS 1": Entry("bare", 1),
+    "catcher run, 10 rules, QoS 1": Entry("catcher", 1, 10),
+    "catcher run, 100 rules, QoS 1": Entry("catcher", 1, 100),
+}
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Prints the table and keeps the figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks broker")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=100_000)
+    options = parser.parse_args(list(arguments))
+    begun = records.machine()
+    rows = compare(ENTRIES, options.messages, options.rounds)
+    records.show(
+        f"{options.messages:,} JSON messages from mosquitto", begun, _HEADINGS,
+        [_cells(row) for row in rows],
+    )  # fmt: skip
+    records.write("broker", begun, rows)
+
+
+def compare(entries: dict[str, Entry], messages: int, rounds: int) -> list[Row]:
+    """One row a contestant; the first is what the others are measured by."""
+    runs: dict[str, list[Row]] = {name: [] for name in entries}
+    samples = WORKLOAD.samples(messages)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        lines = folder / "lines"
-        lines.write_text("".join(_line(number) for number in range(MESSAGES)))
-        with mosquitto(folder / "broker", "max_inflight_messages 1000\n") as server:
-            contestants = {
-                "bare aiomqtt loop, decoding only": ["bare", str(server.port)],
-                "catcher run, 10 rules, QoS 0": ["catcher", str(server.port), "10", "0"],
-                "catcher run, 100 rules, QoS 0": ["catcher", str(server.port), "100", "0"],
-            }
-            rates: dict[str, list[float]] = {name: [] for name in contestants}
-            for _ in range(ROUNDS):
-                for title, arguments in contestants.items():
-                    rates[title].append(_race(arguments, server.port, lines))
-    bare = statistics.median(next(iter(rates.values())))
-    print(f"\n{MESSAGES} JSON messages from mosquitto, medians of {ROUNDS}")
-    for title, found in rates.items():
-        rate = statistics.median(found)
-        print(f"{title:40s} {rate:10,.0f} messages/s   {rate / bare:5.2f} x bare")
+        lines = Path(name, "lines")
+        lines.write_text("".join(map(line, samples)))
+        with mosquitto(Path(name, "broker"), BROKER) as server:
+            for _ in range(rounds):
+                for title, entry in entries.items():
+                    runs[title].append(race(entry, server.port, lines, messages))
+    rows = [_row(title, entries[title], found, messages) for title, found in runs.items()]
+    for row in rows:
+        row["ratio"] = row["rate"] / rows[0]["rate"]
+        row["processor_ratio"] = row["processor_rate"] / rows[0]["processor_rate"]
+    expected = fired_of(samples)
+    wrong = [row["contestant"] for row in rows if row["rules"] and row["fired"] != expected]
+    if wrong:
+        raise SystemExit(f"{', '.join(wrong)}: not {expected} firings")
+    return rows
 
 
-def _line(number: int) -> str:
-    fields = {"salIndex": 301, "speed": 5 + number % 97 * 0.1, "direction": number % 360}
-    stamp = 1_700_000_000 + number * 0.01
-    return json.dumps({"private_sndStamp": round(stamp, 2), **fields}) + "\n"
+def fired_of(samples: Sequence[Sample]) -> int:
+    """How many firings the first ten rules have to make; the others never fire."""
+    told = hand.judge(WORKLOAD)
+    return sum(len(told(sample)) for sample in samples)
 
 
-def _race(arguments: list[str], port: int, lines: Path) -> float:
-    """One contestant's messages a second, from the first publish to its having all of them."""
-    qos = arguments[3] if arguments[0] == "catcher" else "0"
-    command = [sys.executable, "-m", "benchmarks.broker", *arguments]
+def line(sample: Sample) -> str:
+    """A sample as it is published."""
+    stamp = round(sample["time"] / SECOND, 3)
+    fields = {"private_sndStamp": stamp, "salIndex": 301, "speed": sample["speed"]}
+    return json.dumps({**fields, "direction": sample["time"] // SECOND % 360}) + "\n"
+
+
+def race(entry: Entry, port: int, lines: Path, messages: int) -> Row:
+    """One contestant, from the first publish to its having all messages."""
+    which = [entry.kind, str(port), str(entry.qos), str(messages), str(entry.rules)]
+    command = [sys.executable, "-m", "benchmarks.broker", *which]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as contestant:
         assert contestant.stdout is not None
-        assert contestant.stdout.readline() == "ready\n"
-        start = time.perf_counter()
-        publish = [require("mosquitto_pub"), "-p", str(port), "-t", TOPIC, "-q", qos, "-l"]
-        with lines.open("rb") as text:
-            sender = subprocess.Popen(publish, stdin=text)
-        assert contestant.stdout.readline() == "done\n"
-        elapsed = time.perf_counter() - start
-        sender.wait()
-        contestant.wait()
-    return MESSAGES / elapsed
+        if contestant.stdout.readline() != "ready\n":
+            raise RuntimeError(f"{entry} did not begin")
+        with publishing(port, TOPIC, entry.qos, lines) as begin:
+            begun = begin()
+            answer = contestant.stdout.readline()
+            wall = time.perf_counter() - begun
+        contestant.wait(PATIENCE)
+    if not answer:
+        raise RuntimeError(f"{entry} did not end")
+    return {**json.loads(answer), "wall": wall}
+
+
+@contextmanager
+def publishing(
+    port: int, topic: str, qos: int, lines: Path, *pace: str
+) -> Iterator[Callable[[], float]]:
+    """A publisher that is ready; what it yields has it begin, and returns that instant."""
+    command = [sys.executable, "-m", "benchmarks.publisher"]
+    which = [str(port), topic, str(qos), str(lines), *pace]
+    with subprocess.Popen(
+        [*command, *which], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as sender:
+        assert sender.stdin is not None
+        assert sender.stdout is not None
+        if sender.stdout.readline() != "ready\n":
+            raise RuntimeError("the publisher did not begin")
+
+        def begin() -> float:
+            assert sender.stdin is not None
+            begun = time.perf_counter()
+            sender.stdin.write("\n")
+            sender.stdin.flush()
+            return begun
+
+        yield begin
+        if sender.wait(PATIENCE):
+            raise RuntimeError("the publisher failed")
+
+
+def _row(title: str, entry: Entry, runs: list[Row], messages: int) -> Row:
+    return {
+        "contestant": title,
+        "qos": entry.qos,
+        "rules": entry.rules,
+        "rate": records.median(messages / one["wall"] for one in runs),
+        "processor_rate": records.median(messages / one["processor"] for one in runs),
+        "fired": runs[0]["fired"],
+    }
+
+
+_HEADINGS = (
+    "contestant", "messages a second", "to the bare loop", "a second of its own processor time",
+    "to the bare loop", "firings",
+)  # fmt: skip
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row["contestant"], f"{row['rate']:,.0f}", f"{row['ratio']:.2f}",
+        f"{row['processor_rate']:,.0f}", f"{row['processor_ratio']:.2f}", f"{row['fired']:,}",
+    ]  # fmt: skip
 
 
 # -- the contestants, each in a process of its own ------------------------------------------------
 
 
-async def bare(port: int) -> None:
+class Tally:
+    """What a contestant has seen; its processor time counts from its being ready."""
+
+    def __init__(self) -> None:
+        self.seen = self.fired = 0
+        print("ready", flush=True)
+        self._begun = time.process_time()
+
+    def say(self) -> None:
+        """The answer: all is there."""
+        row = {"processor": time.process_time() - self._begun, "fired": self.fired}
+        print(json.dumps(row), flush=True)
+
+
+async def bare(port: int, qos: int, messages: int, rules: int) -> None:
     """What anybody would write with aiomqtt and msgspec."""
     import aiomqtt
     import msgspec
 
     decode = msgspec.json.Decoder().decode
-    count = 0
     async with aiomqtt.Client("127.0.0.1", port) as client:
-        await client.subscribe(TOPIC)
-        _say("ready")
+        await client.subscribe(TOPIC, qos)
+        tally = Tally()
         async for message in client.messages:
             assert isinstance(message.payload, bytes)
             decode(message.payload)
-            count += 1
-            if count == MESSAGES:
+            tally.seen += 1
+            if tally.seen == messages:
+                tally.say()
                 break
-    _say("done")
 
 
-async def catcher(port: int, rules: int, qos: int) -> None:
+async def catcher(port: int, qos: int, messages: int, rules: int) -> None:
     """The whole engine as `catcher run` opens it."""
     from catcher.app import open_engine
 
@@ -102,26 +219,34 @@ async def catcher(port: int, rules: int, qos: int) -> None:
         site = Path(name)
         write_site(site, port, rules, qos)
         async with open_engine(site, site / "data", 0, lambda line: None) as running:
-            while not _connected(running.health()):
-                await asyncio.sleep(0.02)
-            seen, everything = 0, asyncio.Event()
+            await until_connected(running)
+            tally, everything = Tally(), asyncio.Event()
 
             def count(events: tuple[object, ...]) -> None:
-                nonlocal seen
-                seen += len(events)
-                if seen >= MESSAGES:
+                tally.seen += len(events)
+                if tally.seen >= messages:
                     everything.set()
 
+            def fire(firing: object) -> None:
+                tally.fired += 1
+
             running.live.events.subscribe(count)
-            _say("ready")
+            running.live.firings.subscribe(fire)
             await everything.wait()
-            _say("done")
+            await running.engine.books.kept()
+            tally.say()
             running.stop()
             await running.until_end()
 
 
-def _connected(healths: Sequence[Health]) -> bool:
-    return any(one.name == "bench" and one.state == "ok" for one in healths)
+async def until_connected(running: Running) -> None:
+    """Returns when the source hears the broker."""
+
+    def connected(healths: Sequence[Health]) -> bool:
+        return any(one.name == "bench" and one.state == "ok" for one in healths)
+
+    while not connected(running.health()):
+        await asyncio.sleep(0.02)
 
 
 def write_site(site: Path, port: int, rules: int, qos: int) -> None:
@@ -132,15 +257,12 @@ def write_site(site: Path, port: int, rules: int, qos: int) -> None:
         f"      qos: {qos}\n      time: private_sndStamp\n"
         '      topics: {"bench/+": "bench.{1}"}\n    clock: stream\n'
     )
+    limits = [*LEVELS, *(100.0 + number for number in range(rules))][:rules]
     documents = [
-        f"rule: r{number}\ntrigger: {{telemetry: bench.airFlow, when: speed > {20 + number}}}\n"
-        for number in range(rules)
+        f"rule: r{number}\ntrigger: {{telemetry: bench.airFlow, when: speed > {limit}}}\n"
+        for number, limit in enumerate(limits)
     ]
     (site / "rules" / "rules.yaml").write_text("---\n".join(documents))
-
-
-def _say(word: str) -> None:
-    print(word, flush=True)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,24 @@ behind it when it is opened.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catcher.adapters import SETTINGS
 from catcher.client import Client, point_row
+from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.time import wall_clock
-from catcher.places import LateHistory, LateObjects, data_folder, ledger_address, open_objects
+from catcher.places import LateHistory, LateObjects, data_folder, ledger_address, readable_objects
 from catcher.site import Site, find_site, load, shipped_site
 
 if TYPE_CHECKING:
@@ -25,12 +32,13 @@ if TYPE_CHECKING:
     from catcher.running import Running as Running
 
 __all__ = [
-    "SETTINGS", "Client", "data_folder", "examine", "load_site", "open_client", "open_demo",
-    "open_engine", "open_rehearsal", "open_replay", "point_row", "remote", "run_backtest",
-    "run_rule_tests",
+    "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "open_client",
+    "open_demo", "open_engine", "open_rehearsal", "open_replay", "point_row", "preview",
+    "remote", "run_backtest", "run_rule_tests", "send_test",
 ]  # fmt: skip
 
 Row = dict[str, Any]
+MOST_COUNTED = 10_000
 Write = Callable[[str], None]
 
 
@@ -119,7 +127,7 @@ async def open_client(site: Path | None, data: Path | None) -> AsyncIterator[Cli
             SqlLedger(ledger_address(loaded, folder), clock=wall_clock)
         )
         history = LateHistory(folder / "history", lifetimes)
-        yield Client(ledger, history, LateObjects(lambda: open_objects(loaded, folder)))
+        yield Client(ledger, history, LateObjects(lambda: readable_objects(loaded, folder)))
 
 
 def remote(site: Path | None, data: Path | None) -> Remote:
@@ -138,6 +146,27 @@ def remote(site: Path | None, data: Path | None) -> Remote:
     return Remote(url, token.reveal() if token else "")
 
 
+async def backlog(site: Path | None, data: Path | None) -> list[Row]:
+    """What waits, rule by rule: as the engine says that runs, or else as the ledger has it."""
+    from catcher.ports import Query
+    from catcher.running import announced_at
+
+    folder = data_folder(load_site(site), data)
+    if announced_at(folder):
+        with suppress(CatcherError):
+            return remote(site, data).backlog()
+    waiting: Counter[str] = Counter()
+    async with open_client(site, data) as client:
+        for state in ("pending", "running"):
+            found = await client.runs(Query(state=state, limit=MOST_COUNTED))
+            waiting.update(run.rule for run in found if not run.parent)
+    rest = {"running": 0, "dropped": 0, "drain": None, "per_minute": 0.0, "grows": False}
+    return [
+        {"rule": rule, "waiting": count, "spilled": count, **rest}
+        for rule, count in waiting.most_common()
+    ]
+
+
 async def examine(site: Path | None, data: Path | None) -> list[Row]:
     """What is well and what is not: the site, what it keeps, and the engine that runs on it."""
     from catcher.doctor import examine_site
@@ -146,3 +175,31 @@ async def examine(site: Path | None, data: Path | None) -> list[Row]:
     loaded = load_site(site)
     folder = data_folder(loaded, data)
     return await examine_site(loaded, folder, announced_at(folder))
+
+
+# -- telling ------------------------------------------------------------------------------------
+
+
+def preview(
+    site: Path | None, rule: str, severity: Severity | None, event: Mapping[str, Any]
+) -> tuple[str, list[Row]]:
+    """The name of the alert that a rule would open, and a row for each sink it would go to."""
+    from catcher.previewing import preview as shown
+
+    alert, previews = shown(load_site(site), rule, severity, event, wall_clock())
+    return alert.name, [one.as_json() for one in previews]
+
+
+async def send_test(site: Path | None, data: Path | None, sink: str, write: Write = print) -> Row:
+    """Sends a marked test through a sink of the site; a row of `doctor`."""
+    from catcher.previewing import send_test as send
+
+    loaded = load_site(site)
+    return await send(loaded, data_folder(loaded, data), sink, wall_clock, write)
+
+
+def create(site: Path | None, kind: str, name: str) -> Path:
+    """Begins a file of the site's own; where it is."""
+    from catcher.authoring.scaffolds import create as begin
+
+    return begin(find_site(site), kind, name)

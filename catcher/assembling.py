@@ -10,26 +10,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from catcher.adapters import SinkNeeds, make_sinks
 from catcher.alerting import Alerting, Courier, Renderer
 from catcher.engine import Engine
+from catcher.kept import Kept
 from catcher.model.alert import Alert, Notice
 from catcher.model.event import RESULT_PREFIX
-from catcher.model.health import Health
-from catcher.model.message import Compose
+from catcher.model.message import Compose, Fill
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.run import Run
 from catcher.model.time import Clock
-from catcher.places import ledger_address, open_objects
-from catcher.ports import MetricStore, ObjectStore, Query, Source
+from catcher.ports import (
+    Fenced,
+    Query,
+    Sink,
+    Source,
+)
+from catcher.sink_kinds import Doorway, SinkNeeds, make_sinks
 from catcher.site import Site
-from catcher.steps import Parts
-from catcher.stores.history import EmbeddedHistory
+from catcher.steps import UNWATCHED, Parts, Vitals
 from catcher.stores.images import PathImages
 from catcher.stores.ledger import SqlLedger
-from catcher.stores.objects import Objects, ObjectSettings
 from catcher.streams import Streams
+from catcher.vitals import Part
 from catcher.watching import Admission, Compiler, Network, SourceClock
 from catcher.working import Observations, Workshop
 
@@ -39,16 +42,6 @@ if TYPE_CHECKING:
 REMEMBERED_ALERTS = 5000
 RECORDED = SourceClock(clock="stream", lateness=0)
 """How the time of a recorded or simulated stream is to be understood."""
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Where an engine keeps what it makes."""
-
-    ledger: SqlLedger
-    history: EmbeddedHistory
-    objects: ObjectStore
-    metrics: MetricStore | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +66,17 @@ class Assembly:
         hand_out: Callable[[Run], None],
         send: Callable[[Sequence[Notice]], None],
         drain: Callable[[], Coroutine[Any, Any, object]],
+        vitals: Vitals = UNWATCHED,
     ) -> Engine:
         """The engine over these parts."""
         parts = Parts(
             name=name, rules=self.rules, sources=sources, admission=self.admission,
             network=self.network, alerting=self.alerting, send=send, hand_out=hand_out,
             drain=drain,
-            ledger=self.kept.ledger, history=self.kept.history, metrics=self.kept.metrics,
+            ledger=self.kept.ledger, history=self.kept.history, metrics=None,
             remembered=remembered_topics(self.rules, self.network),
             observations=self.observations, streams=self.streams, clock=self.clock,
+            vitals=vitals,
         )  # fmt: skip
         return Engine(parts)
 
@@ -101,47 +96,27 @@ class Assembly:
             observations=self.observations, pause=pause,
         )  # fmt: skip
 
-    async def courier(self, lifetimes: AsyncExitStack, write: Callable[[str], None]) -> Courier:
-        """The courier to the sinks that the site names."""
+    async def sinks(
+        self, lifetimes: AsyncExitStack, write: Callable[[str], None], doorway: Doorway
+    ) -> dict[str, Sink]:
+        """The sinks that the site names; through the doorway people reach the engine by them."""
 
-        def needs(name: str, compose: Compose) -> SinkNeeds:
+        def needs(name: str, compose: Compose, fill: Fill) -> SinkNeeds:
             return SinkNeeds(
-                name,
-                compose,
-                self.alerting.active,
-                self.kept.objects,
-                self.clock,
-                lifetimes,
-                write,
-            )
+                name=name, compose=compose, fill=fill, active=self.alerting.active,
+                objects=self.kept.objects, clock=self.clock, lifetimes=lifetimes, write=write,
+                redact=self.site.redact, doorway=doorway,
+            )  # fmt: skip
 
-        sinks = await make_sinks(self.site, self.renderer, needs)
+        return await make_sinks(self.site, self.renderer, needs)
+
+    def courier(self, sinks: Mapping[str, Sink]) -> Courier:
+        """The courier to these sinks."""
         return Courier(
             sinks, self.kept.ledger, self.clock, self.streams.notices.on_next,
             self.alerting.undelivered,
+            rates={name: one.rate for name, one in self.site.routes.sinks.items() if one.rate},
         )  # fmt: skip
-
-
-async def open_kept(
-    lifetimes: AsyncExitStack, site: Site, data: Path | None, engine: str, clock: Clock
-) -> Kept:
-    """Opens the stores of a site; without a folder everything is in memory."""
-    ledger = ledger_address(site, data) if data else "sqlite://"
-    metrics = None
-    if site.settings.stores.metrics.kind == "influxdb" and data:
-        # Not every site has an InfluxDB, and its client is slow to import.
-        from catcher.stores.metrics_influx import InfluxMetrics, InfluxMetricSettings
-
-        settings = site.settings.stores.metrics.bind(InfluxMetricSettings)
-        metrics = await lifetimes.enter_async_context(InfluxMetrics(settings, clock))
-    return Kept(
-        await lifetimes.enter_async_context(SqlLedger(ledger, engine, clock)),
-        await lifetimes.enter_async_context(
-            EmbeddedHistory(data / "history" if data else None, clock=clock)
-        ),
-        open_objects(site, data) if data else Objects(ObjectSettings(url="memory://")),
-        metrics,
-    )
 
 
 async def assemble(
@@ -157,6 +132,9 @@ async def assemble(
     alerting = Alerting(
         rules, site.routes, renderer, site_links(site), alerts,
         [broken.id for broken in site.broken if broken.id], episodes,
+        await kept.ledger.silences(Query(state="active", limit=sys.maxsize)),
+        next(iter(await kept.ledger.shifts(Query(limit=1))), None),
+        await kept.ledger.bundles(Query(state="active", limit=sys.maxsize)),
     )  # fmt: skip
     return Assembly(
         site=site, rules=rules, clock=clock, kept=kept, streams=Streams(),
@@ -184,15 +162,26 @@ def make_executor(site: Site, clock: Clock) -> LocalExecutor:
 
 
 def site_links(site: Site) -> Callable[[Alert], Mapping[str, str]]:
-    """The site's links for an alert that is about one observation (`per`)."""
+    """The site's links for an alert; one with `{id}` only where it is about one observation.
+
+    `{id}` is that observation (`per`), `{alert}` the alert's id, `{rule}` and `{key}` its own.
+    """
 
     def links(alert: Alert) -> Mapping[str, str]:
-        if not alert.per:
-            return {}
-        named = quote(alert.per, safe="")
-        return {name: url.replace("{id}", named) for name, url in site.settings.links.items()}
+        names = {"id": alert.per, "alert": alert.id, "rule": alert.rule, "key": alert.key}
+        return {
+            name: _filled(url, names)
+            for name, url in site.settings.links.items()
+            if alert.per or "{id}" not in url
+        }
 
     return links
+
+
+def _filled(url: str, names: Mapping[str, str]) -> str:
+    for name, value in names.items():
+        url = url.replace(f"{{{name}}}", quote(value[:200], safe=""))
+    return url
 
 
 def remembered_topics(rules: Mapping[str, Rule], network: Network) -> frozenset[str]:
@@ -202,22 +191,21 @@ def remembered_topics(rules: Mapping[str, Rule], network: Network) -> frozenset[
     return frozenset(topic for topic in wanted if topic and not topic.startswith(RESULT_PREFIX))
 
 
-def healths(
+def parts(
     assembly: Assembly, sources: Sequence[Source], executor: LocalExecutor, courier: Courier
-) -> list[Health]:
-    """How everything outside is doing, sources first."""
+) -> list[Part]:
+    """Whatever has a health, with the role that it plays: sources first."""
     found = []
     for source in sources:
         health = source.health()
         counts = {**health.counts, **assembly.admission.counts(source.name)}
-        found.append(replace(health, counts=counts))
-    stores = [assembly.kept.ledger.health(), assembly.kept.history.health()]
-    if assembly.kept.metrics is not None:
-        stores.append(assembly.kept.metrics.health())
-    live = assembly.streams
-    watchers = {"watching": live.watching, "lost": live.lost}
-    board = Health("watchers", "live", "ok", counts=watchers)
-    return [*found, *stores, executor.health(), *courier.health(), board]
+        found.append(Part("source", replace(health, counts=counts)))
+    return [
+        *found,
+        *(Part("store", health) for health in assembly.kept.health()),
+        Part("executor", executor.health()),
+        *(Part("sink", health) for health in courier.health()),
+    ]
 
 
 @contextmanager
@@ -229,6 +217,17 @@ def alone() -> Iterator[None]:
         told: BaseException = group
         while isinstance(told, BaseExceptionGroup) and len(told.exceptions) == 1:
             told = told.exceptions[0]
+        fenced = group.subgroup(Fenced)
+        if fenced is not None:
+            # Whatever else went wrong did so because nothing may be written any more.
+            raise _first(fenced) from None
         if isinstance(told, CatcherError):
             raise told from None
         raise
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Any
 
 from catcher.model.alert import Alert, AuditEntry
+from catcher.model.desk import Shift, Silence
 from catcher.model.event import Series
 from catcher.model.problem import Unknown
 from catcher.model.run import ArtifactRecord, Firing, Run
 from catcher.model.time import Instant, format_instant
-from catcher.ports import History, Ledger, MetricPoint, ObjectStore, Query
+from catcher.ports import DeadLetter, History, Ledger, MetricPoint, ObjectStore, Query
 
 
 def point_row(point: MetricPoint) -> dict[str, Any]:
@@ -82,3 +83,15 @@ class Client:
     async def audit(self, query: Query) -> Sequence[AuditEntry]:
         """Who did what when."""
         return await self._ledger.audit(query)
+
+    async def silences(self, query: Query) -> Sequence[Silence]:
+        """Silences by id, who (`name`), state (`active`: in force), and a span."""
+        return await self._ledger.silences(query)
+
+    async def shifts(self, query: Query) -> Sequence[Shift]:
+        """Who was on shift, the latest first."""
+        return await self._ledger.shifts(query)
+
+    async def dead_letters(self, query: Query) -> Sequence[DeadLetter]:
+        """Notices that were given up; `id` an alert, `name` a sink."""
+        return await self._ledger.dead_letters(query)

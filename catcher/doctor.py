@@ -22,6 +22,7 @@ MENDS = {
     "away": "see that it runs and can be reached from here; Catcher goes on trying by itself",
     "stale": "see why it sends nothing",
 }
+BLOCKED = "an `async def` job or a sink of the site may compute there; `def` jobs have processes"
 REFUSED = "check its username, password or token"
 
 
@@ -76,13 +77,28 @@ def _engine(site: Site, url: str) -> Iterator[Row]:
         yield _row("engine", "warning", "none runs on this folder", "`catcher run` starts one")
         return
     token = site.settings.api.token
+    remote = Remote(url, token.reveal() if token else "")
     try:
-        healths = Remote(url, token.reveal() if token else "").health()
+        found = [*(_health(health) for health in remote.health()), *_vitals(remote)]
     except CatcherError as error:
         yield _row("engine", "error", error.message, error.hint)
         return
     yield _row("engine", "ok", f"answers at {url}")
-    yield from (_health(health) for health in healths)
+    yield from found
+
+
+def _vitals(remote: Remote) -> Iterator[Row]:
+    """How the engine itself does: its phase, what it is not ready for, who blocked its loop."""
+    vitals = remote.vitals()
+    for problem in remote.unready():
+        yield _row("readiness", "error", problem, "what is away comes back by itself once mended")
+    lag, block = vitals["loop_lag"], vitals["last_block"]
+    words = f"{vitals['phase']}, late by {1e3 * (lag['p99'] or 0):.0f} ms at most (99 %)"
+    yield _row("event loop", "ok" if vitals["alive"] else "error", words, vitals["problem"])
+    if block:
+        where = " ".join(line.strip() for line in block["stack"].strip().splitlines()[-4:])
+        when = f"{vitals['blocks']} times, last until {block['told']} for {block['seconds']:.1f} s"
+        yield _row("event loop", "warning", f"blocked {when}: {where}", BLOCKED)
 
 
 def _health(health: Mapping[str, Any]) -> Row:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from catcher.alerting import RouteTree
+from catcher.alerting.rota import ON_SHIFT
 from catcher.model.event import RESULT_PREFIX
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule, Trigger
@@ -74,7 +75,7 @@ def next_edition(first: Edition, running: Edition, site: Site, folder: Path) -> 
     """
     kept = dict(_kept(running.rules, site))
     sinks = first.site.sinks.keys()
-    good = {rule.id: _told_to(rule, sinks) for rule in site.active}
+    good = {rule.id: _told_to(rule, {*sinks, ON_SHIFT}) for rule in site.active}
     rules = {**good, **kept}
     _refuse_circles(rules)
     wrong = {problem.place.file for problem in site.errors}
@@ -189,6 +190,8 @@ def _settings(site: Site) -> dict[str, Any]:
         "stores": {name: (one.kind, one.values()) for name, one in stores.items()},
         "executor": (said.executor.kind, said.executor.values()),
         **{name: getattr(said, name) for name in AS_THEY_ARE},
+        "heartbeat": said.heartbeat.values(),
+        "spool": said.stores.spool,
     }
 
 

@@ -9,20 +9,20 @@ door. The engine is one loop over such steps, so a decision never races another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from catcher.alerting import Refused
+from catcher.bookkeeping import Bookkeeper
 from catcher.model.alert import LevelChange
-from catcher.model.commit import Commit, TriggerState
-from catcher.model.event import Admitted
+from catcher.model.event import Admitted, Arrived
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError
 from catcher.model.run import Firing, Run
 from catcher.model.time import SECOND, Instant, format_instant
-from catcher.ports import Busy, Delivery, Source, StoreAway
-from catcher.priming import prime
-from catcher.steps import Decided, Deed, Finished, Parts, Step, points_of, result_event
+from catcher.ports import Busy, Delivery, Source
+from catcher.resuming import Story, resume
+from catcher.steps import Decided, Deed, Finished, Parts, Step, result_event
 from catcher.working import ResultOrder
 
 MOST_STEPS = 64
@@ -30,10 +30,8 @@ MOST_STEPS = 64
 WAITING_STEPS = 256
 LONGEST_WAIT = 1.0
 SHORTEST_WAIT = 0.02
-LAST_TRIES = 3
-"""How often a ledger that is away is asked once more when the engine has to stop."""
-SAVE_EVERY = 10 * SECOND
 CLOSED = "the engine has stopped"
+AWAY = "the ledger is away, so nothing can be kept; try again when it is back"
 
 
 class Engine:
@@ -41,15 +39,13 @@ class Engine:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
-        self.problem = ""
+        self.books = Bookkeeper(lambda: self.parts, self._hand_out)
+        self.opened = asyncio.Event()
         self._order = ResultOrder()
         self._steps: asyncio.Queue[Step] = asyncio.Queue(WAITING_STEPS)
         self._stopping = asyncio.Event()
-        self.opened = asyncio.Event()
         self._opened = self._ended = 0
         self._closed = False
-        self._saved: Instant = 0
-        self._reached: dict[str, str] = {}
         self._running: set[str] = set()
 
     # -- the loop ---------------------------------------------------------------------------
@@ -61,34 +57,56 @@ class Engine:
         """
         await self._resume()
         async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(self.books.run())
             pumps = [tasks.create_task(self._pump(source)) for source in self.parts.sources]
             while not self._over():
-                await self.take(await self._next_steps())
+                await self._turn()
             for pump in pumps:
                 pump.cancel()
             if not self._stopping.is_set():
-                await self.finish()
-            while self._running and not self._stopping.is_set():
-                await self.take(await self._next_steps())
+                await self._finish()
+            while not (self._done() or self._stopping.is_set()):
+                await self._turn()
             drained = tasks.create_task(self.parts.drain())
             while not (drained.done() and self._steps.empty()):
-                await self.take(await self._next_steps())
+                await self._turn()
             await self._close()
+            writing.cancel()
+
+    async def _turn(self) -> None:
+        await self._take(await self._next_steps())
+        self.parts.vitals.turn()
+        await self.books.room()
 
     async def _close(self) -> None:
-        """Lets in what is still held back, for it is acknowledged, and saves all states."""
-        decided = Decided()
-        self._see(self.parts.admission.flush(), decided, self.parts.clock())
-        await self._keep(decided, save=True)
+        """Saves all states, and what is owed; what comes from here on is refused.
+
+        What is held back of a durable source is in the inbox; the rest has to come in now.
+        """
         self._closed = True
+        self.books.stop()
+        decided = Decided()
+        for name in self._source_names():
+            if name not in self.books.durable:
+                decided.events.extend(self.parts.admission.flush(name))
+        self._see(decided.events, decided, self.parts.clock())
+        await self._remember(decided)
+        self.books.add(decided, save=True)
+        await self.books.kept()
         while not self._steps.empty():
             step = self._steps.get_nowait()
             if isinstance(step, Deed):
                 step.settle(Busy(CLOSED))
 
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """How many steps wait for the loop, and how many may."""
+        return self._steps.qsize(), self._steps.maxsize
+
     def stop(self) -> None:
         """Asks the loop to end after the step in hand."""
         self._stopping.set()
+        self.books.stop()
 
     async def report(self, run: Run) -> None:
         """A run is over: its result enters as soon as its turn has come."""
@@ -103,23 +121,17 @@ class Engine:
         return await answer
 
     async def _resume(self) -> None:
-        """Takes up what an earlier engine left: trigger states, unfinished runs, the outbox."""
-        states = await self.parts.ledger.states()
-        await self._commit(Commit(states=tuple(self._abandoned(states))))
-        ended = self.parts.network.restore(states)
-        await prime(self.parts.network, self.parts.history)
+        """Takes up what an earlier engine left: trigger states, the inbox, runs, the outbox."""
+
+        def keep(decided: Decided, from_inbox: bool) -> None:
+            self.books.uncovered = from_inbox
+            self.books.add(decided, save=True)
+
+        await resume(self.parts, Story(self._see, self._weigh, keep))
         for run in await self.parts.ledger.unfinished():
             self._hand_out(replace(run, state="pending"))
         self.parts.send(await self.parts.ledger.undelivered())
-        decided = Decided()
-        self._weigh(ended, decided, self.parts.clock())
-        await self._keep(decided)
-
-    def _abandoned(self, states: Sequence[TriggerState]) -> Iterator[TriggerState]:
-        """States of rules that are gone, emptied: their alerts end, so if one comes back, anew."""
-        for state in states:
-            if state.rule not in self.parts.rules and state.rule not in self.parts.alerting.broken:
-                yield replace(state, state={})
+        await self.books.write_out()
 
     async def _pump(self, source: Source) -> None:
         async with source.open() as deliveries:
@@ -131,10 +143,13 @@ class Engine:
         self._ended += 1
 
     def _over(self) -> bool:
+        """Whether it was told to stop, or nothing more can come."""
         if self._stopping.is_set():
             return True
-        ended = self._ended == len(self.parts.sources)
-        return ended and self._steps.empty() and not self._running
+        return self._ended == len(self.parts.sources) and self._done()
+
+    def _done(self) -> bool:
+        return self._steps.empty() and self.books.idle and not self._running
 
     async def _next_steps(self) -> list[Step]:
         """The steps that wait, at most `MOST_STEPS`; none when it is time to look at the clock."""
@@ -159,40 +174,55 @@ class Engine:
     # -- one step ---------------------------------------------------------------------------
 
     async def take(self, steps: Sequence[Step]) -> None:
-        """Decides on the steps, keeps what was decided, then acts on it."""
-        now = self.parts.clock()
-        decided, deeds = Decided(), []
-        for step in steps:
-            match step:
-                case Delivery():
-                    self._receive(step, decided, now)
-                case Finished():
-                    self._conclude(step.run, decided, now)
-                case Deed():
-                    deeds.append((step, self._carry_out(step, decided, now)))
-        self._look_at_the_clock(decided, now)
-        await self._keep(decided)
-        for step in steps:
-            if isinstance(step, Delivery):
-                await step.done()
-        for deed, outcome in deeds:
-            deed.settle(outcome)
+        """Decides on the steps and returns when all that was decided is kept and told."""
+        await self._take(steps)
+        await self.books.write_out()
+
+    async def _take(self, steps: Sequence[Step]) -> None:
+        """Decides on the steps; the books keep what was decided, then act on it."""
+        async with self.books.between_steps:
+            now = self.parts.clock()
+            decided = Decided()
+            deliveries: list[Delivery] = []
+            deeds = []
+            for step in steps:
+                match step:
+                    case Delivery():
+                        self._receive(step, decided, now)
+                        deliveries.append(step)
+                    case Finished():
+                        self._conclude(step.run, decided, now)
+                    case Deed() if self.books.away:
+                        step.settle(Busy(AWAY))
+                    case Deed():
+                        deeds.append((step, self._carry_out(step, decided, now)))
+            self._look_at_the_clock(decided, now)
+            await self._remember(decided)
+            self.books.add(decided, deliveries, deeds)
 
     async def advance(self, instant: Instant) -> None:
         """Runs the timers before an instant, whatever the sources say; for replay and tests."""
         decided, marks = Decided(), dict.fromkeys(self._source_names(), instant)
         self._weigh(self.parts.network.advance(marks), decided, self.parts.clock())
-        await self._keep(decided)
+        self.books.add(decided)
+        await self.books.write_out()
 
     async def finish(self) -> None:
         """The streams have ended: what was held back comes in, timers up to the end run."""
-        now, decided = self.parts.clock(), Decided()
-        self._see(self.parts.admission.flush(), decided, now)
-        ends = [self.parts.admission.last(name) for name in self._source_names()]
-        end = max((one for one in ends if one is not None), default=None)
-        if end is not None:
-            self._weigh(self.parts.network.finish(end), decided, now)
-        await self._keep(decided)
+        await self._finish()
+        await self.books.write_out()
+
+    async def _finish(self) -> None:
+        async with self.books.between_steps:
+            now, decided = self.parts.clock(), Decided()
+            decided.events.extend(self.parts.admission.flush())
+            self._see(decided.events, decided, now)
+            ends = [self.parts.admission.last(name) for name in self._source_names()]
+            end = max((one for one in ends if one is not None), default=None)
+            if end is not None:
+                self._weigh(self.parts.network.finish(end), decided, now)
+            await self._remember(decided)
+            self.books.add(decided)
 
     def _source_names(self) -> list[str]:
         return [source.name for source in self.parts.sources]
@@ -207,15 +237,16 @@ class Engine:
             when = format_instant(last.event.time)
             self._tell_problem(delivery.source, f"{last.event.topic} of {when} set aside", now)
         if delivery.durable:
-            decided.inbox.extend(admitted)
+            named = (one._replace(source=delivery.source) for one in delivery.events)
+            decided.inbox.extend(Arrived(one, now) for one in named)
+        decided.events.extend(admitted)
         if delivery.position:
-            reached = decided.positions if delivery.durable else self._reached
+            reached = decided.positions if delivery.durable else decided.reached
             reached[delivery.source] = delivery.position
         self._see(admitted, decided, now)
 
     def _see(self, admitted: Sequence[Admitted], decided: Decided, now: Instant) -> None:
-        """Admitted events, in order: what they declare and what the network makes of them."""
-        decided.events.extend(admitted)
+        """Events, in order: what they declare and what the network makes of them."""
         for event, _ in admitted:
             decided.observations.extend(self.parts.observations.note(event))
         self._weigh(self.parts.network.feed(admitted), decided, now)
@@ -223,10 +254,19 @@ class Engine:
     def _look_at_the_clock(self, decided: Decided, now: Instant) -> None:
         released = self.parts.admission.tick(now)
         if released:
+            decided.events.extend(released)
             self._see(released, decided, now)
         marks = self.parts.admission.watermarks(now)
         self._weigh(self.parts.network.advance(marks), decided, now)
         decided.add(self.parts.alerting.tick(now))
+        self.books.look(now)
+
+    async def _remember(self, decided: Decided) -> None:
+        """Telemetry goes into the history, and to whoever watches, before jobs are handed out."""
+        kept = [one.event for one in decided.events if one.event.topic in self.parts.remembered]
+        if kept:
+            await self.parts.history.append(kept)
+        self.parts.streams.pass_on(decided.events)
 
     def _weigh(
         self, decisions: Iterable[Firing | LevelChange], decided: Decided, now: Instant
@@ -260,7 +300,9 @@ class Engine:
             if one.parent or one.firing.quiet or one.rule not in self.parts.rules:
                 continue
             if one.state == "done":
-                self._see([Admitted(result_event(one))], decided, now)
+                result = Admitted(result_event(one))
+                decided.results.append(result)
+                self._see([result], decided, now)
             elif one.state in ("failed", "timeout"):
                 changes = self.parts.network.failed(one.firing, one.id, one.error)
                 self._weigh(changes, decided, now)
@@ -275,50 +317,6 @@ class Engine:
         decided.add(done)
         return done
 
-    # -- keeping and telling ----------------------------------------------------------------
-
-    async def _keep(self, decided: Decided, save: bool = False) -> None:
-        """One commit for all of it; what turns out to be known already is left out."""
-        kept = [one.event for one in decided.events if one.event.topic in self.parts.remembered]
-        if kept:
-            await self.parts.history.append(kept)
-        told = bool(decided.firings or decided.alerts or decided.finished)
-        due = save or told or self.parts.clock() - self._saved > SAVE_EVERY
-        if due:
-            # A position and the state that it belongs to are kept together, or what came
-            # between the two would be lost to windows and holds.
-            decided.positions.update(self._reached)
-            self._reached.clear()
-            self._saved = self.parts.clock()
-        commit = decided.as_commit(tuple(self.parts.network.take_states()) if due else ())
-        new = await self._commit(commit)
-        points = [point for run in new.finished for point in points_of(run)]
-        if points and self.parts.metrics is not None:
-            await self.parts.metrics.write(points)
-        self._tell(new, decided.events)
-
-    async def _commit(self, commit: Commit) -> Commit:
-        """Keeps trying while the ledger is away: nothing is told or acknowledged before.
-
-        Told to stop, it gives up after a while: what was not acknowledged comes again.
-        """
-        last_tries = LAST_TRIES
-        while not commit.empty:
-            try:
-                return await self.parts.ledger.commit(commit)
-            except StoreAway as trouble:
-                self._tell_problem("ledger", str(trouble), self.parts.clock())
-                if self._stopping.is_set() and (last_tries := last_tries - 1) <= 0:
-                    raise
-                await asyncio.sleep(LONGEST_WAIT)
-        return commit
-
-    def _tell(self, new: Commit, events: Sequence[Admitted]) -> None:
-        self.parts.streams.tell(new, events)
-        for run in new.runs:
-            self._hand_out(run)
-        self.parts.send(new.notices)
-
     def _hand_out(self, run: Run) -> None:
         self._running.add(run.id)
         if not run.firing.manual:
@@ -326,5 +324,4 @@ class Engine:
         self.parts.hand_out(run)
 
     def _tell_problem(self, source: str, words: str, now: Instant) -> None:
-        self.problem = f"{source}: {words}"
-        self.parts.streams.publish(Update("problem", now, self.problem))
+        self.parts.streams.publish(Update("problem", now, f"{source}: {words}"))

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, replace
 from typing import Any, Protocol
 
-from catcher.alerting import Alerting, Changed
+from catcher.desk_hands import DeskHands, Resend, to_nobody
 from catcher.engine import Engine
 from catcher.model import shown
-from catcher.model.alert import Alert, AuditEntry, Severity
+from catcher.model.alert import AuditEntry
 from catcher.model.event import Event
 from catcher.model.health import Health
 from catcher.model.observation import Observation, ObservationSpec
 from catcher.model.problem import Unknown
 from catcher.model.run import Firing
-from catcher.model.time import Instant, Span
+from catcher.model.time import Instant
 from catcher.ports import Row
 from catcher.steps import Decided
 
@@ -29,7 +30,7 @@ class Postbox(Protocol):
     async def post_named(self, name: str, payload: bytes) -> int: ...
 
 
-class Hands:
+class Hands(DeskHands):
     """The door of a running engine (`ports.Door`)."""
 
     def __init__(
@@ -39,12 +40,21 @@ class Hands:
         observations: Mapping[str, ObservationSpec],
         broken: Sequence[Row],
         healths: Callable[[], Sequence[Health]],
+        resend: Resend = to_nobody,
     ) -> None:
         self._engine = engine
         self._postbox = postbox
         self._observations = observations
         self._broken = broken
         self._healths = healths
+        self._channel = CHANNEL
+        self._resend = resend
+
+    def through(self, channel: str) -> Hands:
+        """The same door, for those who come by another way; the audit trail names it."""
+        other = copy(self)
+        other._channel = channel
+        return other
 
     def swap(self, broken: Sequence[Row]) -> None:
         """The site was read anew: these are its broken rules now."""
@@ -73,7 +83,7 @@ class Hands:
             firing = self._engine.parts.network.by_hand(rule, event, now, who)
             decided = self._engine.weigh([replace(firing, quiet=not tell)], now)
             detail = {"run": firing.id, "tell": tell}
-            decided.audit.append(AuditEntry(now, who, CHANNEL, "fire", rule, detail))
+            decided.audit.append(AuditEntry(now, who, self._channel, "fire", rule, detail))
             return decided
 
         return (await self._engine.do(act)).firings[0]
@@ -90,42 +100,14 @@ class Hands:
             "from its event on",
         )
 
-    async def acknowledge(
-        self, alert: str, severity: Severity | None, who: str, note: str
-    ) -> Alert:
-        """Takes an alert; refused if it got worse than the severity that was seen."""
-        return await self._change(
-            alert,
-            lambda alerting, now: alerting.acknowledge(alert, severity, who, note, now, CHANNEL),
-        )
+    async def refuse(self, who: str, what: str, subject: str, reason: str) -> None:
+        """Puts into the audit trail that somebody was turned away before this door."""
 
-    async def shelve(self, alert: str, span: Span, who: str, reason: str) -> Alert:
-        """Puts an alert aside for a while."""
-        return await self._change(
-            alert,
-            lambda alerting, now: alerting.shelve(alert, now + span, who, reason, now, CHANNEL),
-        )
-
-    async def unshelve(self, alert: str, who: str) -> Alert:
-        """Brings a shelved alert back."""
-        return await self._change(
-            alert, lambda alerting, now: alerting.unshelve(alert, who, now, CHANNEL)
-        )
-
-    async def note(self, alert: str, who: str, text: str) -> Alert:
-        """Writes a note to an alert."""
-        return await self._change(
-            alert, lambda alerting, now: alerting.note(alert, text, who, now, CHANNEL)
-        )
-
-    async def _change(self, alert: str, change: Callable[[Alerting, Instant], Changed]) -> Alert:
         def act(now: Instant) -> Decided:
-            decided = Decided()
-            decided.add(change(self._engine.parts.alerting, now))
-            return decided
+            entry = AuditEntry(now, who, self._channel, what, subject, {"refused": reason})
+            return Decided(audit=[entry])
 
         await self._engine.do(act)
-        return self._engine.parts.alerting.get(alert)
 
     def rules(self) -> Sequence[Row]:
         """Every rule as a row, the broken ones with their problems."""

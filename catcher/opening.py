@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import (
@@ -12,30 +14,42 @@ from contextlib import (
     asynccontextmanager,
 )
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from catcher.adapters import SETTINGS as ADAPTERS
 from catcher.adapters import SourceNeeds, make_sources
+from catcher.alerting import Courier
 from catcher.api import create_api, serve
-from catcher.assembling import RECORDED, alone, assemble, healths, make_executor, open_kept
+from catcher.assembling import RECORDED, alone, assemble, make_executor, parts
+from catcher.beating import make_outlets
 from catcher.client import Client
 from catcher.editions import SETTINGS, Edition, first_edition
 from catcher.engine import Engine
 from catcher.hands import Hands
+from catcher.kept import Kept, open_kept
+from catcher.model.event import HEALTH_TOPIC
 from catcher.model.problem import CatcherError
 from catcher.model.run import Run
 from catcher.model.time import wall_clock
 from catcher.places import prepared
-from catcher.ports import Source
+from catcher.ports import Source, StoreAway
 from catcher.reloading import Reloading
-from catcher.running import DRAIN, Running, announced
+from catcher.running import STOP, Grace, Running, announced, engine_name
+from catcher.selfwatch import SelfWatch
+from catcher.sink_kinds import Doorway
 from catcher.site import Site, load
 from catcher.sources.http import HttpSettings, HttpSource
+from catcher.surroundings import Surroundings
+from catcher.vitals import Bulletin, Part
+from catcher.vitals.bulletin import NAME as BULLETIN
 from catcher.watching import SourceClock
 from catcher.working import Workshop
 
 HTTP = "http"
 PAYLOAD = 1_000_000
+OWN = {BULLETIN: SourceClock(lateness=0)}
+"""How the time of Catcher's own news is to be understood."""
 Opening = AbstractAsyncContextManager[Running]
 Write = Callable[[str], None]
 Positions = Mapping[str, str]
@@ -119,51 +133,130 @@ async def _open(
     follow: bool = False,
 ) -> AsyncIterator[Running]:
     """Opens stores, workers, sinks and the API around an engine, and starts it."""
-    name, jobs = f"engine-{os.getpid()}", prepared(data) / "jobs"
+    name, jobs = engine_name(wall_clock), prepared(data) / "jobs"
     edition = await asyncio.to_thread(first_edition, site, jobs)
     rules, site = edition.rules, replace(site, registry=edition.registry)
     async with AsyncExitStack() as lifetimes:
         lifetimes.enter_context(alone())
-        kept = await open_kept(lifetimes, site, data, name, wall_clock)
+        watch = SelfWatch(site.settings.site, name, wall_clock, os.environ)
+        await lifetimes.enter_async_context(watch.watching())
+        kept = await open_kept(lifetimes, site, data, name, wall_clock, _heard_by(watch))
+        watch.restoring()
         sources = list(make(site, data, await kept.ledger.positions()))
         postbox = _postbox(site, sources)
         sources += [postbox] if posts and postbox not in sources else []
-        said = {name: spec.clock for name, spec in site.settings.sources.items()}
-        assembly = await assemble(site, rules, kept, wall_clock, {**said, **(clocks or {})})
+        assembly = await assemble(site, rules, kept, wall_clock, _clocks(site, clocks or {}))
         executor = await lifetimes.enter_async_context(make_executor(site, wall_clock))
-        courier = await lifetimes.enter_async_context(await assembly.courier(lifetimes, write))
+        doorway = Doorway()
+        sinks = await assembly.sinks(lifetimes, write, doorway)
+        courier = await lifetimes.enter_async_context(assembly.courier(sinks))
 
         async def report(run: Run) -> None:
             await engine.report(run)
 
+        def found() -> list[Part]:
+            return [*parts(assembly, sources, executor, courier), *watch.parts()]
+
+        grace = Grace(site.settings.limits.stop or STOP)
         shop = assembly.workshop(executor, name, data, report, asyncio.sleep)
-        engine = assembly.engine(
-            name, sources, shop.submit, courier.send, lambda: shop.drain(DRAIN)
-        )
+        heard = [*sources, _bulletin(found, lambda: engine)] if posts else sources
+        drain = partial(_drain, shop, grace)
+        engine = assembly.engine(name, heard, shop.submit, courier.send, drain, watch.pulse)
         await lifetimes.enter_async_context(shop)
-        lifetimes.push_async_callback(courier.drain, DRAIN)
+        lifetimes.push_async_callback(_deliver_rest, courier, kept, grace)
+        around = Surroundings(engine, assembly.alerting, found, shop.backlog, courier.oldest)
+        await watch.surround(lifetimes, around)
         running = Running(
-            engine, assembly.streams, lambda: healths(assembly, sources, executor, courier),
-            site.errors, data, misconfigured=site.misconfigured,
+            engine, assembly.streams, around.healths(watch.backlog), site.errors, data,
+            misconfigured=site.misconfigured, grace=grace, watch=watch,
         )  # fmt: skip
-        hands = Hands(engine, postbox, site.settings.observations, edition.rows(), running.health)
+        known = site.settings.observations
+        hands = Hands(engine, postbox, known, edition.rows(), running.health, courier.resend)
+        doorway.door = hands.through
         client = Client(kept.ledger, kept.history, kept.objects)
-        api = site.settings.api
-        token = api.token.reveal() if api.token else ""
-        routes = create_api(hands, client, assembly.streams, token=token)
-        async with asyncio.TaskGroup() as tasks:
-            running.start(tasks)
-            await running.until_open()
-            async with serve(routes, api.host, api.port if port is None else port) as running.url:
-                with announced(data, running.url):
-                    if not follow:
-                        yield running
-                    else:
-                        reloading = _reloading(edition, jobs, engine, shop, hands)
-                        running.ask_to_reload = reloading.ask
-                        async with reloading.watching():
-                            yield running
-            running.stop()
+        reloading = _reloading(edition, jobs, engine, shop, hands, watch) if follow else None
+        served = _served(running, hands, client, site, port, doorway)
+        async with _begun(running, served, reloading, kept):
+            outlets = await make_outlets(site, name, sinks, wall_clock, lifetimes)
+            await watch.opened(lifetimes, site.settings.heartbeat.every, outlets)
+            yield running
+
+
+@asynccontextmanager
+async def _begun(
+    running: Running,
+    served: AbstractAsyncContextManager[None],
+    reloading: Reloading | None,
+    kept: Kept,
+) -> AsyncIterator[None]:
+    """The engine runs, its API answers, and it follows its site, until the context is left.
+
+    It ends at once where another engine has taken over the ledger.
+    """
+    async with asyncio.TaskGroup() as tasks:
+        fence = tasks.create_task(kept.ledger.until_fenced())
+        running.start(tasks, fence.cancel)
+        await running.until_open()
+        async with served:
+            await _announce(kept, running.url)
+            if reloading is None:
+                yield
+            else:
+                running.ask_to_reload = reloading.ask
+                async with reloading.watching():
+                    yield
+        running.stop()
+
+
+async def _deliver_rest(courier: Courier, kept: Kept, grace: Grace) -> None:
+    """What is on its way to the sinks has until the stop's end; another engine delivers it else."""
+    await courier.drain(0 if kept.ledger.fenced else grace.left)
+
+
+async def _announce(kept: Kept, url: str) -> None:
+    with contextlib.suppress(StoreAway):
+        await kept.ledger.announce(url)
+
+
+def _heard_by(watch: SelfWatch) -> Callable[[str], None]:
+    """Whoever looks at this process is told for which engine it stands by."""
+
+    def told(words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+        watch.standing_by(words)
+
+    return told
+
+
+@asynccontextmanager
+async def _served(
+    running: Running, hands: Hands, client: Client, site: Site, port: int | None,
+    doorway: Doorway,
+) -> AsyncIterator[None]:  # fmt: skip
+    """The API answers, and commands find it."""
+    api = site.settings.api
+    token = api.token.reveal() if api.token else ""
+    routes = create_api(
+        hands, client, running.live, token=token, watch=running.watch,
+        callbacks=doorway.callbacks,
+    )  # fmt: skip
+    async with serve(routes, api.host, api.port if port is None else port) as running.url:
+        with announced(running.data, running.url):
+            yield
+
+
+def _clocks(site: Site, others: Mapping[str, SourceClock]) -> dict[str, SourceClock]:
+    said = {name: spec.clock for name, spec in site.settings.sources.items()}
+    return {**said, **others, **OWN}
+
+
+async def _drain(shop: Workshop, grace: Grace) -> int:
+    return await shop.drain(grace.for_jobs)
+
+
+def _bulletin(found: Callable[[], list[Part]], engine: Callable[[], Engine]) -> Bulletin:
+    """News of the parts, for rules that hear them."""
+    return Bulletin(found, lambda: HEALTH_TOPIC in engine().parts.network.topics, wall_clock)
 
 
 def _postbox(site: Site, sources: Sequence[Source]) -> HttpSource:
@@ -178,7 +271,9 @@ def _postbox(site: Site, sources: Sequence[Source]) -> HttpSource:
 
 
 def _reloading(
-    edition: Edition, jobs: Path, engine: Engine, shop: Workshop, hands: Hands
+    edition: Edition, jobs: Path, engine: Engine, shop: Workshop, hands: Hands, watch: SelfWatch
 ) -> Reloading:
     root = edition.site.root
-    return Reloading(edition, lambda: load(root, adapters=ADAPTERS), jobs, engine, shop, hands)
+    return Reloading(
+        edition, lambda: load(root, adapters=ADAPTERS), jobs, engine, shop, hands, watch.reloading
+    )

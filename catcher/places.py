@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from catcher.model.event import Event, Series
 from catcher.model.health import Health
@@ -17,6 +18,9 @@ from catcher.model.result import Encoded
 from catcher.model.time import Instant
 from catcher.ports import History, ObjectStore, Predicate
 from catcher.site import Secret, Site, shipped_site
+
+if TYPE_CHECKING:
+    from catcher.stores.objects import Objects
 
 
 def data_folder(site: Site, data: Path | None) -> Path:
@@ -47,6 +51,18 @@ def prepared(folder: Path) -> Path:
     return folder
 
 
+SPOOL = Path("spool", "objects")
+"""Where artifacts wait in the data folder."""
+
+
+def ledger_is_strict(site: Site) -> bool:
+    """Whether each commit waits for the disk (`synchronous: full`)."""
+    from catcher.stores.ledger_settings import SqliteSettings
+
+    told = site.settings.stores.ledger
+    return told.kind == "sqlite" and told.bind(SqliteSettings).synchronous == "full"
+
+
 def ledger_address(site: Site, data: Path) -> str:
     """The address of a site's ledger: as it says, else a file in the data folder."""
     told = site.settings.stores.ledger.values().get("url", "")
@@ -54,7 +70,14 @@ def ledger_address(site: Site, data: Path) -> str:
     return address or f"sqlite:///{data / 'ledger.db'}"
 
 
-def open_objects(site: Site, data: Path) -> ObjectStore:
+def readable_objects(site: Site, data: Path) -> ObjectStore:
+    """The site's artifacts beside an engine: those that wait in its spool, too."""
+    from catcher.stores.spool import SpooledReading
+
+    return SpooledReading(open_objects(site, data), data / SPOOL)
+
+
+def open_objects(site: Site, data: Path) -> Objects:
     """Where a site's artifacts are kept: as it says, else a folder in the data folder."""
     from catcher.stores.objects import Objects, ObjectSettings
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from catcher.model.alert import Alert, AuditEntry, Notice, Severity
 from catcher.model.commit import Commit, TriggerState
-from catcher.model.event import Event, Series
+from catcher.model.desk import Bundle, Shift, Silence
+from catcher.model.event import Arrived, Event, Series
 from catcher.model.health import Health, Update
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
@@ -134,7 +135,18 @@ class DeadLetter:
 
 
 class StoreAway(CatcherError):
-    """A store did not answer or refused to write; what was asked may be asked again later."""
+    """A store did not answer or refused to write; what was asked may be asked again later.
+
+    `retry_after` (nanoseconds) is what the store asked for.
+    """
+
+    def __init__(self, message: str, hint: str = "", retry_after: Span | None = None) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
+
+
+class Fenced(CatcherError):
+    """Another engine has taken over the ledger: this one may write nothing more, and ends."""
 
 
 class Ledger(Protocol):
@@ -144,7 +156,8 @@ class Ledger(Protocol):
         """Writes all of it in one transaction and returns what was new.
 
         A firing whose identity or whose rule and `once` is already there is left out of the
-        answer, with its run; an inbox event that is already there likewise.
+        answer, with its run; an inbox event that is already there likewise. The same commit
+        tried again, with its token, answers as it did the first time.
         """
         ...
 
@@ -168,11 +181,30 @@ class Ledger(Protocol):
         """Notices that were given up, newest first; `id` an alert, `name` a sink."""
         ...
 
+    async def revive(self, ids: Sequence[str]) -> Sequence[Notice]:
+        """Dead letters wait to be delivered again; those of these ids that were dead."""
+        ...
+
+    async def receipt(self, alert: str, sink: str) -> Row:
+        """What a sink answered last about an alert; empty where it answered nothing."""
+        ...
+
+    async def silences(self, query: Query) -> Sequence[Silence]: ...
+    async def shifts(self, query: Query) -> Sequence[Shift]: ...
+    async def bundles(self, query: Query) -> Sequence[Bundle]: ...
     async def positions(self) -> Mapping[str, str]:
         """Where each source would go on, as last committed."""
         ...
 
     async def states(self) -> Sequence[TriggerState]: ...
+    async def uncovered(self, after: int, limit: int) -> Sequence[tuple[int, Arrived]]:
+        """Events of the inbox that no saved state knows of, by place, from beyond one on."""
+        ...
+
+    async def marks(self) -> tuple[Collection[str], Instant]:
+        """The digests of the latest events of the inbox, and the greatest time among them."""
+        ...
+
     async def observation(self, kind: str, id: str) -> Observation | None: ...
     async def firings(self, query: Query) -> Sequence[Firing]: ...
     async def runs(self, query: Query) -> Sequence[Run]: ...
@@ -190,7 +222,14 @@ class Ledger(Protocol):
 class MetricStore(Protocol):
     """A further home for metrics, beside the ledger."""
 
-    async def write(self, points: Sequence[MetricPoint]) -> None: ...
+    async def write(self, points: Sequence[MetricPoint]) -> None:
+        """Returns once the store has taken the points; StoreAway where it has not.
+
+        A point that it will never take is counted and left out. The same points may be
+        written again.
+        """
+        ...
+
     def health(self) -> Health: ...
 
 
@@ -232,6 +271,14 @@ class SinkError(Exception):
         self.final = final
 
 
+class Callback(Protocol):
+    """Answers requests from outside that prove by themselves where they come from."""
+
+    async def __call__(self, headers: Mapping[str, str], body: bytes) -> Row:
+        """What is answered, as JSON; CatcherError where the proof fails."""
+        ...
+
+
 class Live(Protocol):
     """What happens, as it happens, for those who watch. Slow watchers lose updates, counted."""
 
@@ -255,7 +302,11 @@ class Door(Protocol):
     ) -> Alert: ...
     async def shelve(self, alert: str, span: Span, who: str, reason: str) -> Alert: ...
     async def unshelve(self, alert: str, who: str) -> Alert: ...
-    async def note(self, alert: str, who: str, text: str) -> Alert: ...
+    async def note(self, alert: str, who: str, text: str, link: str = "") -> Alert: ...
+    async def refuse(self, who: str, what: str, subject: str, reason: str) -> None:
+        """Puts into the audit trail that somebody was turned away before this door."""
+        ...
+
     def rules(self) -> Sequence[Row]:
         """Every rule as a row; a broken one with its problems."""
         ...

@@ -9,27 +9,32 @@ evaluations, `previous` and reads see the last ten minutes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from catcher.model.event import Admitted, Event, Series
-from catcher.model.time import SECOND
+from catcher.model.time import MAX_INSTANT, SECOND, Instant
 from catcher.ports import History
 from catcher.watching import Network
 
 MOST_SAMPLES = 100_000
 MICROSECOND = 1_000
+NOTHING: Mapping[str, Instant] = {}
 
 
-async def prime(network: Network, history: History) -> None:
-    """Fills windows and reads that no saved state has filled."""
+async def prime(network: Network, history: History, until: Mapping[str, Instant] = NOTHING) -> None:
+    """Fills windows and reads that no saved state has filled.
+
+    Of a topic named in `until`, samples from that instant on come by another way.
+    """
     events: list[Event] = []
     for topic, span in network.reaches().items():
         last = await history.latest(topic)
         if last is not None:
             series = await history.read(topic, [], last - span, last)
-            events += events_of(series)
+            end = until.get(topic, MAX_INSTANT)
+            events += (one for one in events_of(series) if one.time + 2 * MICROSECOND < end)
     network.prime(Admitted(event) for event in sorted(events, key=lambda one: one.time))
 
 

@@ -9,21 +9,50 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from catcher.assembling import RECORDED, alone, assemble, make_executor, open_kept
+from catcher.assembling import RECORDED, alone, assemble, make_executor
 from catcher.authoring import Case, Rehearsal, VirtualClock, choose, run_cases
 from catcher.authoring import backtest as play_past
+from catcher.authoring.rehearsal import SOURCE
+from catcher.kept import open_in_memory
 from catcher.model.event import Event
+from catcher.model.health import Health
 from catcher.model.rule import Rule
 from catcher.model.run import Run
 from catcher.model.time import wall_clock
+from catcher.ports import Delivery
 from catcher.site import Site
 from catcher.sources.recorded import read_recorded
 
 Row = dict[str, Any]
 
 
+class Tape:
+    """The source that the events of a rehearsal come from, so that its time is the engine's.
+
+    The rehearsal itself turns it, event by event; nobody opens it.
+    """
+
+    name = SOURCE
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[AsyncIterator[Delivery]]:
+        """Nothing of its own."""
+        yield _nothing()
+
+    def health(self) -> Health:
+        """Always ok."""
+        return Health(self.name, "tape", "ok")
+
+
+async def _nothing() -> AsyncIterator[Delivery]:
+    return
+    yield Delivery(SOURCE, ())
+
+
 @asynccontextmanager
-async def open_rehearsal(site: Site, rules: Mapping[str, Rule]) -> AsyncIterator[Rehearsal]:
+async def open_rehearsal(
+    site: Site, rules: Mapping[str, Rule], left_out: Callable[[str], None] = lambda words: None
+) -> AsyncIterator[Rehearsal]:
     """The engine on a fast clock and a ledger of its own, which nobody hears.
 
     Rules that are switched off run here, too: somebody has asked for them.
@@ -32,15 +61,17 @@ async def open_rehearsal(site: Site, rules: Mapping[str, Rule]) -> AsyncIterator
     clock, todo = VirtualClock(), deque[Run]()
     async with AsyncExitStack() as lifetimes:
         lifetimes.enter_context(alone())
-        kept = await open_kept(lifetimes, site, None, "rehearsal", clock)
-        assembly = await assemble(site, rules, kept, clock, {"file": RECORDED})
+        kept = await open_in_memory(lifetimes, "rehearsal", clock)
+        assembly = await assemble(site, rules, kept, clock, {SOURCE: RECORDED})
         executor = make_executor(site, wall_clock)
         if any(rule.job for rule in rules.values()):
             await lifetimes.enter_async_context(executor)
         shop = assembly.workshop(executor, "rehearsal", Path.cwd(), _unheard, _at_once)
         await lifetimes.enter_async_context(shop)
-        engine = assembly.engine("rehearsal", [], todo.append, lambda notices: None, shop.drain)
-        yield Rehearsal(engine, clock, todo, shop.perform)
+        engine = assembly.engine(
+            "rehearsal", [Tape()], todo.append, lambda notices: None, shop.drain
+        )
+        yield Rehearsal(engine, clock, todo, shop.perform, left_out)
 
 
 async def _unheard(run: Run) -> None:
@@ -67,15 +98,16 @@ async def run_backtest(
     progress: Callable[[str], None],
     reject: Callable[[str], None],
 ) -> None:
-    """Plays recorded streams through a site's rules; `reject` hears of lines that are no event.
+    """Plays recorded streams through a site's rules.
 
+    `reject` hears of lines that are no event, and of events that lie too far in the future.
     Without names all rules that are switched on; one that is named may be switched off.
     """
     chosen = choose(names, site.rules, _broken(site))
     rules = site.rules if chosen else {rule.id: rule for rule in site.active}
     await play_past(
         rules, chosen, _events(files, reject),
-        lambda rules: open_rehearsal(site, rules), tell, progress,
+        lambda rules: open_rehearsal(site, rules, reject), tell, progress,
     )  # fmt: skip
 
 

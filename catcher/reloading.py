@@ -26,7 +26,7 @@ from catcher.model.time import Instant
 from catcher.ports import Busy
 from catcher.site import Site, digest
 from catcher.steps import Decided
-from catcher.watching import Network
+from catcher.watching import Network, meaning
 from catcher.working import Workshop
 
 CONTENT = ("rules", "jobs", "alerts")
@@ -43,12 +43,13 @@ class Reloading:
     """Reads a site anew when its files change or when asked to.
 
     `load` reads the site, `first` is what the engine was started with, `folder` is where jobs
-    are copied to.
+    are copied to; `reads` is told when reading begins (True) and ends.
     """
 
     def __init__(
         self, first: Edition, load: Callable[[], Site], folder: Path,
         engine: Engine, shop: Workshop, hands: Hands,
+        reads: Callable[[bool], None] = lambda begins: None,
     ) -> None:  # fmt: skip
         self.edition = first
         self._first = first
@@ -58,6 +59,7 @@ class Reloading:
         self._engine = engine
         self._shop = shop
         self._hands = hands
+        self._reads = reads
         self._wanted = asyncio.Event()
         self._asked = False
 
@@ -154,11 +156,21 @@ class Reloading:
                 continue
             if before == self.edition.site.digest and not asked:
                 return
-            edition, network = await asyncio.to_thread(self._read)
-            if edition.site.digest == before:
-                await self._swap(edition, remembered_topics(edition.rules, network))
+            if await self._read_and_swap(before):
                 return
         raise CatcherError("its files never come to rest", "send SIGHUP when they are written")
+
+    async def _read_and_swap(self, before: str) -> bool:
+        """Whether the files were still what they had been when they were looked at."""
+        self._reads(True)
+        try:
+            edition, network = await asyncio.to_thread(self._read)
+            if edition.site.digest != before:
+                return False
+            await self._swap(edition, remembered_topics(edition.rules, network))
+            return True
+        finally:
+            self._reads(False)
 
     def _read(self) -> tuple[Edition, Network]:
         """The site anew (own thread); its rules are compiled once here, to see that they can be."""
@@ -191,13 +203,19 @@ class Reloading:
     def _exchange(self, edition: Edition, remembered: frozenset[str], now: Instant) -> Decided:
         """All at once: nothing of the engine runs between these lines."""
         parts = self._engine.parts
+        forgotten = [
+            name for name, rule in parts.rules.items()
+            if name not in edition.rules or meaning(rule) != meaning(edition.rules[name])
+        ]  # fmt: skip
         ended = parts.network.swap(list(edition.rules.values()))
         parts.alerting.swap(edition.rules, edition.routes, edition.broken)
         self._engine.parts = replace(parts, rules=edition.rules, remembered=remembered)
         self._shop.swap(edition.rules, edition.registry)
         self._hands.swap(edition.rows())
         self.edition = edition
-        return self._engine.weigh(ended, now)
+        decided = self._engine.weigh(ended, now)
+        decided.forgotten.extend(forgotten)
+        return decided
 
     # -- telling -----------------------------------------------------------------------------
 

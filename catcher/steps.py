@@ -4,21 +4,56 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from catcher.alerting import Alerting, Changed
 from catcher.model.alert import Alert, AuditEntry, Notice
-from catcher.model.commit import Commit, TriggerState
-from catcher.model.event import RESULT_PREFIX, Admitted, Event
+from catcher.model.commit import Commit
+from catcher.model.desk import Bundle, Shift, Silence
+from catcher.model.event import RESULT_PREFIX, Admitted, Arrived, Event
 from catcher.model.observation import Observation
 from catcher.model.rule import Rule
 from catcher.model.run import Firing, Run
 from catcher.model.time import Clock, Instant
-from catcher.ports import Delivery, History, Ledger, MetricPoint, MetricStore, Source
+from catcher.ports import (
+    Delivery,
+    History,
+    Ledger,
+    MetricPoint,
+    MetricStore,
+    Source,
+)
 from catcher.streams import Streams
 from catcher.watching import Admission, Network
 from catcher.working import Observations
+
+
+class Vitals(Protocol):
+    """Whom the engine shows that it lives."""
+
+    def turn(self) -> None:
+        """The engine's loop has come round, or tries again what it has to do first."""
+        ...
+
+    def committing(self) -> AbstractContextManager[object]:
+        """Measures a commit for as long as the context lasts."""
+        ...
+
+
+class Unwatched:
+    """Nobody looks (`Vitals`): a rehearsal, a test."""
+
+    def turn(self) -> None:
+        """Is not seen."""
+
+    def committing(self) -> AbstractContextManager[object]:
+        """Is not measured."""
+        return nullcontext()
+
+
+UNWATCHED: Vitals = Unwatched()
 
 
 @dataclass(frozen=True)
@@ -46,6 +81,7 @@ class Parts:
     observations: Observations
     streams: Streams
     clock: Clock
+    vitals: Vitals = UNWATCHED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +113,16 @@ Step = Delivery | Finished | Deed
 
 @dataclass
 class Decided:
-    """What one or several steps came to, before it is kept."""
+    """What one or several steps came to, before it is kept.
 
-    inbox: list[Admitted] = field(default_factory=list)
+    `positions` are those of sources whose events are in the inbox; those of others (`reached`)
+    are kept with the states that know of what came before. `events` were let in, and go into
+    the history; `results` are those of runs that are over.
+    """
+
+    inbox: list[Arrived] = field(default_factory=list)
     events: list[Admitted] = field(default_factory=list)
+    results: list[Admitted] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     firings: list[Firing] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
@@ -88,19 +130,57 @@ class Decided:
     alerts: list[Alert] = field(default_factory=list)
     notices: list[Notice] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
+    silences: list[Silence] = field(default_factory=list)
+    shifts: list[Shift] = field(default_factory=list)
+    bundles: list[Bundle] = field(default_factory=list)
     positions: dict[str, str] = field(default_factory=dict)
+    reached: dict[str, str] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to be kept; a place that was reached is kept with the next states."""
+        return not (
+            self.size or self.observations or self.runs or self.audit
+            or self.silences or self.shifts or self.bundles or self.positions or self.forgotten
+        )  # fmt: skip
+
+    @property
+    def tells(self) -> bool:
+        """Whether something was decided that the triggers' states must be kept with."""
+        return bool(self.firings or self.alerts or self.finished or self.forgotten)
+
+    @property
+    def size(self) -> int:
+        """How much there is to keep."""
+        kept = (self.inbox, self.firings, self.finished, self.alerts, self.notices)
+        return sum(len(one) for one in kept)
+
+    def absorb(self, later: Decided) -> None:
+        """Takes in what was decided after it."""
+        self.inbox.extend(later.inbox)
+        self.results.extend(later.results)
+        self.observations.extend(later.observations)
+        self.finished.extend(later.finished)
+        self.positions.update(later.positions)
+        self.reached.update(later.reached)
+        self.add(later)
 
     def add(self, changed: Changed | Decided) -> None:
         """What alerting made of a level change, or a person of an alert or a rule."""
         self.alerts.extend(changed.alerts)
         self.notices.extend(changed.notices)
         self.audit.extend(changed.audit)
+        self.silences.extend(changed.silences)
+        self.shifts.extend(changed.shifts)
+        self.bundles.extend(changed.bundles)
         if isinstance(changed, Decided):
             self.firings.extend(changed.firings)
             self.runs.extend(changed.runs)
+            self.forgotten.extend(changed.forgotten)
 
-    def as_commit(self, states: tuple[TriggerState, ...]) -> Commit:
-        """All of it as one unit of work, with the triggers' states that belong to it."""
+    def as_commit(self, **more: Any) -> Commit:
+        """All of it as one unit of work, with what else belongs to it (the triggers' states)."""
         return Commit(
             inbox=tuple(self.inbox),
             observations=tuple(self.observations),
@@ -110,8 +190,12 @@ class Decided:
             alerts=tuple(self.alerts),
             notices=tuple(self.notices),
             audit=tuple(self.audit),
-            states=states,
-            positions=self.positions,
+            silences=tuple(self.silences),
+            shifts=tuple(self.shifts),
+            bundles=tuple(self.bundles),
+            positions=dict(self.positions),
+            forgotten=tuple(dict.fromkeys(self.forgotten)),
+            **more,
         )
 
 

@@ -76,10 +76,13 @@ class Streams:
         """What slow watchers have lost, altogether."""
         return self._gone + sum(watcher.lost for watcher in self._watchers)
 
-    def tell(self, new: Commit, events: Sequence[Admitted]) -> None:
-        """Sends out what was decided and kept, and the events that it was decided on."""
+    def pass_on(self, events: Sequence[Admitted]) -> None:
+        """Sends out the events that were let in."""
         if events:
             self.events.on_next(tuple(events))
+
+    def tell(self, new: Commit) -> None:
+        """Sends out what was decided and kept."""
         # A result may be why a rule fired, never the other way round within one commit.
         for run in new.finished:
             self.runs.on_next(run)

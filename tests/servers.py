@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,17 +59,25 @@ class Server:
     port: int
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    ending: signal.Signals = signal.SIGTERM
+    ready: tuple[str, ...] = ()
+    """A command that succeeds once the server, which listens already, also answers."""
 
     def start(self) -> None:
         log = (self.folder / "server.log").open("ab")
         with log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
         await_port(self.port, self.process)
+        deadline = time.monotonic() + 30
+        while self.ready and subprocess.run(self.ready, check=False).returncode:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.command[0]} does not answer")
+            time.sleep(0.02)
 
     def stop(self) -> None:
         if self.process is None:
             return
-        self.process.terminate()
+        self.process.send_signal(self.ending)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -99,8 +110,62 @@ def victoria_metrics(folder: Path) -> Iterator[Server]:
     yield from _running([program, *options], port, folder)
 
 
-def _running(command: list[str], port: int, folder: Path) -> Iterator[Server]:
-    server = Server(command, port, folder)
+@contextlib.contextmanager
+def s3(folder: Path, bucket: str = "catcher") -> Iterator[Server]:
+    """An S3 server (rclone) on a free port with one bucket; keys are `S3_KEYS`."""
+    program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or require("rclone")
+    (folder / "buckets" / bucket).mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    keys = ["--auth-key", ",".join(S3_KEYS), "--config", str(folder / "rclone.conf")]
+    place = ["--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"]
+    yield from _running(
+        [program, "serve", "s3", *place, *keys, str(folder / "buckets")], port, folder
+    )
+
+
+S3_KEYS = ("catcher-key", "catcher-secret")
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[Server]:
+    """A PostgreSQL server on a free port, with the database `postgres` of the user `catcher`."""
+    program = _newest("/usr/lib/postgresql/*/bin/postgres", "postgres")
+    # The server refuses to be root, and cannot read what pytest keeps for root alone.
+    with tempfile.TemporaryDirectory(prefix="catcher-postgres-") as name:
+        folder, data, port = Path(name), Path(name) / "data", free_port()
+        as_user: list[str] = []
+        if os.geteuid() == 0:
+            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+            shutil.chown(folder, "postgres", "postgres")
+        made = [str(program.with_name("initdb")), "-D", str(data), "-A", "trust", "-U", "catcher"]
+        subprocess.run(
+            [*as_user, *made, "-N", "--locale=C", "-E", "UTF8"],
+            check=True, cwd=folder, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        settings = {
+            "port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
+            "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+            "max_connections": 50,
+        }  # fmt: skip
+        options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
+        command = [*as_user, str(program), "-D", str(data), *options]
+        ready = (str(program.with_name("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(port))
+        yield from _running(command, port, folder, signal.SIGINT, ready)
+
+
+def _newest(pattern: str, program: str) -> Path:
+    found = sorted(Path("/").glob(pattern.lstrip("/")), key=lambda path: path.parts)
+    return found[-1] if found else Path(require(program)).resolve()
+
+
+def _running(
+    command: list[str],
+    port: int,
+    folder: Path,
+    ending: signal.Signals = signal.SIGTERM,
+    ready: tuple[str, ...] = (),
+) -> Iterator[Server]:
+    server = Server(command, port, folder, ending=ending, ready=ready)
     server.start()
     try:
         yield server

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from catcher.app import load_site
-from catcher.assembling import RECORDED, Kept, assemble
+from catcher.assembling import RECORDED, assemble
 from catcher.authoring import VirtualClock
 from catcher.engine import Engine
 from catcher.hands import Hands
+from catcher.kept import Kept
 from catcher.model.alert import Severity
 from catcher.model.commit import Commit
 from catcher.model.event import Admitted, Event
@@ -24,7 +25,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.result import Metric
 from catcher.model.run import Run
 from catcher.model.time import SECOND, parse_instant
-from catcher.ports import Delivery, Query, StoreAway
+from catcher.ports import Busy, Delivery, Query, StoreAway
 from catcher.stores.history import EmbeddedHistory
 from catcher.stores.ledger import SqlLedger
 from catcher.stores.objects import Objects, ObjectSettings
@@ -217,10 +218,40 @@ async def test_a_ledger_that_is_away_holds_the_acknowledgement_back(tmp_path: Pa
         problems: list[Any] = []
         stage.engine.parts.streams.others.subscribe(problems.append)
         acknowledged = stage.source.deliver(number(1, 5))
+        await stage.diary.until(lambda: "away" in stage.diary)
+        assert stage.engine.books.problem == "ledger: the ledger is away; bring it back"
         await acknowledged.wait()
         assert stage.diary[:4] == ["away", "kept", "handed out doubling", "acknowledged"]
-        assert "ledger: the ledger is away; bring it back" in stage.engine.problem
-        assert [one.kind for one in problems] == ["problem"]
+        assert stage.engine.books.problem == ""
+        assert [one.kind for one in problems] == ["problem", "problem"]
+        assert "answers again" in problems[1].body
+
+
+async def test_alerts_do_not_wait_for_a_ledger_that_is_away(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        await stage.source.deliver(event(1, "wind", speed=5, mast="m")).wait()
+        stage.ledger.away = 2
+        acknowledged = stage.source.deliver(event(2, "wind", speed=12, mast="m"), number(2, 5))
+        await stage.diary.until(lambda: "away" in stage.diary)
+        assert [(one.kind, one.unrecorded) for one in stage.told] == [("opened", True)]
+        worse = stage.source.deliver(event(3, "wind", speed=22, mast="m"))
+        await stage.diary.until(lambda: stage.diary.count("away") == 2)
+        assert not (acknowledged.is_set() or worse.is_set() or stage.handed)
+        await worse.wait()
+        assert len(stage.handed) == 1
+        direct = [one.id for one in stage.told if one.unrecorded]
+        assert direct == [one.id for one in stage.told if not one.unrecorded]
+        assert [one.id for one in await stage.ledger.undelivered()] == direct
+
+
+async def test_a_person_is_told_at_once_that_nothing_can_be_kept(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        await stage.source.deliver(event(1, "wind", speed=12, mast="m")).wait()
+        stage.ledger.away = 1
+        stage.source.deliver(event(2, "wind", speed=5, mast="m"))
+        await stage.diary.until(lambda: "away" in stage.diary)
+        with pytest.raises(Busy, match="the ledger is away"):
+            await stage.hands().note(stage.told[0].alert.id, "jo", "seen")
 
 
 async def test_a_ledger_that_stays_away_does_not_keep_an_engine_from_stopping(

@@ -12,8 +12,10 @@ import pytest
 
 from catcher.alerting import register
 from catcher.model.alert import Alert
+from catcher.model.commit import Commit
 from catcher.model.time import SECOND
-from catcher.ports import Busy, Query
+from catcher.ports import Busy, Query, StoreAway
+from catcher.watching import SourceClock
 from tests import test_engine
 from tests.test_engine import Stage, event, finished, number, running, staged
 
@@ -131,15 +133,17 @@ async def test_a_run_by_hand_holds_no_other_result_back(tmp_path: Path) -> None:
         assert stage.results[0].fields["catcher"]["run"] == automatic.id
 
 
-async def test_what_was_acknowledged_but_held_back_comes_in_at_the_stop(tmp_path: Path) -> None:
-    async with running(tmp_path) as stage:
+async def test_what_was_held_back_at_the_stop_comes_in_after_it(tmp_path: Path) -> None:
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with running(tmp_path / "site", ledger=ledger) as stage:
         stage.clock.now += 1000 * SECOND
         await stage.source.deliver(number(1, 40)).wait()
         # So far ahead of the stream it is let in only when others, or time, confirm it.
         await stage.source.deliver(number(100, 40)).wait()
-        assert len(await stage.ledger.firings(Query())) == 1
-        stage.engine.stop()
-        await stage.diary.until(lambda: len(stage.handed) == 2)
+    assert len(stage.handed) == 1
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        await stage.source.deliver(number(101, 40)).wait()
+        await stage.diary.until(lambda: len(stage.handed) == 3)
 
 
 async def test_nothing_can_be_done_to_an_engine_that_has_stopped(tmp_path: Path) -> None:
@@ -162,3 +166,107 @@ async def test_a_rule_that_was_away_for_a_while_begins_anew(
     async with running(tmp_path / "site", ledger=ledger) as stage:
         again = await wind(stage, 3, 12)
         assert (again.state, again.episode) == ("firing", 2)
+
+
+# -- the inbox ----------------------------------------------------------------------------------
+
+QUIET = """---
+rule: thrice
+trigger: {telemetry: gust, when: "sum_over(speed, last=3) > 30"}
+"""
+
+
+async def gust(stage: Stage, when: float, speed: float) -> None:
+    await stage.source.deliver(event(when, "gust", speed=speed)).wait()
+
+
+async def fired(stage: Stage) -> int:
+    return len(await stage.ledger.firings(Query(rule="thrice")))
+
+
+async def test_what_was_acknowledged_but_in_no_saved_state_counts_after_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_engine, "RULES", test_engine.RULES + QUIET)
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with killed(tmp_path / "site", ledger) as stage:
+        await gust(stage, 1, 11)
+        await gust(stage, 2, 12)
+        assert len(await stage.ledger.uncovered(0, 10)) == 2
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        assert not await stage.ledger.uncovered(0, 10)
+        await gust(stage, 3, 13)
+        assert await fired(stage) == 1
+
+
+async def test_what_a_broker_brings_again_after_a_crash_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_engine, "RULES", test_engine.RULES + QUIET)
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with killed(tmp_path / "site", ledger) as stage:
+        await gust(stage, 1, 11)
+        await gust(stage, 2, 12)
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        await gust(stage, 2, 12)
+        await gust(stage, 1, 11)
+        assert await fired(stage) == 0
+        assert stage.engine.parts.admission.counts("script")["duplicates"] == 2
+        await gust(stage, 3, 13)
+        assert await fired(stage) == 1
+
+
+async def test_an_event_that_was_held_back_at_a_crash_comes_in_after_it(tmp_path: Path) -> None:
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with killed(tmp_path / "site", ledger) as stage:
+        await stage.source.deliver(number(1, 5)).wait()
+        assert len(stage.handed) == 1
+        await stage.source.deliver(number(500, 6)).wait()
+        assert len(stage.handed) == 1, "a lone event far ahead waits"
+        assert [one.event.fields["value"] for _, one in await stage.ledger.uncovered(0, 9)] == [6]
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        await stage.source.deliver(number(501, 7)).wait()
+        values = [one.firing.event.fields["value"] for one in stage.handed if one.firing.event]
+        assert values == [5, 6, 7]
+
+
+async def test_a_commit_whose_answer_was_lost_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        keep = stage.ledger.commit
+        lost = []
+
+        async def lose(commit: Commit) -> Commit:
+            new = await keep(commit)
+            if commit.firings and not lost:
+                lost.append(new)
+                raise StoreAway("the connection broke", "see to it")
+            return new
+
+        stage.ledger.commit = lose  # type: ignore[method-assign]
+        await stage.source.deliver(number(1, 5), number(2, 6)).wait()
+        assert [one.id for one in stage.handed] == [one.id for one in lost[0].runs]
+        assert len(await stage.ledger.firings(Query())) == 2
+
+
+async def test_silence_counts_from_the_restart_where_a_wall_clock_tells_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = """---
+rule: silent
+trigger: {absent: {topic: wind, for: 60s}}
+"""
+    monkeypatch.setattr(test_engine, "RULES", test_engine.RULES + silent)
+    monkeypatch.setattr(test_engine, "RECORDED", SourceClock(lateness=0))
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        await stage.source.deliver(event(0, "wind", speed=5, mast="m")).wait()
+    monkeypatch.setattr(test_engine, "START", test_engine.START + 3600 * SECOND)
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        stage.clock.now += 50 * SECOND
+        await stage.source.deliver(number(50, 5)).wait()
+        assert not await stage.ledger.firings(Query(rule="silent"))
+        stage.clock.now += 11 * SECOND
+        await stage.source.deliver(number(61, 5)).wait()
+        await stage.source.deliver(number(61.5, 5)).wait()
+        fired = await stage.ledger.firings(Query(rule="silent"))
+        assert [one.time - test_engine.START for one in fired] == [60 * SECOND]

@@ -9,11 +9,12 @@ from pathlib import Path
 HOUSE = Path(__file__).resolve().parents[1] / "catcher"
 NOUNS = {"model", "ports"}
 ACTIVITIES = {"watching", "working", "alerting"}
-ENGINE = {"engine", "priming", "steps", "streams"}
+ENGINE = {"bookkeeping", "engine", "priming", "resuming", "steps", "streams"}
 ADAPTERS = {"sources", "stores", "executors", "sinks"}
 APP = {
-    "app", "adapters", "assembling", "doctor", "editions", "opening", "places", "rehearsing",
-    "reloading", "running",
+    "adapters", "app", "assembling", "beating", "doctor", "editions", "kept", "opening",
+    "places", "previewing", "rehearsing", "reloading", "running", "selfwatch", "sink_kinds",
+    "surroundings",
 }  # fmt: skip
 MAY: dict[str, set[str]] = {
     "model": set(),
@@ -24,19 +25,23 @@ MAY: dict[str, set[str]] = {
     "streams": NOUNS,
     "steps": NOUNS | ACTIVITIES | ENGINE,
     "engine": NOUNS | ACTIVITIES | ENGINE,
+    "bookkeeping": NOUNS | ENGINE,
+    "resuming": NOUNS | ACTIVITIES | ENGINE,
     "priming": NOUNS | ACTIVITIES,
-    "hands": NOUNS | ACTIVITIES | ENGINE,
+    "desk_hands": NOUNS | ACTIVITIES | ENGINE,
+    "hands": {"desk_hands"} | NOUNS | ACTIVITIES | ENGINE,
     "site": {"model"} | ACTIVITIES,
     "sources": NOUNS,
     "stores": NOUNS,
     "executors": NOUNS | {"working"},
     "sinks": NOUNS,
+    "vitals": NOUNS,
     "client": NOUNS,
     "api": NOUNS | {"client"},
     "authoring": NOUNS | ACTIVITIES | ENGINE | {"hands", "site", "client"},
     **{
         room: NOUNS | ACTIVITIES | ENGINE | ADAPTERS | APP
-        | {"hands", "site", "client", "api", "authoring", "testing"}
+        | {"hands", "site", "client", "vitals", "api", "authoring", "testing"}
         for room in APP
     },
     "cli": {"model", "ports", "app", "authoring"},

@@ -4,9 +4,9 @@ from catcher.alerting.alerting import Alerting
 from catcher.alerting.changed import Changed, Refused
 from catcher.alerting.courier import Courier
 from catcher.alerting.lane import Patience
-from catcher.alerting.rendering import Renderer, check_template
+from catcher.alerting.rendering import Renderer, check_template, sample_values
 from catcher.alerting.routing import Match, Route, RouteTree
-from catcher.alerting.wording import composer
+from catcher.alerting.wording import composer, filler
 
 __all__ = [
     "Alerting",
@@ -20,4 +20,6 @@ __all__ = [
     "RouteTree",
     "check_template",
     "composer",
+    "filler",
+    "sample_values",
 ]

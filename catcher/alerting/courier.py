@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from catcher.alerting.lane import STAND_IN, Lane, Patience, Published
+from catcher.alerting.noise import Rate
 from catcher.alerting.routing import HandOn
+from catcher.alerting.settling import Settling
 from catcher.model.alert import Notice
 from catcher.model.health import Health
 from catcher.model.time import Clock, Instant, Span, to_seconds
@@ -25,7 +27,8 @@ class Courier:
     """Takes notices and brings each to its sink, at least once, in order for each alert.
 
     An async context manager: leaving it ends the lanes; what is not delivered by then stays in
-    the ledger's outbox. `published` hears of each delivered notice.
+    the ledger's outbox. `published` hears of each delivered notice. `rates` bound what sinks
+    are told.
     """
 
     def __init__(
@@ -36,8 +39,10 @@ class Courier:
         published: Published = lambda notice: None,
         stand_in: StandIn = lambda notice: None,
         patience: Patience | None = None,
+        rates: Mapping[str, Rate] | None = None,
     ) -> None:
         self._ledger, self._clock, self._published = ledger, clock, published
+        self._settling, self._rates = Settling(ledger), dict(rates or {})
         self._stand_in = stand_in
         self._patience = patience or Patience()
         self._lanes = {name: self._lane(sink) for name, sink in sinks.items()}
@@ -47,6 +52,7 @@ class Courier:
 
     async def __aenter__(self) -> Self:
         self._group = await asyncio.TaskGroup().__aenter__()
+        self._start(self._settling.run())
         self._start(self._look_for_late())
         for lane in self._lanes.values():
             self._start(lane.run())
@@ -65,30 +71,54 @@ class Courier:
             await group.__aexit__(kind, error, trace)
 
     def send(self, notices: Iterable[Notice]) -> None:
-        """Hands notices to their lanes; returns at once. Repeats of what waits are dropped."""
+        """Hands notices to their lanes; returns at once. Repeats of what waits are dropped.
+
+        Those that are `unrecorded` go out without the ledger, and come again once it has them.
+        """
         for notice in notices:
-            lane = self._lanes.get(notice.sink)
-            if lane is None:
-                lane = self._lanes[notice.sink] = self._lane(_Nowhere(notice.sink))
-                self._start(lane.run())
-            lane.put(notice)
+            self._lane_to(notice.sink).put(notice)
+
+    def resend(self, notices: Iterable[Notice]) -> None:
+        """Hands dead letters to their lanes once more; the ledger has them as waiting again."""
+        for notice in notices:
+            self._due.pop(notice.id, None)
+            self._lane_to(notice.sink).put_again(notice)
+
+    def _lane_to(self, sink: str) -> Lane:
+        lane = self._lanes.get(sink)
+        if lane is None:
+            lane = self._lanes[sink] = self._lane(_Nowhere(sink))
+            self._start(lane.run())
+        return lane
 
     def health(self) -> list[Health]:
         """One for each sink."""
         return [lane.health() for lane in self._lanes.values()]
 
+    def oldest(self) -> dict[str, Instant]:
+        """When the oldest notice that still waits was made, for each sink that has one."""
+        waiting = {
+            name: [notice.time for notice, given_up in lane.undelivered() if not given_up]
+            for name, lane in self._lanes.items()
+        }
+        return {name: min(times) for name, times in waiting.items() if times}
+
     async def drain(self, limit: Span) -> bool:
-        """Waits until all is delivered, at most that long; whether it is."""
+        """Waits until all is delivered and the ledger knows, at most that long; whether it is."""
         try:
             async with asyncio.timeout(to_seconds(limit)):
                 for lane in list(self._lanes.values()):
                     await lane.idle.wait()
+                await self._settling.idle.wait()
         except TimeoutError:
             return False
         return True
 
     def _lane(self, sink: Sink) -> Lane:
-        return Lane(sink, self._ledger, self._clock, self._published, self._patience)
+        return Lane(
+            sink, self._ledger, self._settling, self._clock, self._published, self._patience,
+            self._rates.get(sink.name),
+        )  # fmt: skip
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         if self._group is None:

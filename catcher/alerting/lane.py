@@ -6,19 +6,26 @@ import asyncio
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
+from catcher.alerting.noise import Rate
+from catcher.alerting.pacing import Pace
+from catcher.alerting.settling import Fate, Settling
 from catcher.alerting.waiting import Waiting, present
 from catcher.model.alert import Notice
 from catcher.model.health import Health, HealthState
 from catcher.model.problem import CatcherError
 from catcher.model.text import plain
-from catcher.model.time import DAY, MINUTE, SECOND, Clock, Instant, Span, to_seconds
+from catcher.model.time import DAY, MILLISECOND, MINUTE, SECOND, Clock, Instant, Span, to_seconds
 from catcher.ports import Ledger, Sink, SinkError
 
 STAND_IN = "stand-in:"
 """Marks the id of a notice that stands in for one of another sink; the ledger has no such row."""
+ASKED_FOR: Span = 500 * MILLISECOND
+"""So long the ledger is asked for a receipt: a late message is worse than a second one."""
+REMEMBERED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +52,14 @@ class Lane:
     """One sink with its queue. `run` delivers for ever; `put` hands it a notice."""
 
     def __init__(
-        self, sink: Sink, ledger: Ledger, clock: Clock, published: Published, patience: Patience
-    ) -> None:
+        self, sink: Sink, ledger: Ledger, settling: Settling, clock: Clock, published: Published,
+        patience: Patience, rate: Rate | None = None,
+    ) -> None:  # fmt: skip
         self.name = sink.name
         self.idle = asyncio.Event()
         self.idle.set()
         self._sink, self._ledger, self._clock = sink, ledger, clock
-        self._published, self._patience = published, patience
+        self._settling, self._published, self._patience = settling, published, patience
         self._waiting = Waiting(patience.size)
         self._arrived = asyncio.Event()
         self._in_hand: Notice | None = None
@@ -60,20 +68,24 @@ class Lane:
         self._failures = 0
         self._dead: deque[Notice] = deque(maxlen=100)
         self._receipts: OrderedDict[str, tuple[int, Mapping[str, Any]]] = OrderedDict()
-        self._delivered: OrderedDict[str, None] = OrderedDict()
-        self._unsettled: deque[tuple[Notice, str, bool]] = deque(maxlen=patience.size)
+        self._over: OrderedDict[str, Fate] = OrderedDict()
         self._started = self._since = clock()
+        self._pace = Pace(rate, self._started)
         self._last: Instant | None = None
         self._problem = ""
         self._counts = dict.fromkeys(
-            ("delivered", "failed", "superseded", "dead", "overflowed", "lost", "unsettled"), 0
+            ("delivered", "failed", "superseded", "dead", "overflowed", "lost", "paced"), 0
         )
 
     # -- from outside ---------------------------------------------------------------------------
 
     def put(self, notice: Notice) -> None:
-        """Takes a notice; where there is no room it waits in the ledger's outbox."""
-        if self._known(notice.id):
+        """Takes a notice; where there is no room it waits in the ledger's outbox.
+
+        One that went out while the ledger was away comes again once it is in the ledger: it is
+        settled, not sent.
+        """
+        if self._settle_again(notice):
             return
         if self._overflowed or self._waiting.full:
             self._overflowed = True
@@ -86,6 +98,12 @@ class Lane:
         self.idle.clear()
         self._arrived.set()
 
+    def put_again(self, notice: Notice) -> None:
+        """Takes a dead letter that somebody wants to be sent once more."""
+        self._over.pop(notice.id, None)
+        self._dead = deque((one for one in self._dead if one.id != notice.id), maxlen=100)
+        self.put(notice)
+
     def undelivered(self) -> list[tuple[Notice, bool]]:
         """What is still to be delivered, and what was given up lately (True)."""
         late = [(notice, False) for notice in self._waiting]
@@ -97,7 +115,12 @@ class Lane:
         """The sink's own state, `away` while deliveries fail; counts of both."""
         sink = self._sink.health()
         state: HealthState = "away" if self._failures else sink.state
-        waiting = len(self._waiting) + (self._in_hand is not None)
+        counts = {
+            **sink.counts,
+            **self._counts,
+            "waiting": len(self._waiting) + (self._in_hand is not None),
+            "unsettled": self._settling.waiting(self.name) + self._settling.lost[self.name],
+        }
         return Health(
             name=self.name,
             kind=sink.kind or "sink",
@@ -105,7 +128,7 @@ class Lane:
             since=self._since,
             last=self._last,
             problem=self._problem if self._failures else sink.problem,
-            counts={**sink.counts, **self._counts, "waiting": waiting},
+            counts=counts,
         )
 
     # -- the loop -------------------------------------------------------------------------------
@@ -115,23 +138,31 @@ class Lane:
         while True:
             notice = await self._next()
             self._in_hand = notice
-            pause = await self._attempt(await self._present(notice))
+            pause = await self._attempt(self._present(notice))
             self._in_hand = None
             if pause is not None:
                 await asyncio.sleep(to_seconds(pause))
 
     async def _next(self) -> Notice:
         while True:
-            notice = self._waiting.take()
+            now = self._clock()
+            paced = not self._pace.ready(now)
+            notice = self._waiting.take(only_worse=paced)
             if notice is not None:
+                self._pace.spend(now)
                 return notice
-            if self._overflowed:
+            if paced and len(self._waiting):
+                self._counts["paced"] += 1
+                self._arrived.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(to_seconds(self._pace.wait(now))):
+                        await self._arrived.wait()
+            elif self._overflowed:
                 await self._reload()
-                continue
-            await self._settle_rest()
-            self._arrived.clear()
-            self.idle.set()
-            await self._arrived.wait()
+            else:
+                self._arrived.clear()
+                self.idle.set()
+                await self._arrived.wait()
 
     async def _reload(self) -> None:
         """Reads back from the outbox what there was no room for."""
@@ -142,56 +173,53 @@ class Lane:
             self._problem = str(error)
             await asyncio.sleep(to_seconds(self._patience.first))
             return
-        mine = [one for one in kept if one.sink == self.name and not self._known(one.id)]
+        mine = [one for one in kept if one.sink == self.name and not self._settle_again(one)]
         for notice in mine[: self._patience.size]:
             self._waiting.put(notice)
         # What came while the outbox was read may be missing in what was read.
         self._overflowed = self._refused > 0 or len(mine) > self._patience.size
 
-    async def _present(self, notice: Notice) -> Notice:
-        """The notice, or after a failure the latest of its alert instead of all that wait."""
-        if not self._failures and not notice.attempts:
-            return notice
-        newer = self._waiting.take_newer(notice)
-        if not newer:
-            return notice
-        for old in (notice, *newer[:-1]):
+    def _present(self, notice: Notice) -> Notice:
+        """The notice, or where the sink is behind the latest of its alert, not all that wait.
+
+        A bounded rate never swallows what says that it got worse.
+        """
+        behind = self._failures or notice.attempts
+        paced = self._pace.limited and not self._waiting.worse_waits(notice.alert.id)
+        newer = self._waiting.take_newer(notice) if behind or paced else []
+        for old in (notice, *newer[:-1]) if newer else ():
             self._counts["superseded"] += 1
-            await self._settle(replace(old, receipt={}))
+            self._settle(Fate(replace(old, receipt={})))
         self._in_hand = present(notice, newer)
         return self._in_hand
 
     async def _attempt(self, notice: Notice) -> Span | None:
         """One try; how long to wait after it, None for not at all."""
-        if notice.id in self._delivered:
-            await self._settle(notice)
-            return None
         notice = replace(notice, receipt=await self._receipt(notice), attempts=notice.attempts + 1)
         try:
             async with asyncio.timeout(to_seconds(self._patience.attempt)):
                 receipt = await self._sink.deliver(notice)
         except SinkError as error:
-            return await self._failed(notice, str(error), error.retry_after, error.final)
+            return self._failed(notice, str(error), error.retry_after, error.final)
         except TimeoutError:
-            return await self._failed(notice, "the sink did not answer in time")
+            return self._failed(notice, "the sink did not answer in time")
         # A site's own sink may raise anything; it must not end the lane.
         except Exception as error:  # noqa: BLE001
-            return await self._failed(notice, f"{type(error).__name__}: {error}")
-        await self._succeeded(replace(notice, receipt=receipt))
+            return self._failed(notice, f"{type(error).__name__}: {error}")
+        self._succeeded(replace(notice, receipt=receipt))
         return None
 
-    async def _succeeded(self, notice: Notice) -> None:
+    def _succeeded(self, notice: Notice) -> None:
         if self._failures:
             self._failures, self._problem, self._since = 0, "", self._clock()
         self._last = self._clock()
         self._counts["delivered"] += 1
-        _remember(self._delivered, notice.id, None, self._patience.size)
-        receipt = (notice.alert.episode, notice.receipt)
-        _remember(self._receipts, notice.alert.id, receipt, self._patience.size)
-        await self._settle(notice)
+        told = (_thread(notice), notice.receipt)
+        _remember(self._receipts, notice.alert.id, told, self._patience.size)
+        self._settle(Fate(notice))
         self._published(notice)
 
-    async def _failed(
+    def _failed(
         self, notice: Notice, words: str, retry_after: Span | None = None, final: bool = False
     ) -> Span | None:
         words = plain(words)
@@ -202,14 +230,15 @@ class Lane:
             self._counts["dead"] += 1
             self._dead.append(notice)
             self._problem = words
-            await self._settle(notice, words, dead=True)
+            self._settle(Fate(notice, words, dead=True))
             return None
         if not self._failures:
             self._since = self._clock()
         self._failures += 1
         self._problem = words
-        await self._settle(notice, words)
-        self._waiting.put_back(notice)
+        self._settle(Fate(notice, words))
+        recorded = self._in_hand is not None and not self._in_hand.unrecorded
+        self._waiting.put_back(replace(notice, unrecorded=notice.unrecorded and not recorded))
         return max(retry_after or 0, self._backoff())
 
     def _backoff(self) -> Span:
@@ -218,37 +247,53 @@ class Lane:
 
     # -- what is known --------------------------------------------------------------------------
 
-    def _known(self, id: str) -> bool:
-        in_hand = self._in_hand is not None and self._in_hand.id == id
-        return in_hand or id in self._waiting
+    def _settle_again(self, notice: Notice) -> bool:
+        """Whether a notice waits here already, or has been dealt with; then the ledger is told."""
+        over = self._over.get(notice.id)
+        if over is not None:
+            if not notice.unrecorded:
+                receipt = over.notice.receipt
+                told = replace(notice, receipt=receipt, unrecorded=False)
+                self._settling.put(Fate(told, over.error, over.dead))
+            return True
+        in_hand = self._in_hand is not None and self._in_hand.id == notice.id
+        if not in_hand and notice.id not in self._waiting:
+            return False
+        if not notice.unrecorded:
+            self._waiting.recorded(notice)
+            if in_hand and self._in_hand is not None:
+                self._in_hand = replace(self._in_hand, unrecorded=False)
+        return True
 
     async def _receipt(self, notice: Notice) -> Mapping[str, Any]:
         """What the sink said of this alert last; nothing for one that it hears of anew."""
-        episode, receipt = self._receipts.get(notice.alert.id, (0, None))
+        thread, receipt = self._receipts.get(notice.alert.id, (0, None))
         if receipt is not None:
-            return receipt if episode == notice.alert.episode else {}
-        if notice.kind == "opened" or notice.receipt or notice.unrecorded:
+            return receipt if thread == _thread(notice) else {}
+        if notice.kind == "opened" or notice.receipt or notice.id.startswith(STAND_IN):
             return {} if notice.kind == "opened" else notice.receipt
         try:
-            kept = await self._ledger.undelivered()
-        except CatcherError:
+            async with asyncio.timeout(to_seconds(ASKED_FOR)):
+                return await self._ledger.receipt(notice.alert.id, notice.sink)
+        except (CatcherError, TimeoutError):
             return {}
-        return next((one.receipt for one in kept if one.id == notice.id), {})
 
-    async def _settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
-        if notice.unrecorded or notice.id.startswith(STAND_IN):
+    def _settle(self, fate: Fate) -> None:
+        """Says what became of a notice to the ledger, if it has that notice."""
+        notice = fate.notice
+        if notice.id.startswith(STAND_IN):
             return
-        try:
-            await self._ledger.settle(notice, error, dead)
-        except CatcherError:
-            self._counts["unsettled"] += 1
-            if dead or not error:
-                self._unsettled.append((notice, error, dead))
+        if fate.final:
+            _remember(self._over, notice.id, fate, REMEMBERED)
+        in_hand = self._in_hand
+        recorded = in_hand is not None and in_hand.id == notice.id and not in_hand.unrecorded
+        if recorded or not notice.unrecorded:
+            self._settling.put(replace(fate, notice=replace(notice, unrecorded=False)))
 
-    async def _settle_rest(self) -> None:
-        """What the ledger could not take before; without it a notice repeats after a restart."""
-        for _ in range(len(self._unsettled)):
-            await self._settle(*self._unsettled.popleft())
+
+def _thread(notice: Notice) -> int:
+    """In which episode the message about an alert began: it is edited until its end."""
+    return notice.alert.thread or notice.alert.episode
 
 
 def _remember(memory: OrderedDict[str, Any], name: str, value: object, size: int) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from catcher.alerting.flapping import carried, still_taken
 from catcher.alerting.transitions import Known, Step, Transition, off_shelf, resolve, step
 from catcher.model.alert import Alert, AlertState, LevelChange, Severity
 from catcher.model.rule import AlertSpec
@@ -103,7 +104,8 @@ def _after_unknown(sight_lost: Known, spec: AlertSpec, now: Instant) -> Known:
 def _open_if_bad(alert: Alert | None, change: LevelChange, spec: AlertSpec, now: Instant) -> Step:
     if change.severity > Severity.NONE:
         new = _blank(alert, change)
-        return _begin(new, change.severity, change.reason, change.time, spec, now)
+        begun, moved = _begin(new, change.severity, change.reason, change.time, spec, now)
+        return still_taken(begun, alert), moved
     if alert is not None and alert.state == "pending":
         gone = replace(alert, unknown=False, unknown_since=None, data_time=change.time)
         new, _ = resolve(gone, change.reason, change.time)
@@ -114,12 +116,14 @@ def _open_if_bad(alert: Alert | None, change: LevelChange, spec: AlertSpec, now:
 def _blank(alert: Alert | None, change: LevelChange) -> Alert:
     """A new episode, its number one up, with what outlasts an episode: the shelf."""
     waiting = alert is not None and alert.state == "pending"
-    return Alert(
+    episode = (alert.episode if alert else 0) + (not waiting)
+    new = Alert(
         id=change.alert,
         rule=change.rule,
         key=change.key,
         per=change.per,
-        episode=(alert.episode if alert else 0) + (not waiting),
+        episode=episode,
+        thread=episode,
         sequence=alert.sequence if alert and waiting else 0,
         state="pending",
         severity=Severity.NONE,
@@ -132,13 +136,14 @@ def _blank(alert: Alert | None, change: LevelChange) -> Alert:
         shelf=alert.shelf if alert else None,
         data_time=change.time,
     )
+    return carried(new, alert)
 
 
 def _begin(
     alert: Alert, severity: Severity, reason: str, time: Instant, spec: AlertSpec, now: Instant
 ) -> Known:
     shelf = alert.shelf
-    if shelf is not None and (now >= shelf.until or severity > shelf.severity):
+    if shelf is not None and (now >= shelf.ends or severity > shelf.severity):
         shelf = None
     new = replace(
         alert,
@@ -151,6 +156,7 @@ def _begin(
         changed=time,
         since=time,
         worst_since=time,
+        appeared=now,
     )
     return step(new, None, "opened", reason)
 
@@ -179,12 +185,16 @@ def _worsen(alert: Alert, severity: Severity, reason: str, time: Instant, spec: 
         since=time,
         changed=time,
     )
-    if new.shelf is not None and severity > new.shelf.severity:
-        new = replace(new, shelf=None, state=off_shelf(new))
-    taken = new.acknowledgement
+    shelf, taken = new.shelf, new.acknowledgement
+    if shelf is not None and severity > shelf.severity:
+        words = f"off the shelf of {shelf.who}: worse than {shelf.severity}"
+        new = replace(new, shelf=None, state=off_shelf(new), aside=words)
     if taken is not None and severity > taken.severity:
         state: AlertState = "shelved" if new.state == "shelved" else "firing"
-        new = replace(new, acknowledgement=None, state=state, escalated=False)
+        words = f"worse than {taken.severity}, at which {taken.who} took it"
+        new = replace(
+            new, acknowledgement=None, state=state, escalated=False, handed=0, aside=words
+        )
     return step(
         replace(new, latched=_latches(new.max_severity, new, spec)), alert, "raised", reason
     )

@@ -16,12 +16,14 @@ class Register:
     """Alerts by id. Of resolved ones the latest are remembered, so that episodes count on.
 
     A resolved alert on a shelf is kept with the open ones: when it opens again before the
-    shelf ends it stays there. `episodes` is how far those of alerts count that are not given.
+    shelf ends it stays there. So is one that flaps, until it is calm. `episodes` is how
+    far those of alerts count that are not given.
     """
 
     def __init__(self, alerts: Iterable[Alert] = (), episodes: int = 0) -> None:
         self._episodes = episodes
         self._open: dict[str, Alert] = {}
+        self._by_rule: dict[str, dict[str, None]] = {}
         self._past: OrderedDict[str, Alert] = OrderedDict()
         self.forgotten = 0
         for alert in sorted(alerts, key=lambda one: one.episode):
@@ -35,11 +37,13 @@ class Register:
 
     def put(self, alert: Alert) -> None:
         """Takes an alert as it now stands."""
-        if alert.state != "resolved" or alert.shelf is not None:
+        if alert.state != "resolved" or alert.shelf is not None or alert.flapping:
             self._past.pop(alert.id, None)
             self._open[alert.id] = alert
+            self._by_rule.setdefault(alert.rule, {})[alert.id] = None
             return
-        self._open.pop(alert.id, None)
+        if self._open.pop(alert.id, None) is not None:
+            self._forget_rule_of(alert)
         self._past[alert.id] = replace(alert, values={})
         self._past.move_to_end(alert.id)
         if len(self._past) > REMEMBERED:
@@ -55,6 +59,18 @@ class Register:
         for those of then, which have been delivered.
         """
         return self._episodes + 1
+
+    def of_rule(self, rule: str | None) -> Iterator[Alert]:
+        """The open alerts of a rule; all of them where none is named."""
+        if rule is None:
+            return iter(list(self._open.values()))
+        return (self._open[id] for id in list(self._by_rule.get(rule, ())))
+
+    def _forget_rule_of(self, alert: Alert) -> None:
+        ids = self._by_rule.get(alert.rule, {})
+        ids.pop(alert.id, None)
+        if not ids:
+            self._by_rule.pop(alert.rule, None)
 
     def find(self, id: str) -> Alert | None:
         """The alert of that id, open or remembered."""

@@ -3,15 +3,15 @@
 A template is text with `{{ value | filter }}`, `{% if %}` and `{% for %}` over the alert's values.
 It can reach values and nothing else: no attribute of a Python object, no call, no assignment. What
 could run or grow without bound is refused when it is checked, and its output is cut. Values are
-data: they are shown as one plain line each, shortened, and never rendered.
+data: they are shown as one plain line each, shortened, escaped for what the template is written
+in (HTML, Slack's mrkdwn, JSON), and never rendered.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import wraps
 from typing import Any
 
 import jinja2
@@ -20,47 +20,23 @@ from jinja2.exceptions import SecurityError
 from jinja2.runtime import LoopContext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from catcher.alerting import filters
 from catcher.alerting.bounding import HUGE, bounded
-from catcher.model.text import plain, shorten
-from catcher.model.time import SECOND, format_duration, parse_instant
+from catcher.alerting.filters import LONGEST_OUTPUT, MOST_ROUNDS, shown
+from catcher.model.text import ESCAPES, Form, plain
+
+__all__ = [
+    "LONGEST_OUTPUT", "LONGEST_TEMPLATE", "Rendered", "Renderer", "check_template",
+    "sample_values", "template_names",
+]  # fmt: skip
 
 LONGEST_TEMPLATE = 20_000
-LONGEST_OUTPUT = 4_000
-LONGEST_VALUE = 300
+_DEEPEST = 60
 _DEEPEST_LOOP = 2
-_MOST_ROUNDS = 50
+_MOST_WORK = 100_000
+"""Steps that a template may take at the most, each turn of a loop counted."""
 _FAILURES = (
     jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError, RecursionError,
-)  # fmt: skip
-_LONGEST_SEPARATOR = 20
-
-_ALLOWED: tuple[type[nodes.Node], ...] = (
-    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Name, nodes.Const, nodes.List,
-    nodes.Tuple, nodes.Filter, nodes.Test, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand,
-    nodes.And, nodes.Or, nodes.Not, nodes.Getattr, nodes.Getitem, nodes.Add, nodes.Sub, nodes.Mul,
-    nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos, nodes.Concat, nodes.For,
-    nodes.Keyword,
-)  # fmt: skip
-_REFUSALS: dict[type[nodes.Node], str] = {
-    nodes.Call: "a template calls nothing; use a filter, as in {{ speed | round(1) }}",
-    nodes.Pow: "** is not allowed in a template; compute it in the rule (`let:`) or the job",
-    nodes.Assign: "a template sets nothing; compute it in the rule (`let:`) or the job",
-    nodes.AssignBlock: "a template sets nothing; compute it in the rule (`let:`) or the job",
-    nodes.Include: "a template includes no other; write it out",
-    nodes.Import: "a template imports nothing; write it out",
-    nodes.FromImport: "a template imports nothing; write it out",
-    nodes.Extends: "a template extends no other; write it out",
-    nodes.Macro: "a template defines no macro; write it out",
-    nodes.Dict: "a template builds no mapping; name the value",
-    nodes.Slice: "a template takes no slices; use first, last or join",
-}
-_BUILTIN_FILTERS = (
-    "abs", "capitalize", "count", "d", "default", "first", "float", "int", "last",
-    "length", "lower", "max", "min", "sort", "string", "sum", "title", "trim", "unique", "upper",
-)  # fmt: skip
-_BUILTIN_TESTS = (
-    "defined", "undefined", "none", "number", "string", "odd", "even", "in",
-    "eq", "ne", "lt", "le", "gt", "ge", "boolean", "true", "false", "sequence", "mapping",
 )  # fmt: skip
 
 
@@ -110,8 +86,8 @@ class Renderer:
     """
 
     def __init__(self, templates: Mapping[str, str] | None = None) -> None:
-        self._environment = _environment()
-        self._compiled: dict[str, jinja2.Template] = {}
+        self._environments: dict[Form, _Environment] = {}
+        self._compiled: dict[tuple[Form, str], jinja2.Template] = {}
         self._templates = dict(templates or {})
         self.failures = 0
         self.last_failure = ""
@@ -121,24 +97,63 @@ class Renderer:
         return next((self._templates[name] for name in names if name in self._templates), None)
 
     def render(
-        self, template: str, values: Mapping[str, Any], stand_in: str, lines: bool = False
-    ) -> Rendered:
-        """The template's output as plain text; the stand-in with the failure named if it fails.
+        self, template: str, values: Mapping[str, Any], stand_in: str, lines: bool = False,
+        form: Form = "text",
+    ) -> Rendered:  # fmt: skip
+        """The template's output, its values escaped for its form; the stand-in if it fails.
 
-        One line, unless the template's `lines` are kept.
+        One line, unless the template's `lines` are kept. The failure is named behind the
+        stand-in, which is plain text.
         """
         try:
-            text = _collect(self._compile(template).generate(bounded(values)))
+            text = _collect(self._compile(template, form).generate(bounded(values)))
             kept = text.splitlines() if lines else [text]
             return Rendered("\n".join(plain(line, LONGEST_OUTPUT) for line in kept))
         except _FAILURES as error:
-            problem = plain(error.message if isinstance(error, jinja2.TemplateError) else error)
-            self.failures += 1
-            self.last_failure = problem
-            return Rendered(f"{stand_in} (its message failed: {problem})", problem)
+            problem = self._failed(error)
+            words = f"{stand_in} (its message failed: {problem})"
+            return Rendered(ESCAPES[form](words), problem)
 
-    def _compile(self, template: str) -> jinja2.Template:
-        found = self._compiled.get(template)
+    def value(self, template: str, values: Mapping[str, Any]) -> Any:
+        """What a template that is one `{{ … }}` and nothing else stands for: a JSON value.
+
+        Other templates give their text. ValueError says why where it fails.
+        """
+        try:
+            compiled = self._compile(template, "text")
+            expression = self._lone_expression(template)
+            if expression is None:
+                return plain(_collect(compiled.generate(bounded(values))), LONGEST_OUTPUT)
+            found = expression(bounded(values))
+            if isinstance(found, jinja2.Undefined):
+                found._fail_with_undefined_error()
+            return plain(found, LONGEST_OUTPUT) if isinstance(found, str) else found
+        except _FAILURES as error:
+            raise ValueError(self._failed(error)) from error
+
+    def _lone_expression(self, template: str) -> Callable[..., Any] | None:
+        """The expression of a template that is nothing besides."""
+        environment = self._environment("text")
+        body = environment.parse(template.strip()).body
+        output = body[0].nodes if len(body) == 1 and isinstance(body[0], nodes.Output) else []
+        if len(output) != 1 or isinstance(output[0], nodes.TemplateData):
+            return None
+        inside = template.strip().removeprefix("{{").removesuffix("}}").strip("+- \n")
+        return environment.compile_expression(inside, undefined_to_none=False)
+
+    def _failed(self, error: Exception) -> str:
+        problem = plain(error.message if isinstance(error, jinja2.TemplateError) else error)
+        self.failures += 1
+        self.last_failure = problem
+        return problem
+
+    def _environment(self, form: Form) -> _Environment:
+        if form not in self._environments:
+            self._environments[form] = _environment(form)
+        return self._environments[form]
+
+    def _compile(self, template: str, form: Form) -> jinja2.Template:
+        found = self._compiled.get((form, template))
         if found is not None:
             return found
         problems = check_template(template)
@@ -146,10 +161,11 @@ class Renderer:
             raise jinja2.TemplateSyntaxError(problems[0][1], problems[0][0])
         if len(self._compiled) >= 1_000:
             self._compiled.clear()
-        tree = self._environment.parse(template)
+        environment = self._environment(form)
+        tree = environment.parse(template)
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, "rounds", [], [], None, None, lineno=loop.lineno)
-        return self._compiled.setdefault(template, self._environment.from_string(tree))
+        return self._compiled.setdefault((form, template), environment.from_string(tree))
 
 
 def check_template(text: str) -> list[tuple[int, str]]:
@@ -157,7 +173,13 @@ def check_template(text: str) -> list[tuple[int, str]]:
     if len(text) > LONGEST_TEMPLATE:
         return [(1, f"the template has more than {LONGEST_TEMPLATE} characters; shorten it")]
     try:
-        return sorted(set(_refusals(_environment().parse(text), 0)))
+        tree = _environment("text").parse(text)
+        found = sorted(set(_refusals(tree, 0)))
+        if not found and _depth(tree) > _DEEPEST:
+            return [(1, "the template is nested too deeply; write it flatter")]
+        if not found and _work(tree) > _MOST_WORK:
+            return [(1, "the template does too much in its loops; write less into them")]
+        return found
     except jinja2.TemplateSyntaxError as error:
         return [(error.lineno, f"{plain(error.message)}; see {{{{ name | round(2) }}}}")]
     except RecursionError:
@@ -167,14 +189,69 @@ def check_template(text: str) -> list[tuple[int, str]]:
 def template_names(text: str) -> frozenset[str]:
     """The names that a template takes from outside; empty where it cannot be read."""
     try:
-        return frozenset(meta.find_undeclared_variables(_environment().parse(text)))
+        return frozenset(meta.find_undeclared_variables(_environment("text").parse(text)))
     except (jinja2.TemplateSyntaxError, RecursionError):
         return frozenset()
 
 
+def sample_values(text: str, number: float = 12.345) -> dict[str, Any]:
+    """Values that stand for those that a template takes: `number` where it reckons or rounds.
+
+    Others are their names in angle quotes; what is gone through is a list. Nothing where the
+    template cannot be read.
+    """
+    if check_template(text):
+        return {}
+    tree = _environment("text").parse(text)
+    made: dict[str, Any] = {}
+    _sample(tree, False, made, number)
+    return {name: made[name] for name in template_names(text) if name in made}
+
+
+def _sample(node: nodes.Node, reckons: bool, made: dict[str, Any], number: float) -> None:
+    path = _path(node)
+    if path:
+        inner = made
+        for name in path[:-1]:
+            below = inner.setdefault(name, {})
+            if not isinstance(below, dict):
+                return
+            inner = below
+        sample: Any = number if reckons else f"‹{'.'.join(path)}›"
+        if reckons or path[-1] not in inner:
+            inner[path[-1]] = sample
+        return
+    if isinstance(node, nodes.For):
+        for name in _path(node.iter)[:1]:
+            made[name] = [f"‹{name}›"]
+    reckons = isinstance(node, nodes.BinExpr | nodes.Neg | nodes.Pos) or (
+        isinstance(node, nodes.Filter) and node.name in filters.NUMERIC
+    ) or (isinstance(node, nodes.Compare) and any(
+        isinstance(one, nodes.Const) and isinstance(one.value, int | float)
+        for one in node.find_all(nodes.Const)
+    ))  # fmt: skip
+    for child in node.iter_child_nodes():
+        below = child.expr if isinstance(child, nodes.Operand) else child
+        _sample(below, reckons, made, number)
+
+
+def _path(node: nodes.Node) -> list[str]:
+    """`wind.speed` as its names; empty for what is no name."""
+    if isinstance(node, nodes.Name):
+        return [node.name]
+    if isinstance(node, nodes.Getattr):
+        before = _path(node.node)
+        return [*before, node.attr] if before else []
+    if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+        before = _path(node.node)
+        return [*before, str(node.arg.value)] if before else []
+    return []
+
+
 def _refusals(node: nodes.Node, loops: int) -> Iterator[tuple[int, str]]:
-    if not isinstance(node, _ALLOWED):
-        words = _REFUSALS.get(type(node), f"{type(node).__name__.lower()} is not allowed here")
+    kind = type(node).__name__
+    if kind not in filters.ALLOWED:
+        words = filters.REFUSALS.get(kind, f"{kind.lower()} is not allowed here")
         yield node.lineno, words
         return
     if isinstance(node, nodes.Filter) and node.name not in _FILTERS:
@@ -182,14 +259,25 @@ def _refusals(node: nodes.Node, loops: int) -> Iterator[tuple[int, str]]:
         yield node.lineno, f"there is no filter {node.name!r}; there are {known}"
     if isinstance(node, nodes.Name) and node.name == "self":
         yield node.lineno, "`self` means nothing in a template; name a value"
-    if isinstance(node, nodes.Test) and node.name not in _BUILTIN_TESTS:
-        yield node.lineno, f"there is no test {node.name!r}; there are {', '.join(_BUILTIN_TESTS)}"
+    if isinstance(node, nodes.Test) and node.name not in filters.TESTS:
+        yield node.lineno, f"there is no test {node.name!r}; there are {', '.join(filters.TESTS)}"
     if isinstance(node, nodes.For):
         loops += 1
         if node.recursive or loops > _DEEPEST_LOOP:
             yield node.lineno, f"loops may be nested {_DEEPEST_LOOP} deep and not recursive"
     for child in node.iter_child_nodes():
         yield from _refusals(child, loops)
+
+
+def _depth(node: nodes.Node) -> int:
+    return 1 + max(map(_depth, node.iter_child_nodes()), default=0)
+
+
+def _work(node: nodes.Node) -> int:
+    # Some filters sort or add up a list.
+    own = 20 if isinstance(node, nodes.Filter) else 1
+    below = own + sum(map(_work, node.iter_child_nodes()))
+    return below * MOST_ROUNDS if isinstance(node, nodes.For) else below
 
 
 def _collect(chunks: Iterator[str]) -> str:
@@ -203,96 +291,37 @@ def _collect(chunks: Iterator[str]) -> str:
     return "".join(parts)
 
 
-def _environment() -> _Environment:
+def _environment(form: Form) -> _Environment:
+    escape = ESCAPES[form]
+
+    def finalize(value: Any) -> Any:
+        return value if isinstance(value, jinja2.Undefined) else escape(shown(value))
+
     environment = _Environment(
-        undefined=jinja2.StrictUndefined, autoescape=False, finalize=shown, cache_size=0
+        undefined=jinja2.StrictUndefined, autoescape=False, finalize=finalize, cache_size=0
     )
     environment.globals.clear()
     environment.filters = {
-        **{name: environment.filters[name] for name in _BUILTIN_FILTERS},
-        **_own_filters(),
-        "rounds": _rounds,
+        **{name: environment.filters[name] for name in filters.BUILTIN},
+        **{name: _defined(filter) for name, filter in filters.OWN.items()},
+        "rounds": _defined(filters.rounds),
     }
     environment.tests = {
-        name: test for name, test in environment.tests.items() if name in _BUILTIN_TESTS
+        name: test for name, test in environment.tests.items() if name in filters.TESTS
     }
     return environment
 
 
-def shown(value: Any) -> Any:
-    """A value as people read it: six digits, `unknown` for what is not known, one plain line."""
-    if isinstance(value, jinja2.Undefined):
-        return value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "unknown"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return plain(value, LONGEST_VALUE)
+def _defined(filter: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter that says of a name that is not there that it is not there."""
+
+    @wraps(filter)
+    def apply(value: Any, *arguments: Any) -> Any:
+        if isinstance(value, jinja2.Undefined):
+            value._fail_with_undefined_error()
+        return filter(value, *arguments)
+
+    return apply
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, jinja2.Undefined):
-        value._fail_with_undefined_error()
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def _round(value: Any, digits: int = 0) -> Any:
-    """`{{ speed | round(1) }}`: with that many decimals, up to 12."""
-    number = _number(value)
-    if number is None:
-        return value
-    return f"{number:.{max(0, min(int(digits), 12))}f}"
-
-
-def _percent(value: Any, digits: int = 0) -> Any:
-    """`{{ probability | percent }}`: a fraction as per cent."""
-    number = _number(value)
-    return value if number is None else f"{_round(100 * number, digits)} %"
-
-
-def _duration(value: Any) -> Any:
-    """`{{ gap | duration }}`: seconds as `3m12s`."""
-    number = _number(value)
-    if number is None or abs(number) > 1e9:
-        return value
-    step = SECOND if abs(number) >= 10 else SECOND // 1000
-    return format_duration(round(number * SECOND / step) * step)
-
-
-def _time(value: Any) -> Any:
-    """`{{ start | time }}`: seconds since the epoch, or ISO 8601, as `00:05:13Z`."""
-    if isinstance(value, jinja2.Undefined):
-        value._fail_with_undefined_error()
-    try:
-        instant = parse_instant(value)
-    except (ValueError, AttributeError, OverflowError):
-        return value
-    return datetime.fromtimestamp(instant // SECOND, UTC).strftime("%H:%M:%SZ")
-
-
-def _join(value: Any, separator: str = "") -> str:
-    """`{{ names | join(", ") }}`: the items of a list in one text."""
-    between = str(separator)[:_LONGEST_SEPARATOR]
-    return shorten(between.join(str(shown(one)) for one in _rounds(value)), LONGEST_OUTPUT)
-
-
-def _rounds(value: Any) -> list[Any]:
-    """What a loop goes over: a list, or the names of a mapping; the first of many."""
-    if isinstance(value, jinja2.Undefined):
-        value._fail_with_undefined_error()
-    if not isinstance(value, list | tuple | Mapping):
-        raise SecurityError("only lists can be gone through one by one")
-    return list(value)[:_MOST_ROUNDS]
-
-
-def _own_filters() -> dict[str, Callable[..., Any]]:
-    return {
-        "round": _round, "percent": _percent, "duration": _duration, "time": _time, "join": _join,
-    }  # fmt: skip
-
-
-_FILTERS = frozenset((*_own_filters(), *_BUILTIN_FILTERS))
+_FILTERS = frozenset((*filters.OWN, *filters.BUILTIN))

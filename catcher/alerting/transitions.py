@@ -10,17 +10,22 @@ from catcher.model.time import Instant
 
 TransitionKind = Literal[
     "nothing", "pending", "withdrawn", "opened", "raised", "lowered", "updated", "resolved",
-    "acknowledged", "shelved", "unshelved", "escalated",
+    "acknowledged", "unacknowledged", "shelved", "ending", "confirmed", "unshelved", "escalated",
+    "assigned", "note", "calm",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What happened to an alert, why, and at which severity it was shown before."""
+    """What happened to an alert, why, and at which severity it was shown before.
+
+    A `muted` one is not told: the alert flaps, and this is no worse than what was told.
+    """
 
     kind: TransitionKind
     reason: str
     previous: Severity = Severity.NONE
+    muted: bool = False
 
     @property
     def real(self) -> bool:
@@ -32,12 +37,17 @@ Step = tuple[Alert | None, Transition]
 Known = tuple[Alert, Transition]
 
 
+OF_DATA: frozenset[TransitionKind] = frozenset(
+    {"pending", "withdrawn", "opened", "raised", "lowered", "updated", "resolved"}
+)
+"""What the data say; their reason is the alert's own. What else befalls it stands `aside`."""
+
+
 def step(new: Alert, old: Alert | None, kind: TransitionKind, reason: str) -> Known:
     """Numbers the change; what is told of an alert is told under that number."""
-    words = new.reason if kind in ("acknowledged", "shelved", "unshelved", "escalated") else reason
     previous = old.shown_severity if old else Severity.NONE
-    new = replace(new, sequence=new.sequence + 1, reason=words)
-    return new, Transition(kind, reason, previous)
+    new = replace(new, reason=reason) if kind in OF_DATA else replace(new, aside=reason)
+    return replace(new, sequence=new.sequence + 1), Transition(kind, reason, previous)
 
 
 def resolve(alert: Alert, reason: str, time: Instant) -> Known:
@@ -52,7 +62,9 @@ def resolve(alert: Alert, reason: str, time: Instant) -> Known:
         resolved=time,
         changed=time,
         since=time,
-        escalates=None,
+        escalates=alert.escalates if alert.flapping else None,
+        acknowledges=None,
+        reminds=None,
     )
     return step(new, alert, "resolved", reason)
 

@@ -9,6 +9,12 @@ from dataclasses import replace
 from catcher.model.alert import Notice, Severity
 
 
+def worsens(notice: Notice) -> bool:
+    """Whether a notice says that something is worse than before, or critical."""
+    critical = notice.alert.shown_severity >= Severity.CRITICAL
+    return notice.kind == "raised" or (notice.kind == "opened" and critical)
+
+
 class Waiting:
     """At most `size` notices. Alerts take turns; one that was critical goes before the others."""
 
@@ -17,6 +23,7 @@ class Waiting:
         self._of: dict[str, deque[Notice]] = {}
         self._urgent: dict[str, None] = {}
         self._others: dict[str, None] = {}
+        self._worse: dict[str, None] = {}
         self._ids: set[str] = set()
 
     def __len__(self) -> int:
@@ -46,9 +53,17 @@ class Waiting:
         self._leave(notice.alert.id)
         self._line_up(notice)
 
-    def take(self) -> Notice | None:
-        """The next notice; None where none waits."""
-        id = next(iter(self._urgent or self._others), None)
+    def recorded(self, notice: Notice) -> None:
+        """A notice that waits is in the ledger now."""
+        line = self._of.get(notice.alert.id, deque())
+        for place, one in enumerate(line):
+            if one.id == notice.id:
+                line[place] = replace(one, unrecorded=False)
+
+    def take(self, only_worse: bool = False) -> Notice | None:
+        """The next notice; None where none waits, or none that says that it got worse."""
+        lines = self._worse if only_worse else self._urgent or self._others
+        id = next(iter(lines), None)
         if id is None:
             return None
         self._leave(id)
@@ -56,10 +71,15 @@ class Waiting:
         notice = line.popleft()
         self._ids.discard(notice.id)
         if line:
-            self._line_up(line[-1])
+            for one in line:
+                self._line_up(one)
         else:
             del self._of[id]
         return notice
+
+    def worse_waits(self, alert: str) -> bool:
+        """Whether one of an alert's notices says that it got worse."""
+        return alert in self._worse
 
     def take_newer(self, notice: Notice) -> list[Notice]:
         """All that waits of the same alert, in order."""
@@ -69,6 +89,8 @@ class Waiting:
         return newer
 
     def _line_up(self, notice: Notice) -> None:
+        if worsens(notice):
+            self._worse.setdefault(notice.alert.id)
         if notice.alert.max_severity >= Severity.CRITICAL:
             self._others.pop(notice.alert.id, None)
             self._urgent.setdefault(notice.alert.id)
@@ -76,12 +98,23 @@ class Waiting:
             self._others.setdefault(notice.alert.id)
 
     def _leave(self, id: str) -> None:
-        self._urgent.pop(id, None)
-        self._others.pop(id, None)
+        for lines in (self._urgent, self._others, self._worse):
+            lines.pop(id, None)
 
 
 def present(missed: Notice, newer: list[Notice]) -> Notice:
-    """What a sink is told after an outage instead of all of these: how the alert stands now."""
+    """What a sink is told after an outage instead of all of these: how the alert stands now.
+
+    As news, where it is news to the sink: an edit pings nobody.
+    """
     if not newer:
         return missed
-    return replace(newer[-1], previous=missed.previous, attempts=missed.attempts)
+    last = newer[-1]
+    kinds = {missed.kind, *(one.kind for one in newer)}
+    kind = last.kind
+    if last.alert.state != "resolved":
+        if "opened" in kinds:
+            kind = "opened"
+        elif "raised" in kinds and last.alert.shown_severity > missed.previous:
+            kind = "raised"
+    return replace(last, kind=kind, previous=missed.previous, attempts=missed.attempts)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from catcher.alerting.rendering import Renderer
 from catcher.model.alert import Alert, Notice, Severity
-from catcher.model.message import Compose, Message
+from catcher.model.message import Compose, Fill, Message
 from catcher.model.rule import AlertSpec
-from catcher.model.text import plain
+from catcher.model.text import Form, plain
 from catcher.model.time import DAY, SECOND, Instant, Span, format_duration, format_instant
 
 LONGEST_TEXT = 1_000
@@ -18,8 +19,11 @@ LONGEST_NAME = 120
 _ADDRESS = re.compile(r"(?:https?|file)://[^\s<>|\"'`\\]{1,2000}", re.ASCII)
 
 
-def composer(renderer: Renderer, *names: str) -> Compose:
-    """How one sink puts notices into words; `names` are those its own template may have."""
+def composer(renderer: Renderer, *names: str, form: Form = "text") -> Compose:
+    """How one sink puts notices into words; `names` are those its own template may have.
+
+    `form` is what that template is written in.
+    """
     template = renderer.template(*names)
 
     def compose(notice: Notice) -> Message:
@@ -27,10 +31,34 @@ def composer(renderer: Renderer, *names: str) -> Compose:
         if template is None:
             return message
         values = _for_template(notice, message)
-        text = renderer.render(template, values, message.text, lines=True).text
-        return Message(message.headline, text, message.facts, message.links, custom=True)
+        done = renderer.render(template, values, message.text, lines=True, form=form)
+        return replace(message, text=done.text, custom=True, form=form)
 
     return compose
+
+
+def filler(renderer: Renderer) -> Fill:
+    """How a sink fills in the templates of its settings."""
+
+    def fill(structure: Any, notice: Notice, form: Form | None = None) -> Any:
+        values = _for_template(notice, compose_plainly(notice))
+        if form is None:
+            return _filled(structure, lambda template: renderer.value(template, values))
+        done = renderer.render(str(structure), values, "", lines=True, form=form)
+        if done.problem:
+            raise ValueError(done.problem)
+        return done.text
+
+    return fill
+
+
+def _filled(structure: Any, value: Callable[[str], Any]) -> Any:
+    if isinstance(structure, Mapping):
+        return {name: _filled(one, value) for name, one in structure.items()}
+    if isinstance(structure, list | tuple):
+        return [_filled(one, value) for one in structure]
+    is_template = isinstance(structure, str) and "{" in structure
+    return value(structure) if is_template else structure
 
 
 def message_of(spec: AlertSpec, alert: Alert, renderer: Renderer) -> str:
@@ -169,7 +197,13 @@ def _for_template(notice: Notice, message: Message) -> dict[str, Any]:
     return {
         **_of_alert(alert),
         "kind": notice.kind,
+        "notice": notice.id,
         "previous": str(notice.previous),
+        "number": int(alert.shown_severity),
+        "max_severity": str(alert.max_severity),
+        "unknown": alert.unknown,
+        "runbook": alert.runbook,
+        "who": _who(alert),
         "headline": message.headline,
         "message": message.text,
         "facts": [list(fact) for fact in message.facts],
@@ -178,6 +212,13 @@ def _for_template(notice: Notice, message: Message) -> dict[str, Any]:
         "tags": list(alert.tags),
         "values": _nested(alert.values),
     }
+
+
+def _who(alert: Alert) -> str:
+    """Who has taken it or put it aside; empty where nobody has."""
+    if alert.state == "shelved" and alert.shelf is not None:
+        return alert.shelf.who
+    return alert.acknowledgement.who if alert.acknowledgement else ""
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,16 +12,20 @@ from starlette.middleware.base import RequestResponseEndpoint
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-def guard(api: FastAPI, most: int, token: str = "") -> None:
+def guard(api: FastAPI, most: int, token: str = "", signed: frozenset[str] = frozenset()) -> None:
     """Refuses foreign hosts and origins (DNS rebinding, forged requests) and bodies over `most`.
 
-    With a token, any host may come that brings it (`Authorization: Bearer TOKEN`).
+    With a token, any host may come that brings it (`Authorization: Bearer TOKEN`); without it,
+    all that they hear is whether the engine lives. Requests to the `signed` paths prove by
+    themselves where they come from.
     """
 
     @api.middleware("http")
     async def check(request: Request, call: RequestResponseEndpoint) -> Response:
+        if request.url.path in signed:
+            return await call(request)
         host = _hostname(f"//{request.headers.get('host', '')}")
-        if token and not _brings(request, token):
+        if token and not (_brings(request, token) or told_to_all(request)):
             return _refuse(401, "this API wants a token (Authorization: Bearer …)")
         if not token and host not in LOOPBACK:
             return _refuse(403, "this API answers on loopback only, under a name of loopback")
@@ -34,6 +38,13 @@ def guard(api: FastAPI, most: int, token: str = "") -> None:
         if not length.isdigit() or int(length) > most:
             return _refuse(413, f"the body is larger than {most} bytes; post fewer events at once")
         return await call(request)
+
+
+def told_to_all(request: Request) -> bool:
+    """Whether only `ok`, or for how long the engine has hung, is asked: machines may have no
+    token. The verbose form shows paths and code, so it needs one."""
+    plain = request.url.path == "/healthz" and not request.url.query
+    return plain and request.method in ("GET", "HEAD")
 
 
 def bounded(request: Request) -> bool:

@@ -19,7 +19,9 @@ class Remote:
 
     def __init__(self, url: str, token: str = "") -> None:
         self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = {"X-Catcher-Channel": "cli"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
 
     def fire(self, rule: str, body: Mapping[str, Any]) -> Row:
         """Fires a rule by hand."""
@@ -28,6 +30,14 @@ class Remote:
     def alert(self, identity: str, deed: str, body: Mapping[str, Any]) -> Row:
         """Does `ack`, `shelve`, `unshelve` or `note` to an alert."""
         return self._row("POST", f"/alerts/{quote(identity, safe='')}/{deed}", body)
+
+    def desk(self, path: str, body: Mapping[str, Any]) -> Row:
+        """Does something at the alert desk: a path such as `/silences`."""
+        return self._row("POST", path, body)
+
+    def look(self, path: str, parameters: Mapping[str, str] | None = None) -> Any:
+        """What stands at a path of the alert desk."""
+        return self._ask("GET", path, params=dict(parameters or {}))
 
     def post(self, events: Sequence[Mapping[str, Any]]) -> int:
         """Posts events; returns how many were kept."""
@@ -45,6 +55,20 @@ class Remote:
         """How everything outside is doing."""
         return self._rows("/health")
 
+    def vitals(self) -> Row:
+        """How the engine itself does, whether it counts as alive or not."""
+        vitals: Row = self._ask("GET", "/healthz", whatever=True, params={"verbose": "1"})
+        return vitals
+
+    def unready(self) -> list[str]:
+        """Why the engine is not ready; nothing when it is."""
+        problems: list[str] = self._ask("GET", "/readyz", whatever=True)["problems"]
+        return problems
+
+    def backlog(self) -> list[Row]:
+        """What goes on and waits, rule by rule."""
+        return self._rows("/backlog")
+
     def _rows(self, path: str, parameters: Mapping[str, str] | None = None) -> list[Row]:
         rows: list[Row] = self._ask("GET", path, params=dict(parameters or {}))
         return rows
@@ -53,7 +77,8 @@ class Remote:
         row: Row = self._ask(method, path, json=body)
         return row
 
-    def _ask(self, method: str, path: str, **how: Any) -> Any:
+    def _ask(self, method: str, path: str, whatever: bool = False, **how: Any) -> Any:
+        """What the engine answers; with `whatever` also when it says that it is not well."""
         try:
             answer = httpx.request(
                 method, self._url + path, timeout=PATIENCE, trust_env=False,
@@ -64,7 +89,7 @@ class Remote:
                 f"no engine answers at {self._url} ({type(trouble).__name__})",
                 "start one with `catcher run`, or name its folder with --data",
             ) from trouble
-        return _opened(answer)
+        return answer.json() if whatever and answer.status_code == 503 else _opened(answer)
 
 
 def _opened(answer: httpx.Response) -> Any:

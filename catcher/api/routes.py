@@ -12,7 +12,11 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from catcher.api.callbacks import Callbacks, serve_callbacks
+from catcher.api.desk import DeskDoor, channel_of, desk
 from catcher.api.guard import bounded_body, guard
+from catcher.api.handbook import handbook
+from catcher.api.signs import SelfWatch, signs
 from catcher.client import Client, point_row
 from catcher.model import shown
 from catcher.model.alert import Alert, Notice, Severity
@@ -24,6 +28,7 @@ from catcher.model.time import parse_duration, parse_instant, wall_clock
 from catcher.ports import Busy, Door, Live, Query, StoreAway
 
 MOST_BYTES = 4 * 1024 * 1024
+ABOUT = "A running engine: post events, fire, acknowledge, explain, look up, and follow."
 AGAIN = "try again after a moment"
 Row = dict[str, Any]
 
@@ -45,6 +50,14 @@ class Acknowledge(BaseModel):
     note: str = Field("", max_length=4000)
 
 
+class Note(BaseModel):
+    """A note to an alert, with an address where there is more (`name=https://…`)."""
+
+    who: str = Field(min_length=1, max_length=100)
+    note: str = Field("", max_length=4000)
+    link: str = Field("", max_length=2100)
+
+
 class Shelve(BaseModel):
     """Putting an alert aside for a while."""
 
@@ -54,17 +67,26 @@ class Shelve(BaseModel):
 
 
 def create_api(
-    door: Door, client: Client, live: Live, most_bytes: int = MOST_BYTES, token: str = ""
-) -> FastAPI:
-    """The API over a running engine."""
-    api = FastAPI(title="Catcher", description=__doc__ or "", docs_url="/docs", redoc_url=None)
-    guard(api, most_bytes, token)
+    door: DeskDoor, client: Client, live: Live, most_bytes: int = MOST_BYTES, token: str = "",
+    watch: SelfWatch | None = None, callbacks: Callbacks | None = None,
+) -> FastAPI:  # fmt: skip
+    """The API over a running engine; `watch` tells how the engine itself does.
+
+    `callbacks` answer signed requests, by path.
+    """
+    api = FastAPI(title="Catcher", description=ABOUT, docs_url=None, redoc_url=None)
+    guard(api, most_bytes, token, frozenset(callbacks or ()))
     _errors(api)
     _events(api, door, most_bytes)
     _hands(api, door)
+    desk(api, door)
     _lists(api, door, client)
     _artifacts(api, client)
     _following(api, door, live)
+    serve_callbacks(api, callbacks or {}, door, most_bytes)
+    if watch is not None:
+        signs(api, watch)
+    handbook(api)
     return api
 
 
@@ -124,35 +146,44 @@ def _events(api: FastAPI, door: Door, most: int) -> None:
         return {"accepted": await door.post_named(name, await body(request))}
 
 
-def _hands(api: FastAPI, door: Door) -> None:
+def _hands(api: FastAPI, door: DeskDoor) -> None:
     @api.post("/rules/{rule}/fire", status_code=202)
-    async def fire(rule: str, body: Fire) -> Row:
+    async def fire(rule: str, body: Fire, request: Request) -> Row:
         """Fires a rule by hand: a new run, marked, that tells nobody unless asked to."""
         event = _event(body.event) if body.event else None
-        firing = await door.fire(rule, event, body.observation, body.who, body.tell)
+        through = door.through(channel_of(request))
+        firing = await through.fire(rule, event, body.observation, body.who, body.tell)
         return shown.firing_row(firing)
 
     @api.post("/alerts/{alert}/ack")
-    async def acknowledge(alert: str, body: Acknowledge) -> Row:
+    async def acknowledge(alert: str, body: Acknowledge, request: Request) -> Row:
         """Takes an alert; refused if it got worse than `severity` meanwhile."""
         severity = Severity.parse(body.severity) if body.severity else None
-        return shown.alert_row(await door.acknowledge(alert, severity, body.who, body.note))
+        return shown.alert_row(
+            await door.through(channel_of(request)).acknowledge(
+                alert, severity, body.who, body.note
+            )
+        )
 
     @api.post("/alerts/{alert}/shelve")
-    async def shelve(alert: str, body: Shelve) -> Row:
+    async def shelve(alert: str, body: Shelve, request: Request) -> Row:
         """Puts an alert aside; one that gets worse comes back by itself."""
         span = parse_duration(body.span)
-        return shown.alert_row(await door.shelve(alert, span, body.who, body.reason))
+        return shown.alert_row(
+            await door.through(channel_of(request)).shelve(alert, span, body.who, body.reason)
+        )
 
     @api.post("/alerts/{alert}/unshelve")
-    async def unshelve(alert: str, body: Acknowledge) -> Row:
+    async def unshelve(alert: str, body: Acknowledge, request: Request) -> Row:
         """Brings a shelved alert back."""
-        return shown.alert_row(await door.unshelve(alert, body.who))
+        return shown.alert_row(await door.through(channel_of(request)).unshelve(alert, body.who))
 
     @api.post("/alerts/{alert}/note")
-    async def note(alert: str, body: Acknowledge) -> Row:
+    async def note(alert: str, body: Note, request: Request) -> Row:
         """Writes a note to an alert."""
-        return shown.alert_row(await door.note(alert, body.who, body.note))
+        return shown.alert_row(
+            await door.through(channel_of(request)).note(alert, body.who, body.note, body.link)
+        )
 
 
 def _event(row: Row) -> Event:

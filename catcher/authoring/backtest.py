@@ -17,7 +17,7 @@ EVERY = 5000
 
 
 class Tally:
-    """How often each rule fired, ran and changed its alert; how many lines were no events."""
+    """How often each rule fired, ran and changed its alert; how many lines were left out."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {}
@@ -42,12 +42,8 @@ class Tally:
 
     def rejection(self) -> str:
         """How many lines of the recording were left out."""
-        lines = (
-            "one line was no event and was"
-            if self.rejected == 1
-            else (f"{self.rejected} lines were no events and were")
-        )
-        return f"{lines} left out"
+        one = self.rejected == 1
+        return "one line was left out" if one else f"{self.rejected} lines were left out"
 
 
 async def backtest(

@@ -13,9 +13,10 @@ from catcher.model.alert import Alert
 from catcher.model.event import RESULT_PREFIX, Event
 from catcher.model.rule import Rule, Trigger
 from catcher.model.run import Firing, Run
-from catcher.model.time import Instant
+from catcher.model.time import MAX_INSTANT, Instant, format_instant
 from catcher.ports import Delivery
 from catcher.steps import Finished
+from catcher.watching import Admission, SourceClock
 
 Row = dict[str, Any]
 Perform = Callable[[Run], Awaitable[Run]]
@@ -32,36 +33,76 @@ class VirtualClock:
         return self.now
 
 
+def plausible(events: Iterable[Event], left_out: Callable[[str], None]) -> Iterator[Event]:
+    """The events that an engine lets in which is sent them as fast as it can take them.
+
+    Whether a jump of time is a gap or a mistake is told by the event that comes next, so it has
+    to be known before the jump lets time pass.
+    """
+    admission = Admission({SOURCE: SourceClock("stream", lateness=0)})
+    for event in events:
+        for one in admission.admit(SOURCE, (event,), MAX_INSTANT):
+            yield one.event
+        while admission.set_aside:
+            mistake = admission.set_aside.popleft().event
+            left_out(f"{mistake.topic} of {format_instant(mistake.time)}: too far in the future")
+    for one in admission.flush():
+        yield one.event
+
+
 class Rehearsal:
     """Plays events through an engine whose jobs take no virtual time.
 
-    `todo` is where the engine hands its runs out to; `perform` carries one out.
+    `todo` is where the engine hands its runs out to; `perform` carries one out; `left_out` hears
+    of events that lie too far in the future.
     """
 
     def __init__(
-        self, engine: Engine, clock: VirtualClock, todo: deque[Run], perform: Perform
+        self,
+        engine: Engine,
+        clock: VirtualClock,
+        todo: deque[Run],
+        perform: Perform,
+        left_out: Callable[[str], None] = lambda words: None,
     ) -> None:
         self.engine = engine
         self._clock = clock
         self._todo = todo
         self._perform = perform
+        self._left_out = left_out
+        self._has_jobs = any(rule.job for rule in engine.parts.rules.values())
 
     async def play(self, events: Iterable[Event]) -> int:
         """Plays events in their order, then lets the stream end; returns how many there were."""
         count = 0
-        for event in events:
+        for event in plausible(events, self._left_out):
             count += 1
             await self._step(event)
         await self.engine.finish()
-        await self._work()
+        while self._todo:
+            await self._work()
+            await self.engine.finish()
         return count
 
     async def _step(self, event: Event) -> None:
         if event.time > self._clock.now:
-            self._clock.now = event.time
-            await self.engine.advance(event.time)
-            await self._work()
+            await self._pass_to(event.time)
         await self.engine.take([Delivery(SOURCE, (event,))])
+        await self._work()
+
+    async def _pass_to(self, instant: Instant) -> None:
+        """Time comes to an instant. A timer's job is done before the next timer, as in one night
+        it would be: what that one decides may hang on the result."""
+        timers = self.engine.parts.network.next_timer
+        due = timers() if self._has_jobs else None
+        while due is not None and due < instant:
+            self._clock.now = max(self._clock.now, due)
+            await self.engine.advance(due + 1)
+            await self._work()
+            following = timers()
+            due = following if following != due else None
+        self._clock.now = instant
+        await self.engine.advance(instant)
         await self._work()
 
     async def _work(self) -> None:
@@ -72,7 +113,8 @@ class Rehearsal:
     def listen(self, tell: Callable[[Row], None], rules: Sequence[str]) -> None:
         """Tells every firing, run and change of an alert of some rules, as JSON rows.
 
-        What is merely said again (a reminder) changes nothing and is not told.
+        An alert is told where its severity or its state changed: a reminder, or a condition that
+        has become unknown, changes neither.
         """
         streams = self.engine.parts.streams
         wanted = set(rules)
@@ -87,7 +129,7 @@ class Rehearsal:
                 tell(shown.run_row(one))
 
         def alert(one: Alert) -> None:
-            stands = (one.episode, one.state, one.severity, one.unknown, one.message)
+            stands = (one.episode, one.state, one.severity)
             if one.rule in wanted and standing.get(one.id) != stands:
                 standing[one.id] = stands
                 tell(shown.alert_row(one))

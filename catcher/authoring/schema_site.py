@@ -21,6 +21,7 @@ from catcher.authoring.schema_parts import (
 )
 from catcher.site.adapters import (
     EXECUTORS,
+    HEARTBEATS,
     HISTORIES,
     LEDGERS,
     METRICS,
@@ -41,6 +42,7 @@ def site_schema(adapters: Adapters) -> Schema:
         "history": _adapter(HISTORIES, adapters, "The telemetry that rules and jobs look back at."),
         "metrics": _adapter(METRICS, adapters, "A further home for metrics."),
         "objects": _adapter(OBJECTS, adapters, "Artifacts."),
+        "spool": ref("size", "Of artifacts that wait while their store is away (2GB)."),
     }
     root = table(
         {
@@ -54,6 +56,7 @@ def site_schema(adapters: Adapters) -> Schema:
             "api": _API,
             "data": ref("text", "The folder of ledger, history and artifacts."),
             "limits": _LIMITS,
+            "heartbeat": _heartbeat(adapters),
         },
         "An observatory's settings. Secrets are written ${NAME} or ${file:/path}.",
     )
@@ -79,6 +82,14 @@ def routes_schema(adapters: Adapters) -> Schema:
         "Who hears of which alert.",
     )
     return document("alerts/routes.yaml", root, _ROUTES)
+
+
+def _heartbeat(adapters: Adapters) -> Schema:
+    ways = {kind: _settings(HEARTBEATS, kind, adapters) for kind in HEARTBEATS.here}
+    every = ref("duration", "How often (10s).")
+    whole = table({"every": every, **ways}, "A sign of life that leaves the engine.")
+    whole["anyOf"] = [{"required": [kind]} for kind in ways]
+    return whole
 
 
 def _source(adapters: Adapters) -> Schema:
@@ -133,6 +144,7 @@ _LIMITS = table({
     "workers": number("Worker processes.", 1, 1024),
     "memory": ref("size", "For each of them."),
     "payload": ref("size", "Of one message or post."),
+    "stop": ref("duration", "How long jobs and notices may take to end at a stop (20s)."),
 }, "How much of this machine may be used.")  # fmt: skip
 
 _HAND_ON = table({

@@ -82,13 +82,15 @@ def unshelve(
 
 def note(
     alert: Alert, text: Annotated[str, typer.Argument(help="What you want to say.")],
-    site: Site = None, data: Data = None, who: Who = "operator", as_json: Json = False,
+    site: Site = None, data: Data = None,
+    link: Annotated[str, typer.Option(help="Where there is more: name=https://…")] = "",
+    who: Who = "operator", as_json: Json = False,
 ) -> None:  # fmt: skip
     """Writes a note to an alert, for whoever looks at it next.
 
-    Example: `catcher note 5b1f0c9a77e2 "telescope operator told"`
+    Example: `catcher note 5b1f0c9a77e2 "telescope operator told" --link elog=https://elog/17`
     """
-    _change(site, data, alert, "note", {"who": who, "note": text}, as_json)
+    _change(site, data, alert, "note", {"who": who, "note": text, "link": link}, as_json)
 
 
 def _change(

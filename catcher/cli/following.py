@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from catcher.cli.ending import Ending
 from catcher.cli.night import Night, plain_line
 from catcher.model.health import HealthState, Update
 from catcher.model.problem import CatcherError
@@ -35,17 +34,24 @@ def write(line: str) -> None:
 async def watch(opened: AbstractAsyncContextManager[Running], title: str, exit_after: str) -> None:
     """Shows what happens until the engine ends, a signal comes or the time is over."""
     limit = _span(exit_after)
-    async with opened as running:
-        with _signals(running):
-            async with asyncio.TaskGroup() as tasks:
-                screen = tasks.create_task(_show(running, title))
-                try:
-                    async with asyncio.timeout(limit / SECOND if limit else None):
+    with Ending() as ending:
+        try:
+            async with opened as running:
+                ending.concerns(running)
+                async with asyncio.TaskGroup() as tasks:
+                    screen = tasks.create_task(_show(running, title))
+                    try:
+                        async with asyncio.timeout(limit / SECOND if limit else None):
+                            await running.until_end()
+                    except TimeoutError:
+                        running.stop()
                         await running.until_end()
-                except TimeoutError:
-                    running.stop()
-                    await running.until_end()
-                screen.cancel()
+                    screen.cancel()
+        except asyncio.CancelledError:
+            if not ending.before_it_began:
+                raise
+            typer.echo("ended before it had begun")
+            return
     typer.echo(f"ended; everything is kept in {running.data}")
 
 
@@ -54,22 +60,6 @@ def _span(text: str) -> Span:
         return parse_duration(text) if text else 0
     except ValueError as trouble:
         raise CatcherError(f"--exit-after: {trouble}") from trouble
-
-
-@contextlib.contextmanager
-def _signals(running: Running) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the engine after the step in hand; SIGHUP reads the site anew."""
-    loop = asyncio.get_running_loop()
-    acts = {signal.SIGINT: running.stop, signal.SIGTERM: running.stop}
-    if running.ask_to_reload is not None:
-        acts[signal.SIGHUP] = running.ask_to_reload
-    for name, act in acts.items():
-        loop.add_signal_handler(name, act)
-    try:
-        yield
-    finally:
-        for name in acts:
-            loop.remove_signal_handler(name)
 
 
 async def _show(running: Running, title: str) -> None:

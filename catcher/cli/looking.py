@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import StrEnum
@@ -26,9 +25,9 @@ from catcher.cli.options import (
     print_table,
     wide_console,
 )
+from catcher.cli.spans import instant, labelled
 from catcher.model.alert import Severity
-from catcher.model.problem import CatcherError
-from catcher.model.time import parse_duration, parse_instant, wall_clock
+from catcher.model.time import SECOND, format_duration
 
 if TYPE_CHECKING:
     from catcher.app import Client
@@ -67,9 +66,9 @@ def runs(
 
     Example: `catcher runs --rule mount-jitter --since 12h`
     """
-    rows = _ask(
+    rows = ask(
         site, data, Kind.runs,
-        rule=rule, state=state, observation=obs, start=_instant(since), limit=limit,
+        rule=rule, state=state, observation=obs, start=instant(since), limit=limit,
     )  # fmt: skip
     if as_json:
         return print_rows(rows)
@@ -83,6 +82,32 @@ def runs(
             "made": _made,
         },
     )
+    _tell_backlog(site, data, rule)
+
+
+def _tell_backlog(site: Path | None, data: Path | None, rule: str) -> None:
+    """What waits and what was dropped, beside the list: a line for each rule."""
+    from catcher import app as composition
+
+    for row in asyncio.run(composition.backlog(site, data)):
+        if rule in ("", row["rule"]) and (words := backlog_words(row)):
+            typer.secho(f"{row['rule']}: {words}", dim=True, err=True)
+
+
+def backlog_words(row: Row) -> str:
+    """`120 wait (20 of them in the ledger), 1 goes on; done in 2m at 60 a minute`."""
+    said = []
+    if row["waiting"]:
+        spilled = f" ({row['spilled']} of them in the ledger)" if row["spilled"] else ""
+        said.append(f"{row['waiting']} wait{spilled}, {row['running']} go on")
+        if row["drain"] is not None:
+            span = format_duration(round(row["drain"]) * SECOND)
+            said.append(f"done in {span} at {row['per_minute']:.0f} a minute")
+        if row["grows"]:
+            said.append("more come in than are done")
+    if row["dropped"]:
+        said.append(f"{row['dropped']} dropped since the start (overlap: {row['overlap']})")
+    return "; ".join(said)
 
 
 def show(
@@ -113,6 +138,10 @@ def _page(row: Row) -> Iterator[tuple[str, str]]:
     yield "job", f"{row['job']}  attempt {row['attempt']}  {row['observation']}"
     if row["started"]:
         yield "ran", f"{row['started']} to {row['finished'] or 'now'}"
+    if row["state"] == "running":
+        yield "engine", f"{row['engine']}, last heard of {row['heartbeat']}"
+    elif row["engine"]:
+        yield "engine", row["engine"]
     for one in row["inputs"]:
         yield "input", f"{one['name']} = {one['address']}  {one['samples']} samples"
     for name, metric in row["metrics"].items():
@@ -139,7 +168,7 @@ def alerts(
     Example: `catcher alerts --all --json`
     """
     state = "" if every else "active"
-    rows = _ask(site, data, Kind.alerts, rule=rule, state=state, limit=limit)
+    rows = ask(site, data, Kind.alerts, rule=rule, state=state, limit=limit)
     if as_json:
         return print_rows(rows)
     print_table(
@@ -167,9 +196,9 @@ def query(
 
     Example: `catcher query metrics image_impact_rms --rule mount-jitter --json`
     """
-    rows = _ask(
+    rows = ask(
         site, data, kind, rule=rule, name=name, observation=obs, limit=limit,
-        start=_instant(since), end=_instant(until), labels=_labels(label or []),
+        start=instant(since), end=instant(until), labels=labelled(label or []),
     )  # fmt: skip
     if as_json:
         return print_rows(rows)
@@ -196,7 +225,8 @@ def explain(
         typer.echo(row["text"])
 
 
-def _ask(site: Path | None, data: Path | None, kind: Kind, **what: Any) -> list[Row]:
+def ask(site: Path | None, data: Path | None, kind: Kind, **what: Any) -> list[Row]:
+    """What the ledger finds of a kind, as rows."""
     from catcher.app import point_row
     from catcher.model import shown
     from catcher.ports import Query
@@ -220,33 +250,11 @@ def _with_client(
 ) -> Answer:
     from catcher import app as composition
 
-    async def open_and_ask() -> Answer:
+    async def open_andask() -> Answer:
         async with composition.open_client(site, data) as client:
             return await ask(client)
 
-    return asyncio.run(open_and_ask())
-
-
-def _instant(text: str) -> int | None:
-    """A time, or so long before now; None where none is given."""
-    if not text:
-        return None
-    with contextlib.suppress(ValueError):
-        return wall_clock() - parse_duration(text)
-    try:
-        return parse_instant(text)
-    except ValueError as trouble:
-        raise CatcherError(str(trouble), "or say how long ago, such as 12h") from trouble
-
-
-def _labels(pairs: Sequence[str]) -> dict[str, str]:
-    labels = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign:
-            raise typer.BadParameter(f"{pair!r} is no label; write name=value")
-        labels[name] = value
-    return labels
+    return asyncio.run(open_andask())
 
 
 def _run_state(row: Row) -> Text:

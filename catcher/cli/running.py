@@ -67,14 +67,24 @@ def replay(
     asyncio.run(watch(opened, "Catcher: replay", exit_after))
 
 
-def doctor(site: Site = None, data: Data = None, as_json: Json = False) -> None:
+def doctor(
+    site: Site = None, data: Data = None,
+    send_test: Annotated[
+        str, typer.Option(metavar="SINK", help="Send a marked test through this sink instead.")
+    ] = "",
+    as_json: Json = False,
+) -> None:  # fmt: skip
     """Looks at the site, its stores and whatever runs, and says what to do.
 
-    Status 1 when something is wrong. Example: `catcher doctor`
+    Status 1 when something is wrong. Examples: `catcher doctor`,
+    `catcher doctor --send-test tma-slack`
     """
     from catcher import app as composition
 
-    rows = asyncio.run(composition.examine(site, data))
+    if send_test:
+        rows = [asyncio.run(composition.send_test(site, data, send_test, typer.echo))]
+    else:
+        rows = asyncio.run(composition.examine(site, data))
     if as_json:
         print_rows(rows)
     else:

@@ -81,13 +81,33 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """An alert put aside until an end, with its owner and reason."""
+    """An alert put aside until an end, with its owner and reason.
+
+    `warned`: that it ends soon has been told. `confirm_by`: when it ends unless somebody of the
+    new shift confirms it.
+    """
 
     who: str
     severity: Severity
     until: Instant
     reason: str
     time: Instant
+    warned: bool = False
+    confirm_by: Instant | None = None
+
+    @property
+    def ends(self) -> Instant:
+        """When it ends, unless somebody confirms or lifts it before."""
+        return self.until if self.confirm_by is None else min(self.until, self.confirm_by)
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What somebody wrote to an alert, and when."""
+
+    who: str
+    time: Instant
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +119,18 @@ class Alert:
     which a latched alert stays until it is acknowledged. `links` map names to addresses.
 
     `opened`, `changed`, `since` (at its present severity), `worst_since` and `data_time` are
-    times of the data. `told` (the last notice), `unknown_since` and `escalates` (when it was or
-    will be handed on, to `escalate_to`) are times of the engine's clock, as what people do is.
-    `sinks` heard of this episode, so they hear its end too.
+    times of the data. `appeared` (when it opened), `taken` (when somebody first acknowledged
+    it), `told` (the last notice), `unknown_since`, `escalates` (when it was or will be handed
+    on, to `escalate_to`, the `handed`th time) and `acknowledges` and `reminds` (when it will be
+    acknowledged or brought back by itself) are times of the engine's clock, as what people do.
+
+    `sinks` heard of this episode, so they hear its end too; `bundles` are the messages about
+    many alerts in which other sinks heard of it, by sink. `held_back` says why nobody hears of
+    it now. `flapping` alerts are told again when they are calm; `swings` are the latest times at
+    which it came back, `untold` counts changes that were not told one by one, `thread` is the
+    episode in which the message about it began, `loudest` the worst that it told. `assignee` is
+    the person who sees to it, where `owner` is who is responsible for the rule; `aside` is what
+    last befell it other than by its data: a shelf that ended, an escalation.
     """
 
     id: str
@@ -139,6 +168,21 @@ class Alert:
     escalate_to: tuple[str, ...] = ()
     escalated: bool = False
     sinks: tuple[str, ...] = ()
+    bundles: Mapping[str, str] = field(default_factory=dict)
+    held_back: str = ""
+    flapping: bool = False
+    swings: tuple[Instant, ...] = ()
+    untold: int = 0
+    thread: int = 0
+    loudest: Severity = Severity.NONE
+    handed: int = 0
+    appeared: Instant | None = None
+    taken: Instant | None = None
+    acknowledges: Instant | None = None
+    reminds: Instant | None = None
+    assignee: str = ""
+    notes: tuple[Remark, ...] = ()
+    aside: str = ""
 
     @property
     def name(self) -> str:

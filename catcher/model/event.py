@@ -19,6 +19,14 @@ RESULT_PREFIX = "catcher."
 """A committed run's result enters the streams as the topic `catcher.RULE`."""
 HTTP_PREFIX = "catcher.http."
 """A post to `/http/NAME` enters as the topic `catcher.http.NAME` (the trigger `http: NAME`)."""
+HEALTH_TOPIC = "catcher.health"
+"""How the parts of the pipeline do enters the streams as this topic; no rule is called so."""
+
+
+def is_result(topic: str) -> bool:
+    """Whether the events of a topic are the results of a rule."""
+    own = topic == HEALTH_TOPIC or topic.startswith(HTTP_PREFIX)
+    return topic.startswith(RESULT_PREFIX) and not own
 
 
 class Event(NamedTuple):
@@ -41,9 +49,25 @@ class Admitted(NamedTuple):
     late: bool = False
 
 
+class Arrived(NamedTuple):
+    """An event of a durable source as it came, before admission judged it, and when."""
+
+    event: Event
+    received: Instant
+
+
+_IN_ORDER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+
+
 def digest(event: Event) -> str:
-    """16 hex digits of topic, time and fields: what makes two events the same."""
-    body = json.dumps(event.fields, sort_keys=True, separators=(",", ":"), default=str)
+    """16 hex digits of topic, time and fields: what makes two events the same.
+
+    Of the names of the fields alone where the fields defeat it, as a nesting that is too deep.
+    """
+    try:
+        body = _IN_ORDER.encode(event.fields)
+    except (RecursionError, TypeError, ValueError):
+        body = json.dumps(sorted(str(name) for name in event.fields))
     text = f"{event.topic}\0{event.time}\0{body}"
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).hexdigest()
 

@@ -117,7 +117,7 @@ class Run:
     """One execution of a job for one firing, or for one part of it.
 
     `observation` is the id of what it is about, `columns` the names that the site declares for
-    it; `inputs` is what it read.
+    it; `inputs` is what it read. `heartbeat` is when its engine was last known to carry it out.
     """
 
     id: str
@@ -143,6 +143,7 @@ class Run:
     fields: Mapping[str, Field] = field(default_factory=dict)
     artifacts: tuple[ArtifactRecord, ...] = ()
     missed_deadline: bool = False
+    heartbeat: Instant | None = None
 
     @property
     def rule(self) -> str:

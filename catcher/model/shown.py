@@ -84,11 +84,13 @@ def run_row(run: Run) -> Row:
         "state": run.state,
         "manual": run.firing.manual,
         "attempt": run.attempt,
+        "engine": run.engine,
         "observation": run.observation,
         "metrics": {name: one.value if one.known else None for name, one in run.metrics.items()},
         "artifacts": [artifact_row(one) for one in run.artifacts],
         "created": instant(run.created or None),
         "started": instant(run.started),
+        "heartbeat": instant(run.heartbeat),
         "finished": instant(run.finished),
         "error": run.error,
         "note": run.note,
@@ -172,6 +174,12 @@ def alert_row(alert: Alert) -> Row:
         "run": alert.run,
         "acknowledged_by": acknowledged.who if acknowledged else "",
         "shelved_until": instant(shelf.until) if shelf else None,
+        "assignee": alert.assignee,
+        "notes": [{**asdict(one), "time": format_instant(one.time)} for one in alert.notes],
+        "aside": alert.aside,
+        "held_back": alert.held_back,
+        "flapping": alert.flapping,
+        "untold": alert.untold,
     }
 
 

@@ -4,29 +4,34 @@
     sinks:
       console: {}                       # the same as console: {console: {}}
       quiet-console: {console: {links: false}}
+      log: {console: {form: json}}      # for a collector of logs
 
-One line a notice, the severity first:
+One line a notice, the severity first, or its state as one JSON object:
 
     SERIOUS mount-jitter MC_O_1: Mount shook 0.12 arcsec | since 2025-04-24 00:05:13Z | owner tma
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from catcher.model.alert import Notice
 from catcher.model.health import Health, HealthState
-from catcher.model.message import Compose, Message
+from catcher.model.message import Compose, Shown
 from catcher.model.time import Instant
 from catcher.ports import Row, SinkError
+from catcher.sinks.layouts import one_line, state
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """`links`: whether addresses (runbook, plot, board) are written too."""
+    """`links`: whether addresses (runbook, plot, board) are written too, in a line for people."""
 
     links: bool = True
+    form: Literal["line", "json"] = "line"
 
 
 class ConsoleSink:
@@ -45,7 +50,7 @@ class ConsoleSink:
     async def deliver(self, notice: Notice) -> Row:
         """SinkError where the stream is closed."""
         try:
-            self._write(line(self._compose(notice), self._settings.links))
+            self._write(line(self._settings, self._compose, notice))
         except (OSError, ValueError) as error:
             self._problem = str(error)
             raise SinkError(f"nothing can be written: {error}") from error
@@ -54,14 +59,20 @@ class ConsoleSink:
 
     def health(self) -> Health:
         """`away` after a line that could not be written."""
-        state: HealthState = "away" if self._problem else "ok"
-        return Health(self.name, "console", state, last=self._last, problem=self._problem)
+        how: HealthState = "away" if self._problem else "ok"
+        return Health(self.name, "console", how, last=self._last, problem=self._problem)
 
 
-def line(message: Message, links: bool) -> str:
-    """All of a message in one line, in its order."""
-    if message.custom:
-        return message.text
-    facts = [f"{label} {words}" for label, words in message.facts]
-    addresses = [f"{name} {address}" for name, address in message.links] if links else []
-    return " | ".join([f"{message.headline}: {message.text}", *facts, *addresses])
+def line(settings: Settings, compose: Compose, notice: Notice) -> str:
+    """A notice in one line."""
+    message = compose(notice)
+    if settings.form == "json":
+        # ASCII: what turns the direction of text must not do so in a terminal.
+        return json.dumps(state(notice, message))
+    return one_line(message, settings.links)
+
+
+def show(settings: Settings, compose: Compose, notice: Notice) -> Shown:
+    """The line as it would be written, for a preview."""
+    text = line(settings, compose, notice)
+    return Shown(text, text)

@@ -120,6 +120,16 @@ class LoveSink:
         self._last = notice.time
         return {}
 
+    async def say(self, message: Row) -> None:
+        """Sends what is not about an alert; SinkError while LOVE is away."""
+        socket = self._socket
+        if socket is None:
+            raise SinkError(self._problem or "LOVE is not connected yet")
+        try:
+            await socket.send(json.dumps(message, allow_nan=False))
+        except (OSError, WebSocketException) as error:
+            raise SinkError(f"LOVE went away: {_words(error)}") from error
+
     def health(self) -> Health:
         """`away` while there is no connection, with the reason."""
         return Health(

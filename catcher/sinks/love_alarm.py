@@ -1,5 +1,8 @@
 """An alert in the form of the Watcher's event `alarm` (ts_xml, Watcher_logevent_alarm).
 
+The same state of an alert gives the same message: LOVE-frontend compares what it is sent with what
+it has, and an alarm that merely looks new would sound again each time it is resent.
+
 Each attribute is `{"value", "dataType", "units"}` as LOVE-producer writes it. Times are seconds
 TAI since 1970, 0 where there is none; severities are NONE 1, WARNING 2, SERIOUS 3, CRITICAL 4.
 """
@@ -9,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from catcher.model.alert import Alert, Notice, Severity
-from catcher.model.message import Message
+from catcher.model.message import Compose, Message, Shown
 from catcher.model.text import plain, shorten
 from catcher.model.time import Instant, to_seconds, utc_to_tai
 
@@ -23,6 +26,14 @@ def alarm_message(notice: Notice, message: Message) -> dict[str, Any]:
     alarm = attributes(notice.alert, reason(message))
     data = {"csc": "Watcher", "salindex": 0, "data": {"alarm": [alarm]}}
     return {"category": "event", "data": [data]}
+
+
+def show(compose: Compose, notice: Notice) -> Shown:
+    """The row of LOVE's alarm table, for a preview, and the message that makes it."""
+    message = compose(notice)
+    sent = alarm_message(notice, message)
+    row = f"{notice.alert.severity}  {name(notice.alert)}\n{reason(message)}"
+    return Shown(row, sent)
 
 
 def subscriptions() -> list[dict[str, Any]]:
@@ -60,10 +71,11 @@ def attributes(alert: Alert, reason: str) -> dict[str, Any]:
     """All attributes of the Watcher's alarm. A resolved one has severity and maximum NONE."""
     taken = alert.acknowledgement
     shelf = alert.shelf if alert.state == "shelved" else None
+    now = alert.severity if alert.active else Severity.NONE
     worst = alert.max_severity if alert.active else Severity.NONE
     return {
         "name": _text(name(alert)),
-        "severity": _number(alert.severity),
+        "severity": _number(now),
         "reason": _text(reason),
         "maxSeverity": _number(worst),
         "acknowledged": _number(taken is not None),
@@ -76,10 +88,10 @@ def attributes(alert: Alert, reason: str) -> dict[str, Any]:
         "timestampSeverityNewest": _time(alert.data_time or alert.changed),
         "timestampMaxSeverity": _time(alert.worst_since or alert.opened),
         "timestampAcknowledged": _time(taken.time if taken else alert.opened),
-        "timestampAutoAcknowledge": _time(None),
-        "timestampAutoUnacknowledge": _time(None),
+        "timestampAutoAcknowledge": _time(alert.acknowledges if taken is None else None),
+        "timestampAutoUnacknowledge": _time(alert.reminds if taken else None),
         "timestampEscalate": _time(alert.escalates),
-        "timestampUnmute": _time(shelf.until if shelf else None),
+        "timestampUnmute": _time(shelf.ends if shelf else None),
     }
 
 

@@ -16,17 +16,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from catcher.model.alert import Alert, Notice
 from catcher.model.health import Health, HealthState
-from catcher.model.message import Compose
+from catcher.model.message import Compose, Shown
 from catcher.model.problem import CatcherError
-from catcher.model.time import Instant, format_instant
+from catcher.model.time import Instant
 from catcher.ports import Row, SinkError
+from catcher.sinks.layouts import state
 
 _UNFIT = re.compile(r"[+#/\x00-\x1f\x7f\ud800-\udfff]")
-_LONGEST_TEXT = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ class MqttSink:
     async def deliver(self, notice: Notice) -> Row:
         """SinkError where the broker did not take it in time."""
         alert, place = notice.alert, topic(self._settings.prefix, notice.alert)
-        text = json.dumps(self._body(notice), allow_nan=False).encode()
+        text = json.dumps(state(notice, self._compose(notice)), allow_nan=False).encode()
         gone = alert.state == "resolved"
         try:
             await self._publisher.publish(place, text, self._settings.qos, not gone)
@@ -95,21 +95,8 @@ class MqttSink:
 
     def health(self) -> Health:
         """`away` after a message that was not taken."""
-        state: HealthState = "away" if self._problem else "ok"
-        return Health(self.name, "mqtt", state, last=self._last, problem=self._problem)
-
-    def _body(self, notice: Notice) -> dict[str, Any]:
-        message = self._compose(notice)
-        return {
-            **state(notice.alert),
-            "notice": notice.id,
-            "change": notice.kind,
-            "previous": str(notice.previous),
-            "time": format_instant(max(0, notice.time)),
-            "headline": message.headline,
-            "message": message.text[:_LONGEST_TEXT],
-            "links": dict(message.links),
-        }
+        how: HealthState = "away" if self._problem else "ok"
+        return Health(self.name, "mqtt", how, last=self._last, problem=self._problem)
 
 
 def topic(prefix: str, alert: Alert) -> str:
@@ -117,31 +104,8 @@ def topic(prefix: str, alert: Alert) -> str:
     return f"{prefix.strip('/')}/{_UNFIT.sub('_', alert.rule)[:200]}/{alert.id}"
 
 
-def state(alert: Alert) -> dict[str, Any]:
-    """An alert's state as JSON; times are ISO 8601 UTC."""
-    taken, shelf = alert.acknowledgement, alert.shelf
-    return {
-        "id": alert.id,
-        "rule": alert.rule,
-        "key": alert.key[:_LONGEST_TEXT],
-        "per": alert.per[:_LONGEST_TEXT],
-        "episode": alert.episode,
-        "sequence": alert.sequence,
-        "state": alert.state,
-        "severity": int(alert.severity),
-        "severity_name": str(alert.severity),
-        "max_severity": int(alert.max_severity),
-        "unknown": alert.unknown,
-        "latched": alert.latched,
-        "opened": format_instant(max(0, alert.opened)),
-        "changed": format_instant(max(0, alert.changed)),
-        "resolved": None if alert.resolved is None else format_instant(max(0, alert.resolved)),
-        "reason": alert.reason[:_LONGEST_TEXT],
-        "owner": alert.owner,
-        "runbook": alert.runbook,
-        "tags": list(alert.tags),
-        "labels": dict(alert.labels),
-        "acknowledged_by": taken.who if taken else "",
-        "shelved_by": shelf.who if shelf and alert.state == "shelved" else "",
-        "run": alert.run,
-    }
+def show(settings: Settings, compose: Compose, notice: Notice) -> Shown:
+    """Topic and payload as they would be published, for a preview."""
+    body = state(notice, compose(notice))
+    place = topic(settings.prefix, notice.alert)
+    return Shown(f"{place}\n{json.dumps(body, indent=2, ensure_ascii=False)}", body)

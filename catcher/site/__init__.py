@@ -4,6 +4,7 @@ from catcher.site.adapters import Adapters
 from catcher.site.binding import Section
 from catcher.site.drafts import BrokenRule
 from catcher.site.folder import digest
+from catcher.site.heartbeat import Heartbeat
 from catcher.site.loading import Site, load
 from catcher.site.lookup import find_site, shipped_site
 from catcher.site.nodes import Secret
@@ -14,6 +15,7 @@ __all__ = [
     "Adapters",
     "Api",
     "BrokenRule",
+    "Heartbeat",
     "Limits",
     "Location",
     "Redactor",

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from catcher.model.event import HTTP_PREFIX, RESULT_PREFIX
+from catcher.model.event import RESULT_PREFIX, is_result
 from catcher.model.problem import Place
 from catcher.site.knots import knots
 from catcher.site.nodes import Branch, Items, Node, Report, Scalar, quoted
@@ -40,7 +40,7 @@ def _trigger(node: Node | None) -> Iterator[Reference]:
     yield from _named(node, "result", "result")
     for kind in ("event", "telemetry"):
         for found in _named(node, kind, "result"):
-            if found.name.startswith(RESULT_PREFIX) and not found.name.startswith(HTTP_PREFIX):
+            if is_result(found.name):
                 name = found.name.removeprefix(RESULT_PREFIX)
                 yield Reference("result", name, found.place)
     members = _below(node, "any")
@@ -52,7 +52,7 @@ def _trigger(node: Node | None) -> Iterator[Reference]:
         yield from _trigger(step)
     absent = _below(node, "absent")
     for found in _named(absent, "topic", "result"):
-        if found.name.startswith(RESULT_PREFIX) and not found.name.startswith(HTTP_PREFIX):
+        if is_result(found.name):
             yield Reference("result", found.name.removeprefix(RESULT_PREFIX), found.place)
 
 

@@ -15,7 +15,7 @@ from catcher.site.words import closest, suggestion
 Adapters = Mapping[tuple[str, str], type]
 """The settings class of each adapter by port and kind, as `("source", "mqtt")`.
 
-Ports are `source`, `ledger`, `history`, `metrics`, `objects`, `executor` and `sink`.
+Ports are `source`, `ledger`, `history`, `metrics`, `objects`, `executor`, `sink` and `heartbeat`.
 """
 
 
@@ -43,7 +43,7 @@ class Kinds:
 SOURCES = Kinds(
     "source", "a source", ("mqtt", "replay", "simulator", "http"), ("kafka", "influxdb")
 )
-LEDGERS = Kinds("ledger", "a ledger", ("sqlite",), ("postgresql",), {"postgresql": "postgresql",
+LEDGERS = Kinds("ledger", "a ledger", ("sqlite", "postgresql"), (), {"postgresql": "postgresql",
     "postgres": "postgresql", "postgresql+psycopg": "postgresql", "sqlite": "sqlite"})  # fmt: skip
 HISTORIES = Kinds("history", "a history", ("embedded",), ("influxdb",))
 METRICS = Kinds("metrics", "a metric store", ("ledger", "influxdb"))
@@ -51,9 +51,10 @@ OBJECTS = Kinds("objects", "an object store", ("file", "s3"), ("gcs", "azure"),
     {"file": "file", "s3": "s3", "gs": "gcs", "az": "azure"})  # fmt: skip
 EXECUTORS = Kinds("executor", "an executor", ("local",), ("dask", "http"),
     {"dask": "dask", "http": "http", "https": "http"})  # fmt: skip
-SINKS = Kinds(
-    "sink", "a sink", ("console", "slack", "love", "mqtt"), ("http", "narrativelog", "apprise")
-)
+SINKS = Kinds("sink", "a sink", ("console", "slack", "love", "mqtt", "http", "apprise"))
+
+
+HEARTBEATS = Kinds("heartbeat", "a heartbeat", ("mqtt", "http", "love"))
 
 
 def read_adapter(table: Table, key: str, kinds: Kinds) -> Section | None:
@@ -122,7 +123,8 @@ def _word(table: Table, key: str, node: Scalar, kinds: Kinds) -> Section | None:
         table.report.error(node.place, f"`{key}` cannot be {named}", suggestion(kind, kinds.here))
         return None
     if not scheme:
-        return Section(kind, node.place, Branch({}, node.place), key)
+        bare = Section(kind, node.place, Branch({}, node.place), key)
+        return fit(bare, kinds, table.report)
     entries = {"url": Entry("url", node.place, node)}
     return fit(Section(kind, node.place, Branch(entries, node.place), key), kinds, table.report)
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from catcher.alerting.routing import RouteTree
+from catcher.alerting.sun import Ground
 from catcher.model.problem import Place, Problem
 from catcher.model.rule import Rule
 from catcher.site import routes, settings
@@ -18,10 +19,12 @@ from catcher.site.adapters import Adapters
 from catcher.site.binding import Section
 from catcher.site.drafts import BrokenRule, Draft, check_draft, check_text, read_draft, sort_out
 from catcher.site.folder import digest, listed, name_of
+from catcher.site.heartbeat import check_sink
 from catcher.site.nodes import Branch, Node, Report, quoted
 from catcher.site.routes import Routes, check_rules_named, read_routes
 from catcher.site.secrets import Redactor, Secrets, redactor
-from catcher.site.settings import Settings, read_settings
+from catcher.site.settings import Location, Settings, read_settings
+from catcher.site.sinks import check_code, check_templates
 from catcher.site.strict import Document, documents, read_file
 from catcher.site.syntax import Source
 from catcher.working.registry import Registry
@@ -94,7 +97,8 @@ class _Loading:
         configured = self._settings()
         used = configured or Settings(site=self._root.name)
         custom, templates = self._custom_sinks(), self._templates()
-        routed = self._routes(custom)
+        routed = self._routes(custom, used.location)
+        self._report.problems += check_templates(routed.sinks)
         registry, problems = Registry.load(self._root / "jobs")
         self._report.problems += problems
         drafts = list(self._drafts())
@@ -102,6 +106,8 @@ class _Loading:
             self._report.problems += check_draft(draft, registry)
         observations = configured.observations if configured else None
         self._across(drafts, Known(observations, routed.declared, self._unreadable))
+        loves = [name for name, sink in routed.sinks.items() if sink.kind == "love"]
+        check_sink(used.heartbeat, None if routed.declared is None else loves, self._report)
         check_rules_named(routed.tree, [draft.id for draft in drafts], self._report)
         problems = self._settled()
         good, broken = sort_out(drafts, problems)
@@ -149,24 +155,31 @@ class _Loading:
             None if node is None else read_settings(node, self._report, self._root, self._adapters)
         )
 
-    def _routes(self, custom: Mapping[str, Path]) -> Routes:
+    def _routes(self, custom: Mapping[str, Path], location: Location | None) -> Routes:
         node = self._single(routes.FILE)
         if node is None:
             return Routes(declared=None)
         if isinstance(node, Branch) and not node.entries:
             return Routes()
-        return read_routes(node, self._report, custom, self._adapters)
+        ground = Ground(location.latitude, location.longitude) if location else None
+        return read_routes(node, self._report, custom, self._adapters, ground)
 
     def _custom_sinks(self) -> dict[str, Path]:
         found = {}
         for path in listed(self._root, "alerts/sinks", ".py"):
             if _SINK.fullmatch(path.stem):
                 found[path.stem] = path
+                self._report.problems += self._check_code(path)
             elif not path.stem.startswith("_"):
                 message = f"{quoted(path.stem)} cannot be the name of a sink"
                 place = Place(name_of(path, self._root), 1, 1)
                 self._report.error(place, message, "use small letters, digits, - and _")
         return found
+
+    def _check_code(self, path: Path) -> list[Problem]:
+        name = name_of(path, self._root)
+        text = read_file(path, name, self._report)
+        return [] if text is None else check_code(text, name)
 
     def _templates(self) -> dict[str, Path]:
         found = {}

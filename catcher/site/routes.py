@@ -2,37 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from catcher.alerting.routing import (
-    NOT_YET,
-    HandOn,
-    Match,
-    Route,
-    RouteTree,
-    SeverityTest,
-    SinkSpec,
-    TimeWindow,
-)
+from catcher.alerting.rota import ON_SHIFT
+from catcher.alerting.routing import HandOn, Match, Route, RouteTree, SinkSpec
+from catcher.alerting.sun import Ground
 from catcher.model.problem import Place
 from catcher.site.adapters import SINKS, Adapters, fit, one_of
 from catcher.site.binding import Section
 from catcher.site.nodes import Branch, Entry, Items, Node, Report, Scalar, bare, quoted, shown
 from catcher.site.reader import Table, table_of
+from catcher.site.route_parts import (
+    HAND_ON,
+    TO,
+    by_the_sun,
+    hand_ons,
+    read_match,
+    read_noise,
+    read_rate,
+    windows,
+)
 from catcher.site.words import MOST_SUGGESTIONS, closest, suggestion
 
 FILE = "alerts/routes.yaml"
-ON_SHIFT = "on-shift"
+OF_ANY_SINK = ("rate", "each")
+"""Keys that stand beside the kind of a sink."""
 _TREE = RouteTree()
 _START = Place(FILE, 1, 1)
 _CONSOLE = {"console": Section("console", _START, Branch({}, _START), "console")}
-_TO = "write it like to: [console]"
-_HAND_ON = "write it like {after: 5m, to: [console]}"
-
-Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,51 +48,79 @@ class Routes:
 
 
 def read_routes(
-    node: Node, report: Report, custom: Mapping[str, Path], adapters: Adapters
+    node: Node,
+    report: Report,
+    custom: Mapping[str, Path],
+    adapters: Adapters,
+    ground: Ground | None = None,
 ) -> Routes:
-    """The routes of a document. A sink with a problem is left out of the tree."""
+    """The routes of a document. A sink with a problem is left out of the tree.
+
+    `ground` is where the site is; without it nothing can go by the sun.
+    """
     table = table_of(node, FILE, report, "write `sinks:` and `route:`")
     if table is None:
         return Routes(declared=None)
-    reader = _Reader(table, custom, adapters)
-    route = reader.root()
+    reader = _Reader(table, custom, adapters, ground)
+    route, noise = reader.root(), read_noise(table)
     table.done()
     # An alert that no usable sink would get is told on the console.
-    stand_in = {} if reader.sinks.keys() >= set(route.to) else _CONSOLE
+    stand_in = {} if reader.sinks.keys() >= set(route.to) - {ON_SHIFT} else _CONSOLE
     sinks = {**stand_in, **reader.sinks}
     specs = {
-        name: SinkSpec(name, one.kind, bare(one.node), one.place) for name, one in sinks.items()
-    }
-    return Routes(RouteTree(specs, route), sinks, frozenset(reader.declared))
+        name: replace(
+            reader.specs.get(name, SinkSpec(name, one.kind)),
+            settings=bare(one.node), place=one.place,
+        )
+        for name, one in sinks.items()
+    }  # fmt: skip
+    tree = RouteTree(specs, route, reader.people, noise, ground)
+    on_shift = [ON_SHIFT] if reader.people else []
+    return Routes(tree, sinks, frozenset([*reader.declared, *on_shift]))
 
 
 class _Reader:
     """Reads the sinks first, so that every route can be checked against them."""
 
-    def __init__(self, table: Table, custom: Mapping[str, Path], adapters: Adapters) -> None:
-        self._table = table
+    def __init__(
+        self, table: Table, custom: Mapping[str, Path], adapters: Adapters, ground: Ground | None
+    ) -> None:
+        self._table, self._ground = table, ground
         later = tuple(kind for kind in SINKS.later if kind not in custom)
         here = (*SINKS.here, *custom)
         self._kinds = replace(SINKS, here=here, later=later, classes=adapters)
+        self.specs: dict[str, SinkSpec] = {}
         below = table.table("sinks", hint="write it like sinks: {console: {}}")
         self.declared = [entry.key for entry in below.entries()] if below else ["console"]
         made = {entry.key: self._sink(entry, table) for entry in below.entries()} if below else {}
         self.sinks = {name: one for name, one in made.items() if one is not None}
+        self.people: dict[str, tuple[str, ...]] = {}
+        self.people = self._people()
 
     def _sink(self, entry: Entry, table: Table) -> Section | None:
         """`name: {}` is a sink of the kind that it is named after."""
         node, what = entry.node, f"the sink '{entry.key[:40]}'"
         if isinstance(node, Scalar) and node.value is None:
             node = Branch({}, entry.place)
-        if isinstance(node, Branch) and not node.entries and entry.key in self._kinds.here:
-            section = Section(entry.key, entry.place, node, entry.key)
-            return fit(section, self._kinds, table.report)
         below = table_of(node, what, table.report, "write it like tma: {slack: {…}}")
         if below is None:
             return None
-        made = one_of(below, self._kinds, entry.key)
-        below.done()
+        rate = read_rate(below)
+        each = below.flag("each", True) if below.has("each") else None
+        if not set(below.node.entries) - set(OF_ANY_SINK) and entry.key in self._kinds.here:
+            section = Section(entry.key, entry.place, Branch({}, entry.place), entry.key)
+            made = fit(section, self._kinds, table.report)
+        else:
+            made = one_of(below, self._kinds, entry.key)
+            below.done()
+        if made is not None:
+            self.specs[entry.key] = SinkSpec(entry.key, made.kind, rate=rate, each=each)
         return made
+
+    def _people(self) -> dict[str, tuple[str, ...]]:
+        """Who may be on shift, and how to reach each."""
+        below = self._table.table("people", hint="write it like people: {ana: [ana-phone]}")
+        return {entry.key: self._to(below, entry.key) for entry in below.entries()} if below else {}
 
     def root(self) -> Route:
         """The outermost route, which takes every alert."""
@@ -110,96 +138,90 @@ class _Reader:
         return route if route.to else replace(route, to=_TREE.route.to)
 
     def _route(self, table: Table) -> Route:
-        for key in sorted(NOT_YET):
-            if table.has(key):
-                message = f"`{key}` has no effect in this version"
-                table.report.warning(table.key_place(key), message, "each alert is told by itself")
         route = Route(
-            match=_match(table, "match") or Match(),
+            match=read_match(table, "match") or Match(),
             to=self._to(table, "to"),
             group_by=table.texts("group_by") if table.has("group_by") else None,
             group_wait=table.span("group_wait"),
             repeat=table.duration("repeat"),
-            mute=_parsed(table, "mute", TimeWindow.parse),
-            inhibit_if=_match(table, "inhibit_if"),
-            escalate=self._hand_on(table, "escalate"),
-            undelivered=self._hand_on(table, "undelivered"),
+            mute=windows(table, "mute"),
+            inhibit_if=read_match(table, "inhibit_if"),
+            escalate=self._escalation(table),
+            undelivered=self._hand_on(table.table("undelivered", hint=HAND_ON)),
+            acknowledge=table.duration("auto_acknowledge"),
+            remind=table.duration("reminder"),
             continues=table.flag("continue", False),
             routes=tuple(self._route(below) for below in table.tables("routes", "the route")),
             place=table.place,
         )
+        self._check_sun(table, route)
         table.done()
         return route
 
-    def _to(self, table: Table, key: str) -> tuple[str, ...]:
-        return self._known(table, key, table.raw(key), table.texts(key))
+    def _check_sun(self, table: Table, route: Route) -> None:
+        if self._ground is None and by_the_sun((*route.mute, *route.match.time)):
+            message = "this route goes by the sun, and nobody says where the site is"
+            hint = "write location: {latitude: …, longitude: …} into catcher.yaml"
+            table.report.error(table.place, message, hint)
 
-    def _known(
-        self, table: Table, key: str, node: Node | None, names: tuple[str, ...]
-    ) -> tuple[str, ...]:
+    def _to(self, table: Table, key: str) -> tuple[str, ...]:
+        node = table.raw(key)
         items = node.items if isinstance(node, Items) else (node,) if node else ()
         for item in items:
             if isinstance(item, Scalar) and item.value is not None:
-                self._check(table, key, item)
+                self._check(table, item)
         usable = self.sinks or _TREE.sinks
-        return tuple(name for name in names if name in usable)
+        names = table.texts(key)
+        return tuple(name for name in names if name in usable or self._on_shift(name))
 
-    def _check(self, table: Table, key: str, item: Scalar) -> None:
+    def _on_shift(self, name: str) -> bool:
+        """Whether a name stands for whoever is on shift. The people themselves have sinks."""
+        return name == ON_SHIFT and bool(self.people)
+
+    def _check(self, table: Table, item: Scalar) -> None:
+        if self._on_shift(item.text):
+            return
         if item.text == ON_SHIFT and ON_SHIFT not in self.declared:
-            message = "`on-shift` tells nobody: this version knows no shifts"
-            table.report.warning(item.place, message, "name a sink as well")
+            message = "`on-shift` tells nobody: no people are named"
+            hint = "name them and their sinks, like people: {ana: [ana-phone]}"
+            table.report.warning(item.place, message, hint)
         elif item.text not in self.declared:
             message = f"there is no sink {shown(item)}"
             table.report.error(item.place, message, suggestion(item.text, self.declared))
 
-    def _hand_on(self, table: Table, key: str) -> HandOn | None:
-        below = table.table(key, hint=_HAND_ON)
+    def _escalation(self, table: Table) -> HandOn | None:
+        """The steps one after the other; each later than the one before."""
+        chain: HandOn | None = None
+        for below in reversed(hand_ons(table, "escalate")):
+            step = self._hand_on(below)
+            if step is None:
+                continue
+            if chain is not None and step.after >= chain.after:
+                message = "the steps of `escalate` are not one after the other"
+                hint = "each `after` counts from the beginning: 5m, then 15m"
+                below.report.error(below.place, message, hint)
+                continue
+            chain = replace(step, then=chain)
+        return chain
+
+    def _hand_on(self, below: Table | None) -> HandOn | None:
         if below is None:
             return None
-        below.require("after", _HAND_ON)
-        below.require("to", _TO)
+        below.require("after", HAND_ON)
+        below.require("to", TO)
         after, to = below.duration("after"), self._to(below, "to")
         below.done()
         return HandOn(after, to) if after and to else None
 
 
-def _match(table: Table, key: str) -> Match | None:
-    below = table.table(key, hint="write it like match: {owner: tma, severity: '>= serious'}")
-    if below is None:
-        return None
-    severity = _parsed(below, "severity", SeverityTest.parse)
-    match = Match(
-        rule=below.texts("rule"),
-        severity=severity[0] if severity else None,
-        owner=below.texts("owner"),
-        tags=below.texts("tags"),
-        labels=below.labels("labels"),
-        time=_parsed(below, "time", TimeWindow.parse),
-        place=below.place,
-    )
-    below.done()
-    return match
-
-
-def _parsed(table: Table, key: str, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
-    """The texts of a key, each parsed; what cannot be is a problem."""
-    made = []
-    for text in table.texts(key):
-        try:
-            made.append(parse(text))
-        except ValueError as error:
-            message, _, hint = str(error).partition("; ")
-            table.report.error(table.place_of(key), message, hint)
-    return tuple(made)
-
-
-def rules_named(route: Route) -> list[tuple[Any, str]]:
+def rules_named(route: Route) -> Iterator[tuple[Any, str]]:
     """Every plain rule name that a tree matches, with the place of its match."""
-    matches = [match for match in (route.match, route.inhibit_if) if match is not None]
-    found = [(match.place, name) for match in matches for name in match.rule]
+    for match in (route.match, route.inhibit_if):
+        for name in match.rule if match is not None else ():
+            if match is not None and not set(name) & set("*?["):
+                yield match.place, name
     for below in route.routes:
-        found += rules_named(below)
-    return [(place, name) for place, name in found if not set(name) & set("*?[")]
+        yield from rules_named(below)
 
 
 def check_rules_named(tree: RouteTree, known: Sequence[str], report: Report) -> None:

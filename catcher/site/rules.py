@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from catcher.model.event import RESULT_PREFIX, is_result
 from catcher.model.rule import Expr, JobSpec, Read, Rule, Trigger
 from catcher.site.alerts import read_alert
 from catcher.site.jobs import read_job
@@ -72,6 +73,9 @@ def _check_id(table: Table) -> None:
     if isinstance(node, Scalar) and node.value is not None and not _ID.fullmatch(name):
         message = f"{quoted(name)} cannot be the name of a rule"
         table.report.error(node.place, message, "use letters, digits, - and _, at most 100")
+    elif isinstance(node, Scalar) and not is_result(RESULT_PREFIX + name):
+        message = f"{quoted(name)} cannot be the name of a rule: the topic is Catcher's own"
+        table.report.error(node.place, message, "choose another")
 
 
 def _trigger(table: Table) -> Trigger:

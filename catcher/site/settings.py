@@ -4,14 +4,15 @@ site: cerro-pachon
 location: {latitude: -30.2446, longitude: -70.7494}
 sources:
   efd: {mqtt: {host: localhost, topics: {"sal/+/+": "lsst.sal.{1}.{2}"}}, lateness: 2s}
-stores: {ledger: sqlite, history: embedded, metrics: ledger, objects: file}
+stores: {ledger: sqlite, history: embedded, metrics: ledger, objects: file, spool: 2GB}
 executor: local
 observations:
   exposure: {event: TOPIC, id: imageName, image: "/data/{id}/{detector}.fits"}
 links: {rubintv: "https://rubintv.example/{id}"}
 api: {host: 127.0.0.1, port: 8787}
 data: ./catcher-data
-limits: {workers: 4, memory: 2GiB, payload: 1MB}
+limits: {workers: 4, memory: 2GiB, payload: 1MB, stop: 20s}
+heartbeat: {every: 10s, mqtt: {host: localhost}}
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from urllib.parse import urlsplit
 
 from catcher.model.observation import ObservationSpec
 from catcher.model.problem import Place
+from catcher.model.time import Span
 from catcher.site.adapters import (
     EXECUTORS,
     HISTORIES,
@@ -38,6 +40,7 @@ from catcher.site.adapters import (
     read_adapter,
 )
 from catcher.site.binding import Section, section
+from catcher.site.heartbeat import Heartbeat, read_heartbeat
 from catcher.site.nodes import Entry, Node, Report, Secret, quoted, shown
 from catcher.site.reader import Table, table_of
 from catcher.watching import SourceClock
@@ -71,12 +74,16 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where things are kept; without a word, the embedded ones."""
+    """Where things are kept; without a word, the embedded ones.
+
+    `spool` is how many bytes of artifacts may wait on disk while their store is away.
+    """
 
     ledger: Section = _SQLITE
     history: Section = _EMBEDDED
     metrics: Section = _LEDGER
     objects: Section = _FOLDER
+    spool: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +97,13 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Worker processes, bytes of memory for each, bytes of a payload; None: the default."""
+    """Worker processes, bytes of memory for each, bytes of a payload, and how long a stop may
+    take; None: the default."""
 
     workers: int | None = None
     memory: int | None = None
     payload: int | None = None
+    stop: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,7 @@ class Settings:
     api: Api = Api()
     data: Path | None = None
     limits: Limits = Limits()
+    heartbeat: Heartbeat = Heartbeat()
 
 
 def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) -> Settings:
@@ -135,6 +145,7 @@ def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) ->
         api=_api(table),
         data=_data(table, root),
         limits=_limits(table),
+        heartbeat=read_heartbeat(table, adapters),
     )
     table.done()
     return settings
@@ -188,6 +199,7 @@ def _stores(table: Table, adapters: Adapters) -> Stores:
         history=read("history", HISTORIES, default.history),
         metrics=read("metrics", METRICS, default.metrics),
         objects=read("objects", OBJECTS, default.objects),
+        spool=below.size("spool"),
     )
     below.done()
     return stores
@@ -269,6 +281,7 @@ def _limits(table: Table) -> Limits:
     below = table.table("limits", hint="write it like limits: {workers: 4, memory: 2GiB}")
     if below is None:
         return Limits()
-    limits = Limits(below.integer("workers", 1, 1024), below.size("memory"), below.size("payload"))
+    workers, memory = below.integer("workers", 1, 1024), below.size("memory")
+    limits = Limits(workers, memory, below.size("payload"), below.span("stop"))
     below.done()
     return limits

@@ -12,9 +12,11 @@ from catcher.model.time import MINUTE
 from catcher.site.nodes import Items, quoted
 from catcher.site.reader import Table
 from catcher.site.words import closest
+from catcher.watching.schedule import Cron, ScheduleError
 
 KINDS = ("event", "telemetry", "result", "absent", "sequence", "schedule", "http", "any")
 _STREAMS = ("event", "telemetry", "result", "http")
+_FIVE = 'write minute, hour, day, month, weekday, for instance "0 12 * * *"'
 _HINT = "write it like trigger: {event: TOPIC}"
 
 
@@ -43,7 +45,7 @@ def read_trigger(table: Table, inside_any: bool = False) -> Trigger:
     if trigger.kind in _STREAMS:
         _check_hold(table, trigger)
     if inside_any and trigger.kind == "any":
-        table.report.error(table.place, "`any` inside `any`", "list all triggers in the outer one")
+        _check_inner(table)
     table.done()
     return trigger
 
@@ -57,6 +59,14 @@ def _no_kind(table: Table) -> Trigger:
         hint = f"give one of {', '.join(KINDS)} or every"
         table.report.error(table.place, "the trigger does not say what it watches", hint)
     return _stream_keys(table, Trigger("event"))
+
+
+def _check_inner(table: Table) -> None:
+    """A union within a union is one, unless it has ways of its own."""
+    for key in ("where", *_COMMON):
+        if table.has(key):
+            message = f"`{key}` of an `any` inside `any`"
+            table.report.error(table.key_place(key), message, "write it at the outer one")
 
 
 def _check_hold(table: Table, trigger: Trigger) -> None:
@@ -129,10 +139,14 @@ def _step(table: Table) -> Step:
 
 def _schedule(table: Table, kind: str) -> Trigger:
     text = " ".join(table.text(kind).split())
-    if text and len(text.split()) != 5:
-        hint = 'write minute, hour, day, month, weekday, for instance "0 12 * * *"'
+    if text and not text.startswith("@") and len(text.split()) != 5:
         message = f"the schedule {quoted(text)} has not five parts"
-        table.report.error(table.place_of(kind), message, hint)
+        table.report.error(table.place_of(kind), message, _FIVE)
+    elif text:
+        try:
+            Cron(text)
+        except ScheduleError as error:
+            table.report.error(table.place_of(kind), f"the schedule {quoted(text)}: {error}", _FIVE)
     return _timed(table, Trigger("schedule", schedule=text, zone=_zone(table)))
 
 
@@ -158,7 +172,8 @@ def _catch_up(table: Table) -> Literal["run", "skip"]:
 
 
 def _any(table: Table, kind: str) -> Trigger:
-    members = tuple(read_trigger(below, True) for below in table.tables(kind, "the trigger"))
+    read = [read_trigger(below, True) for below in table.tables(kind, "the trigger")]
+    members = tuple(one for trigger in read for one in trigger.any or (trigger,))
     if not members and isinstance(table.raw(kind), Items):
         table.report.error(table.place_of(kind), "`any` is empty", "list at least one trigger")
     return Trigger("any", any=members, where=table.expression("where"))

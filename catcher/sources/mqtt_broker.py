@@ -54,6 +54,14 @@ class TlsContext(ssl.SSLContext):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Will:
+    """What the broker publishes, retained, when a client vanishes without a word."""
+
+    topic: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Broker:
     """Where a broker is and how to enter. `port` 0 means 1883, or 8883 with `tls`."""
 
@@ -67,6 +75,7 @@ class Broker:
     tls: Tls | None = None
     retry_first: Span = SECOND // 2
     retry_longest: Span = 30 * SECOND
+    will: Will | None = None
 
     def identity(self, name: str) -> str:
         """The client id: the one that is set, or one of this machine and `name`."""

@@ -212,6 +212,7 @@ async def _client(
         timeout=_PATIENCE,
         tls_context=tls,
         tls_insecure=True if broker.tls and broker.tls.insecure else None,
+        will=aiomqtt.Will(broker.will.topic, broker.will.payload, 1, True) if broker.will else None,
         logger=_LOGGER,
     )
     client.pending_calls_threshold = 10_000

@@ -8,10 +8,10 @@ from typing import Any, Literal, Self
 
 from catcher.model.health import Health, HealthState
 from catcher.model.time import SECOND, Clock, Instant, Span, to_seconds
-from catcher.sources.mqtt_broker import Broker, Tls
+from catcher.sources.mqtt_broker import Broker, Tls, Will
 from catcher.sources.mqtt_link import Link, LinkError, connect, keep_connected
 
-__all__ = ["Broker", "NotPublished", "Publisher", "Tls"]
+__all__ = ["Broker", "NotPublished", "Publisher", "Tls", "Will"]
 
 
 class NotPublished(ConnectionError):

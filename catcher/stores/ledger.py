@@ -2,50 +2,58 @@
 
     stores:
       ledger: sqlite                 # data/ledger.db, nothing to set up
+      # ledger: {sqlite: {synchronous: full}}    # each commit waits for the disk
       # ledger: postgresql://catcher@db.example/catcher
 
 All writing happens in one thread, all reading in another, each on a connection of its own, so
-that the event loop never waits for a disk and a long query never delays a commit.
+that the event loop never waits for a disk and a long query never delays a commit. On PostgreSQL
+a second engine may stand by; a third connection renews the lease of the one that works.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Literal, NoReturn, Self, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from catcher.model.alert import Alert, AuditEntry, Notice
-from catcher.model.commit import Commit, TriggerState
+from catcher.model.alert import Notice
+from catcher.model.commit import Commit
 from catcher.model.health import Health, HealthState
-from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
-from catcher.model.run import ArtifactRecord, Firing, Run
-from catcher.model.time import SECOND, Clock, Instant, Span, wall_clock
-from catcher.ports import DeadLetter, MetricPoint, Query, StoreAway
+from catcher.model.run import Run
+from catcher.model.time import SECOND, Clock, Instant, Span, to_seconds, wall_clock
+from catcher.ports import Fenced, StoreAway
+from catcher.stores import ledger_desk, ledger_exports, ledger_lease
 from catcher.stores import ledger_opening as opening
 from catcher.stores import ledger_reading as reading
+from catcher.stores.ledger_answers import LedgerAnswers
+from catcher.stores.ledger_lanes import Lane
+from catcher.stores.ledger_tenure import Tenure, Told, granted
 from catcher.stores.ledger_writing import LedgerWriter, Stamp
 
 Answer = TypeVar("Answer")
+LONGEST_READ, LONGEST_WRITE, LONGEST_RENEWAL = 12, 2, 1
+"""After so many times its patience a server that does not answer is given up, and asked anew."""
 
 
-class SqlLedger:
+class SqlLedger(LedgerAnswers):
     """`ports.Ledger` over SQLAlchemy; an async context manager.
 
     `url` is `sqlite:///FILE`, `sqlite://` (in memory) or `postgresql://…`. With an `engine_id`
     it is an engine's: it makes the file where there is none, brings its schema up to date and,
     for a file, holds it alone. Without one it only reads what is there. `full` asks the disk to
     confirm each commit (SQLite's synchronous=FULL), `patience` is how long a locked database is
-    waited for.
+    waited for. On a server only one engine works at a time: entering waits until no other does,
+    and `told` hears for whom (without it, CatcherError); `where` is how others find this one.
+    `exports` is how many finished runs may wait for a metric store, 0 where there is none.
     """
 
     def __init__(
@@ -56,23 +64,33 @@ class SqlLedger:
         *,
         full: bool = False,
         patience: Span = 5 * SECOND,
+        exports: int = 0,
+        told: Told | None = None,
+        where: str = "",
     ) -> None:
         self._url = opening.address(url)
         self._engine_id = engine_id
         self._clock = clock
         self._full = full
         self._patience = patience
+        self._exports = exports
+        self._told = told
+        self._where = where
+        self._tenure: Tenure | None = None
+        self.owing = asyncio.Event()
         file = opening.file_of(self._url)
-        self._name = f"the ledger {file or self._url.render_as_string(hide_password=True)}"
+        shown = self._url.set(drivername=self._url.get_backend_name(), query={})
+        self._name = f"the ledger {file or shown.render_as_string(hide_password=True)}"
         self._fence = 0
         self._since = 0
         self._last: Instant | None = None
         self._state: HealthState = "starting"
-        self._problems: dict[_Lane, str] = {}
+        self._problems: dict[Lane, str] = {}
         self._counts = {"commits": 0, "firings": 0, "runs": 0, "failures": 0}
+        self._counts["exports_dropped"] = 0
         self._writer = LedgerWriter(self._url.get_backend_name())
-        self._write_lane: _Lane
-        self._read_lane: _Lane
+        self._write_lane: Lane
+        self._read_lane: Lane
         self._lifetime = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -83,16 +101,16 @@ class SqlLedger:
                 opened.enter_context(opening.lock(file))
             elif file is not None and not file.is_file():
                 raise CatcherError(f"there is no ledger {file} yet", "`catcher run` makes one")
-            self._read_lane = await opened.enter_async_context(self._lane(reader=True))
+            self._read_lane = await opened.enter_async_context(self._lane("reader"))
             version = await self._read(partial(opening.judge, name=self._name))
             if not self._engine_id:
                 opening.require_present(version, self._name)
             elif self._in_memory:
                 self._write_lane = self._read_lane
             else:
-                self._write_lane = await opened.enter_async_context(self._lane(reader=False))
+                self._write_lane = await opened.enter_async_context(self._lane("writer"))
             if self._engine_id:
-                self._fence = await self._write(partial(self._begin_work, version=version))
+                await self._begin(opened, version)
             self._lifetime = opened.pop_all()
         self._state = "ok"
         return self
@@ -112,7 +130,19 @@ class SqlLedger:
         A state without content deletes the saved state of its rule and key. A run that is
         given again as pending, and is not over, is written over (a retry).
         """
-        written = await self._write(partial(self._writer.commit, commit=commit, stamp=self._now()))
+        stamp = self._now()
+
+        def write(connection: Connection) -> tuple[Commit, int, int]:
+            written = self._writer.commit(connection, commit, stamp)
+            if not self._exports:
+                return written, 0, 0
+            finished = written.finished
+            return written, *ledger_exports.owe(connection, finished, stamp.now, self._exports)
+
+        written, owed, dropped = await self._write(write)
+        if owed:
+            self.owing.set()
+        self._counts["exports_dropped"] += dropped
         self._counts["commits"] += 1
         self._counts["firings"] += len(written.firings)
         self._counts["runs"] += len(written.finished)
@@ -126,10 +156,6 @@ class SqlLedger:
         """Runs left pending or running by engines before this one, oldest first."""
         return await self._read(partial(reading.unfinished, fence=self._fence))
 
-    async def undelivered(self) -> Sequence[Notice]:
-        """Notices not yet delivered in the order of writing, each with its sink's last receipt."""
-        return await self._read(reading.undelivered)
-
     async def settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
         """Records a delivery with `notice.receipt`, a failed attempt, or the giving up."""
         settle = partial(
@@ -137,49 +163,29 @@ class SqlLedger:
         )
         await self._write(settle)
 
-    async def dead_letters(self, query: Query) -> Sequence[DeadLetter]:
-        """Notices that were given up, newest first; `id` is an alert, `name` a sink."""
-        return await self._read(partial(reading.dead_letters, query=query))
+    async def revive(self, ids: Sequence[str]) -> Sequence[Notice]:
+        """Dead letters wait to be delivered again; those of these ids that were dead."""
+        return await self._write(partial(ledger_desk.revive, ids=ids))
 
-    async def positions(self) -> Mapping[str, str]:
-        """Where each source would go on."""
-        return await self._read(reading.positions)
+    async def exported(self, through: int) -> None:
+        """A metric store has taken all that `owed_points` gave up to a place."""
+        await self._write(partial(ledger_exports.exported, through=through))
 
-    async def states(self) -> Sequence[TriggerState]:
-        """The saved state of every rule and key."""
-        return await self._read(reading.states)
+    async def announce(self, address: str) -> None:
+        """Tells engines that stand by where this one answers."""
+        if self._tenure is not None:
+            await self._tenure.announce(address)
 
-    async def observation(self, kind: str, id: str) -> Observation | None:
-        """One observation, None where it is not known."""
-        return await self._read(partial(reading.observation, kind=kind, id=id))
+    @property
+    def fenced(self) -> bool:
+        """Whether another engine has taken over."""
+        return self._tenure is not None and self._tenure.lost
 
-    async def firings(self, query: Query) -> Sequence[Firing]:
-        """Firings by rule, id, observation, time."""
-        return await self._read(partial(reading.firings, query=query))
-
-    async def runs(self, query: Query) -> Sequence[Run]:
-        """Runs with all they made, by rule, id, job (`name`), state, observation, time, labels."""
-        return await self._read(partial(reading.runs, query=query))
-
-    async def metrics(self, query: Query) -> Sequence[MetricPoint]:
-        """Metrics by rule, name, run (`id`), observation, time, labels."""
-        return await self._read(partial(reading.metrics, query=query))
-
-    async def artifacts(self, query: Query) -> Sequence[ArtifactRecord]:
-        """The index of artifacts by rule, name, run (`id`), observation, time."""
-        return await self._read(partial(reading.artifacts, query=query))
-
-    async def alerts(self, query: Query) -> Sequence[Alert]:
-        """Episodes of alerts; `state` may also be `active` or `open` (not resolved)."""
-        return await self._read(partial(reading.alerts, query=query))
-
-    async def episodes(self) -> int:
-        """The greatest number of an episode of any alert; 0 where there is none."""
-        return await self._read(reading.episodes)
-
-    async def audit(self, query: Query) -> Sequence[AuditEntry]:
-        """The audit trail by subject (`id`), who (`name`), what (`state`), time."""
-        return await self._read(partial(reading.audit, query=query))
+    async def until_fenced(self) -> NoReturn:
+        """Raises Fenced as soon as another engine has taken over; only cancelling ends it else."""
+        while self._tenure is None:
+            await asyncio.Event().wait()
+        await self._tenure.until_lost()
 
     def health(self) -> Health:
         """Away after a statement that failed for a reason that may pass, until one succeeds."""
@@ -191,36 +197,84 @@ class SqlLedger:
     def _now(self) -> Stamp:
         return Stamp(self._clock(), self._engine_id, self._fence)
 
-    def _lane(self, *, reader: bool) -> _Lane:
+    def _lane(self, use: Literal["reader", "writer", "lease"]) -> Lane:
         engine = opening.connect(
             self._url,
             full=self._full,
             patience=self._patience,
-            reader=reader and not self._in_memory,
+            reader=use == "reader" and not self._in_memory,
         )
-        return _Lane(engine, "ledger-reader" if reader else "ledger-writer")
+        return Lane(engine, f"ledger-{use}")
+
+    @property
+    def _on_server(self) -> bool:
+        return self._url.get_backend_name() == "postgresql"
+
+    def _limit(self, times: int) -> float | None:
+        """A file has a patience of its own; a server may fall silent for ever (seconds)."""
+        return to_seconds(times * self._patience) if self._on_server else None
 
     @property
     def _in_memory(self) -> bool:
         return self._url.get_backend_name() == "sqlite" and opening.file_of(self._url) is None
 
-    def _begin_work(self, connection: Connection, version: str) -> int:
-        opening.upgrade(connection, version)
-        return self._writer.enlist(connection, self._engine_id, self._since)
+    async def _begin(self, opened: AsyncExitStack, version: str) -> None:
+        """Becomes the one engine that works on this ledger."""
+        if not self._on_server:
+            self._fence = await self._write(partial(self._begin_work, version=version))
+            if not self._in_memory:
+                tenure = Tenure(self._engine_id, self._fence, self._clock, self._write)
+                self._tenure = await opened.enter_async_context(tenure)
+            return
+        lane = await opened.enter_async_context(self._lane("lease"))
+        take = partial(
+            ledger_lease.take, holder=self._engine_id, address=self._where, begin=self._begin_work
+        )
+        self._fence = await granted(partial(self._ask, lane), take, self._told)
+        keep = partial(self._ask, lane, limit=self._limit(LONGEST_RENEWAL))
+        tenure = Tenure(self._engine_id, self._fence, self._clock, self._write, keep)
+        self._tenure = await opened.enter_async_context(tenure)
+
+    def _begin_work(self, connection: Connection, version: str | None = None) -> int:
+        # An engine that stood by finds what the one before it left.
+        known = opening.judge(connection, self._name) if version is None else version
+        opening.upgrade(connection, known)
+        return self._writer.enlist(connection, self._engine_id, self._clock())
 
     async def _write(self, work: Callable[[Connection], Answer]) -> Answer:
         if not self._engine_id:
             raise CatcherError(
                 f"{self._name} was opened to read", "let the running engine do it, over its API"
             )
-        return await self._ask(self._write_lane, work)
+        tenure = self._tenure
+        if tenure is None:
+            return await self._ask(self._write_lane, work, self._limit(LONGEST_WRITE))
+
+        def fenced(connection: Connection) -> Answer:
+            tenure.require(connection)
+            return work(connection)
+
+        try:
+            return await self._ask(self._write_lane, fenced, self._limit(LONGEST_WRITE))
+        except Fenced as error:
+            tenure.lose(error)
+            raise
 
     async def _read(self, work: Callable[[Connection], Answer]) -> Answer:
-        return await self._ask(self._read_lane, work)
-
-    async def _ask(self, lane: _Lane, work: Callable[[Connection], Answer]) -> Answer:
+        limit = self._limit(LONGEST_READ)
         try:
-            answer = await lane.transact(work)
+            return await self._ask(self._read_lane, work, limit)
+        except StoreAway:
+            # A server that was away meanwhile has ended the connection; it may be back.
+            if not self._on_server or self._state == "starting":
+                raise
+            return await self._ask(self._read_lane, work, limit)
+
+    async def _ask(
+        self, lane: Lane, work: Callable[[Connection], Answer], limit: float | None = None
+    ) -> Answer:
+        try:
+            answer = await lane.transact(work, limit)
         except (SQLAlchemyError, sqlite3.Error) as error:
             explained = opening.explained(error, self._name)
             self._counts["failures"] += 1
@@ -235,7 +289,7 @@ class SqlLedger:
             self._note(lane, "")
         return answer
 
-    def _note(self, lane: _Lane, problem: str) -> None:
+    def _note(self, lane: Lane, problem: str) -> None:
         """Reading may go on while writing cannot: each lane has a problem of its own."""
         before = bool(self._problems)
         self._problems.pop(lane, None)
@@ -244,45 +298,3 @@ class SqlLedger:
         if before != bool(self._problems):
             self._since = self._clock()
             self._state = "away" if self._problems else "ok"
-
-
-class _Lane:
-    """One thread with one connection; transactions one after the other."""
-
-    def __init__(self, engine: Engine, name: str) -> None:
-        self._engine = engine
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._connection: Connection | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
-        self._thread.shutdown()
-
-    async def transact(self, work: Callable[[Connection], Answer]) -> Answer:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._transact, work)
-
-    def _transact(self, work: Callable[[Connection], Answer]) -> Answer:
-        if self._connection is None:
-            self._connection = self._engine.connect()
-        try:
-            with self._connection.begin():
-                return work(self._connection)
-        except (SQLAlchemyError, sqlite3.Error):
-            # The next transaction begins on a fresh connection, whatever befell this one.
-            self._connection.close()
-            self._connection = None
-            raise
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._engine.dispose()

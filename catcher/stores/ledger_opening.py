@@ -14,16 +14,26 @@ from typing import IO, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
+from sqlalchemy.pool import NullPool, StaticPool
 
 from catcher.model.problem import CatcherError
-from catcher.model.time import SECOND, Span
+from catcher.model.time import MILLISECOND, SECOND, Span
 from catcher.ports import StoreAway
 from catcher.stores import schema, schema_columns
 
 CHECKED_BYTES = 64 * 2**20
 """A SQLite file up to this size is checked whole when it is opened."""
+HALTED = 2 * SECOND
+"""After so long a server ends a transaction in which its engine asks for nothing more."""
 OWN = frozenset(schema_columns.metadata.tables) | {"alembic_version"}
 
 
@@ -52,21 +62,60 @@ def file_of(url: URL) -> Path | None:
 
 def connect(url: URL, *, full: bool, patience: Span, reader: bool) -> Engine:
     """The database engine for one thread; a reader cannot write."""
+    if url.get_backend_name() == "postgresql":
+        return _connect_server(url, patience, reader)
     options: dict[str, Any] = {"hide_parameters": True}
-    if url.get_backend_name() == "sqlite":
-        options["connect_args"] = {"timeout": patience / SECOND, "check_same_thread": False}
-        if file_of(url) is None:
-            options["poolclass"] = StaticPool
+    options["connect_args"] = {"timeout": patience / SECOND, "check_same_thread": False}
+    if file_of(url) is None:
+        options["poolclass"] = StaticPool
+    engine = create_engine(url, **options)
+    event.listen(engine, "connect", _prepare(full, reader))
+    begin = "BEGIN" if reader else "BEGIN IMMEDIATE"
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+    return engine
+
+
+def _connect_server(url: URL, patience: Span, reader: bool) -> Engine:
+    """A server that is cut off is noticed within seconds, here and at its end.
+
+    There a transaction whose engine was stopped in its midst would hold the lease's row, and
+    with it back the engine that stands by; so it is ended before the lease runs out.
+    """
+    milliseconds = patience // MILLISECOND
+    arguments = {
+        "connect_timeout": max(2, patience // SECOND),
+        "tcp_user_timeout": milliseconds,
+        "keepalives_idle": 2,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "application_name": "catcher",
+    }
+    settings = {
+        "idle_in_transaction_session_timeout": HALTED // MILLISECOND,
+        "lock_timeout": milliseconds,
+        "client_min_messages": "warning",
+    }
+    if reader:
+        settings["default_transaction_read_only"] = "on"
+    # What the address says itself goes before.
+    told = {name: value for name, value in arguments.items() if name not in url.query}
     try:
-        engine = create_engine(url, **options)
+        engine = create_engine(
+            url, hide_parameters=True, poolclass=NullPool, connect_args=told,
+            isolation_level="REPEATABLE READ" if reader else "READ COMMITTED",
+        )  # fmt: skip
     except (ImportError, NoSuchModuleError):
         raise CatcherError(
             "the driver for PostgreSQL is not installed", "pip install 'psycopg[binary]'"
         ) from None
-    if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _prepare(full, reader))
-        begin = "BEGIN" if reader else "BEGIN IMMEDIATE"
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
+
+    def prepare(connection: Any, _: object) -> None:
+        with connection.cursor() as cursor:
+            for name, value in settings.items():
+                cursor.execute(f"SET {name} = {value}")
+        connection.commit()
+
+    event.listen(engine, "connect", prepare)
     return engine
 
 
@@ -187,10 +236,12 @@ def explained(error: SQLAlchemyError | sqlite3.Error, name: str) -> CatcherError
     if "malformed" in words or "not a database" in words:
         return CatcherError(f"{name} is damaged or no ledger: {words}", MEND)
     for sign, meaning, hint in _SIGNS:
-        if sign in words:
+        if sign in words and not _state(error):
             return StoreAway(f"{name} {meaning}", hint)
+    if isinstance(error, DataError):
+        return CatcherError(f"{name} cannot keep a value: {words}")
     if isinstance(error, DBAPIError) and _passing(error):
-        return StoreAway(f"{name} does not answer: {words}")
+        return StoreAway(f"{name} does not answer: {words}", _hint_for(error))
     return CatcherError(f"{name} refused a statement: {words}")
 
 
@@ -203,8 +254,38 @@ _SIGNS = (
 )
 
 
+def _state(error: Exception) -> str:
+    """PostgreSQL's code of an error (SQLSTATE), empty where there is none."""
+    return str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+
+
 def _passing(error: DBAPIError) -> bool:
-    return error.connection_invalidated or type(error).__name__ == "OperationalError"
+    """Whether the same statement may succeed later: by the class of PostgreSQL's code."""
+    state = _state(error)
+    if state:
+        return state[:2] in _PASSING or state in _PASSING_STATES
+    lost = error.connection_invalidated or isinstance(error, InterfaceError)
+    return lost or isinstance(error, OperationalError)
+
+
+_PASSING = ("08", "40", "53", "55", "57", "58")
+"""Connection, rollback of a transaction, resources, locks, an operator's hand, the system."""
+_PASSING_STATES = ("25P02", "25P03", "25006")
+"""A transaction that was ended for idling, and a server that only reads (a replica)."""
+
+
+def _hint_for(error: DBAPIError) -> str:
+    if "authentication failed" in str(error.orig):
+        return "see to the user and password of `stores: ledger:`"
+    state = _state(error)
+    return _HINTS.get(state, _HINTS.get(state[:2], ""))
+
+
+_HINTS = {
+    "25006": "the server only reads: name the one that takes writes",
+    "53100": "its disk is full: free some space",
+    "53300": "it has no connection left: raise its max_connections",
+}
 
 
 def require_present(version: str, name: str) -> None:

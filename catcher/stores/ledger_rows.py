@@ -10,7 +10,7 @@ import msgspec
 
 from catcher.model.alert import Alert, AuditEntry, Notice
 from catcher.model.commit import TriggerState
-from catcher.model.event import Admitted, Event, digest
+from catcher.model.event import Event
 from catcher.model.observation import Observation
 from catcher.model.run import Firing, InputRecord, Run, RunState
 from catcher.model.time import MAX_INSTANT, Instant
@@ -24,20 +24,6 @@ Cells = dict[str, Any]
 _alert = msgspec.json.Decoder(Alert)
 _notice = msgspec.json.Decoder(Notice)
 _inputs = msgspec.json.Decoder(tuple[InputRecord, ...])
-
-
-def inbox_row(admitted: Admitted, received: Instant) -> Cells:
-    """The row of an event that is kept until a snapshot covers it."""
-    event = admitted.event
-    return {
-        "source": clean(event.source),
-        "topic": clean(event.topic),
-        "time": event.time,
-        "digest": digest(event),
-        "fields": document(event.fields),
-        "received": received,
-        "late": admitted.late,
-    }
 
 
 def firing_row(firing: Firing, created: Instant) -> Cells:
@@ -131,6 +117,7 @@ def run_row(run: Run, created: Instant, fence: int) -> Cells:
         "priority": run.priority,
         "created": run.created or created,
         "fence": fence,
+        "heartbeat": run.heartbeat,
         **progress_row(run),
     }
 
@@ -187,6 +174,7 @@ def run_of(
         fields={one["name"]: field_of(one) for one in fields},
         artifacts=tuple(artifact_of(one) for one in artifacts),
         missed_deadline=row["missed_deadline"],
+        heartbeat=row["heartbeat"],
     )
 
 

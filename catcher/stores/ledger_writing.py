@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, bindparam, or_, select, update
+from sqlalchemy import Connection, Executable, Table, and_, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from catcher.model.alert import Notice
 from catcher.model.commit import Commit, TriggerState
-from catcher.model.event import Admitted
+from catcher.model.event import Arrived
 from catcher.model.run import Firing, Run
 from catcher.model.time import Instant
-from catcher.stores import schema
+from catcher.stores import ledger_desk, ledger_inbox, ledger_retrying, schema
 from catcher.stores.documents import clean, document
 from catcher.stores.ledger_results import artifact_rows, field_rows, metric_rows
 from catcher.stores.ledger_rows import (
@@ -26,13 +26,15 @@ from catcher.stores.ledger_rows import (
     alert_row,
     audit_row,
     firing_row,
-    inbox_row,
     notice_row,
     observation_row,
     progress_row,
     run_row,
     state_row,
 )
+
+PRUNE_EVERY = 200
+"""After so many commits that cover the inbox, its oldest rows are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,24 @@ class LedgerWriter:
         }
         self._insert = inserts[dialect]
         self._absent: dict[str, Executable] = {}
+        self._covers = 0
         self._upserts: dict[str, Executable] = {}
         runs, states, notices = schema.runs, schema.trigger_states, schema.notices
         alive = runs.c.state.in_(("pending", "running"))
         mine = runs.c.fence <= bindparam("turn")
         self._progress = update(runs).where(runs.c.id == bindparam("known"), alive, mine)
-        left = or_(runs.c.state == "pending", runs.c.fence < bindparam("turn"))
+        # A claim whose answer was lost on the way is the same claim when it is made again.
+        again = and_(
+            runs.c.fence == bindparam("turn"),
+            runs.c.engine == bindparam("claimant"),
+            runs.c.started == bindparam("begun"),
+        )
+        left = or_(runs.c.state == "pending", runs.c.fence < bindparam("turn"), again)
         self._claim = update(runs).where(runs.c.id == bindparam("known"), alive, mine, left)
         self._forget = states.delete().where(
             states.c.rule == bindparam("rule"), states.c.key == bindparam("key")
         )
+        self._forget_rule = states.delete().where(states.c.rule == bindparam("forgotten"))
         self._settle = (
             update(notices)
             .where(notices.c.id == bindparam("known"), notices.c.state == "pending")
@@ -73,7 +83,15 @@ class LedgerWriter:
 
     def commit(self, connection: Connection, commit: Commit, stamp: Stamp) -> Commit:
         """Writes all of a commit; returns it less what was there before."""
-        inbox = self._write_inbox(connection, commit.inbox, stamp)
+        before = ledger_retrying.earlier(connection, commit, stamp.engine)
+        if before is not None:
+            return before
+        written = self._write(connection, commit, stamp)
+        ledger_retrying.remember(connection, commit, written, stamp.engine, stamp.now, self._upsert)
+        return written
+
+    def _write(self, connection: Connection, commit: Commit, stamp: Stamp) -> Commit:
+        inbox = self._write_inbox(connection, commit)
         self._upsert(
             connection, schema.observations, [observation_row(one) for one in commit.observations]
         )
@@ -84,6 +102,10 @@ class LedgerWriter:
         notices = self._write_notices(connection, commit.notices, stamp)
         if commit.audit:
             connection.execute(schema.audit.insert(), [audit_row(one) for one in commit.audit])
+        ledger_desk.write(connection, commit, self._upsert)
+        if commit.forgotten:
+            gone = [{"forgotten": clean(rule)} for rule in commit.forgotten]
+            connection.execute(self._forget_rule, gone)
         self._write_states(connection, commit.states, stamp)
         positions = [
             {"source": clean(source), "position": clean(position), "updated": stamp.now}
@@ -96,13 +118,16 @@ class LedgerWriter:
 
     def claim(self, connection: Connection, run: Run, stamp: Stamp) -> bool:
         """Marks a run as running, if it is pending or was left by an engine that is gone."""
+        engine = clean(run.engine or stamp.engine)
         changes = {
             "known": run.id,
             "turn": stamp.fence,
+            "claimant": engine,
+            "begun": run.started,
             "state": "running",
-            "engine": clean(run.engine or stamp.engine),
+            "engine": engine,
             "attempt": run.attempt,
-            "started": run.started if run.started is not None else stamp.now,
+            "started": stamp.now if run.started is None else run.started,
             "heartbeat": stamp.now,
             "fence": stamp.fence,
         }
@@ -146,16 +171,15 @@ class LedgerWriter:
         self._upsert(connection, engines, [row])
         return int(row["fence"])
 
-    def _write_inbox(
-        self, connection: Connection, inbox: Sequence[Admitted], stamp: Stamp
-    ) -> tuple[Admitted, ...]:
-        rows = [inbox_row(admitted, stamp.now) for admitted in inbox]
-        new = self._insert_absent(connection, schema.inbox, ("digest", "time", "topic"), rows)
-        return tuple(
-            admitted
-            for admitted, row in zip(inbox, rows, strict=True)
-            if _take(new, (row["digest"], row["time"], row["topic"]))
-        )
+    def _write_inbox(self, connection: Connection, commit: Commit) -> tuple[Arrived, ...]:
+        known = ledger_inbox.write(connection, commit.inbox, self._insert_absent)
+        if commit.covers:
+            ledger_inbox.cover(connection, commit.held)
+            self._covers += 1
+            if self._covers % PRUNE_EVERY == 0:
+                ledger_inbox.prune(connection)
+        left_out = set(known)
+        return tuple(one for place, one in enumerate(commit.inbox) if place not in left_out)
 
     def _write_firings(
         self, connection: Connection, firings: Sequence[Firing], stamp: Stamp

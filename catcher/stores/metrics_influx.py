@@ -13,42 +13,44 @@ What a dashboard finds there:
 | field | the metric's name, float; one that is unknown is not written |
 | time | that of the firing, nanoseconds UTC |
 
-The ledger is where metrics are kept; this is a further copy. A server that is away never delays
-the engine: points wait in memory, the oldest are dropped beyond a bound, and both are counted.
+The ledger is where metrics are kept; this is a further copy. What the server has not taken yet
+waits in the ledger (`metrics_exporting`), also through a crash, up to `waiting` finished runs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import random
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write.point import Point
-from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from catcher.model.health import Health, HealthState
-from catcher.model.time import Clock, Instant, wall_clock
-from catcher.ports import MetricPoint
+from catcher.model.time import SECOND, Clock, Instant, Span, wall_clock
+from catcher.ports import MetricPoint, StoreAway
 
 BATCH = 5_000
 REFUSED = (400, 413, 422)
 """The server will never take what it was sent; anything else may pass."""
+TAKEN = 204
+"""The one answer of a server that has written; a portal or a proxy says 200 to anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class InfluxMetricSettings:
-    """Where to write. Seconds: `timeout` of one request, `longest_pause` between two attempts,
-    `drain` that is given to what waits when the engine stops. `waiting` is a number of points."""
+    """Where to write. Seconds: `timeout` of one request, `longest_pause` between two attempts.
+
+    At most `waiting` finished runs wait for a server that is away; of more, the oldest are
+    dropped here (not from the ledger) and counted.
+    """
 
     url: str
     bucket: str
@@ -56,7 +58,6 @@ class InfluxMetricSettings:
     token: str = field(default="", repr=False)
     timeout: float = 10.0
     longest_pause: float = 60.0
-    drain: float = 3.0
     waiting: int = 100_000
 
 
@@ -66,10 +67,7 @@ class InfluxMetrics:
     def __init__(self, settings: InfluxMetricSettings, clock: Clock = wall_clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._points: deque[MetricPoint] = deque()
-        self._arrived = asyncio.Event()
-        self._closing = False
-        self._counts = {"written": 0, "dropped": 0, "refused": 0, "failures": 0}
+        self._counts = {"written": 0, "refused": 0, "failures": 0}
         self._state: HealthState = "starting"
         self._problem = ""
         self._since: Instant = 0
@@ -85,9 +83,8 @@ class InfluxMetrics:
             timeout=round(settings.timeout * 1000),
             enable_gzip=True,
         )
-        self._api = self._client.write_api(write_options=SYNCHRONOUS)
+        self._service = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics-influx")
-        self._task = asyncio.create_task(self._work(), name="metrics-influx")
         return self
 
     async def __aexit__(
@@ -96,54 +93,32 @@ class InfluxMetrics:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing = True
-        self._arrived.set()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._task, self._settings.drain)
-        self._counts["dropped"] += len(self._points)
-        self._points.clear()
         self._state = "ended"
         # A request under way ends by its own timeout; nobody waits for it.
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._client.close()  # type: ignore[no-untyped-call]
 
     async def write(self, points: Sequence[MetricPoint]) -> None:
-        """Queues points; returns at once. Unknown values are left out."""
-        self._points += [
-            point for point in points if point.value is not None and math.isfinite(point.value)
-        ]
-        while len(self._points) > self._settings.waiting:
-            self._points.popleft()
-            self._counts["dropped"] += 1
-        self._arrived.set()
+        """Writes points, in their order; StoreAway where the server does not take them now.
+
+        Unknown values are left out, points that it will never take are counted.
+        """
+        known = [point for point in points if _writable(point)]
+        for start in range(0, len(known), BATCH):
+            try:
+                await self._write(known[start : start + BATCH])
+            except (ApiException, HTTPError, OSError) as error:
+                self._counts["failures"] += 1
+                self._turn("away", _words(error))
+                raise StoreAway(_words(error), retry_after=_retry_after(error)) from None
+        self._turn("ok", "")
 
     def health(self) -> Health:
-        """`away` while the server does not take what waits; `waiting` is counted in points."""
-        counts = {**self._counts, "waiting": len(self._points)}
+        """`away` while the server does not take what it is sent."""
         return Health(
-            "metrics", "metrics", self._state, self._since, self._last, self._problem, counts
-        )
-
-    async def _work(self) -> None:
-        failures = 0
-        while self._points or not self._closing:
-            if not self._points:
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            batch = [self._points.popleft() for _ in range(min(BATCH, len(self._points)))]
-            try:
-                await self._write(batch)
-            except (ApiException, HTTPError, OSError) as error:
-                failures += 1
-                self._put_back(batch, error)
-                await self._pause(failures)
-            except asyncio.CancelledError:
-                self._points.extendleft(reversed(batch))
-                raise
-            else:
-                failures = 0
-                self._turn("ok", "")
+            "metrics", "metrics", self._state, self._since, self._last, self._problem,
+            dict(self._counts),
+        )  # fmt: skip
 
     async def _write(self, batch: Sequence[MetricPoint]) -> None:
         try:
@@ -169,19 +144,15 @@ class InfluxMetrics:
 
     def _send(self, batch: Sequence[MetricPoint]) -> None:
         lines = "\n".join(line_of(point) for point in batch).encode("utf-8", "replace")
-        self._api.write(self._settings.bucket, record=lines)
-
-    def _put_back(self, batch: Sequence[MetricPoint], error: Exception) -> None:
-        self._counts["failures"] += 1
-        room = max(0, self._settings.waiting - len(self._points))
-        kept = batch[max(0, len(batch) - room) :] if room else []
-        self._counts["dropped"] += len(batch) - len(kept)
-        self._points.extendleft(reversed(kept))
-        self._turn("away", _words(error))
-
-    async def _pause(self, failures: int) -> None:
-        longest = min(self._settings.longest_pause, 0.5 * 2.0 ** min(failures, 20))
-        await asyncio.sleep(longest * random.uniform(0.5, 1.0))
+        _, status, _ = self._service.post_write_with_http_info(  # type: ignore[no-untyped-call]
+            org=self._settings.org or "-",
+            bucket=self._settings.bucket,
+            body=lines,
+            content_type="text/plain; charset=utf-8",
+            _return_http_data_only=False,
+        )
+        if status != TAKEN:
+            raise _NoInflux(f"the server answered {status}, which no InfluxDB says to a write")
 
     def _turn(self, state: HealthState, problem: str) -> None:
         if state != self._state:
@@ -189,6 +160,14 @@ class InfluxMetrics:
             self._state, self._problem = state, problem
         elif state == "away":
             self._problem = problem
+
+
+class _NoInflux(OSError):
+    """Something answered that is not what the settings say it is."""
+
+
+def _writable(point: MetricPoint) -> bool:
+    return point.value is not None and math.isfinite(point.value)
 
 
 def line_of(point: MetricPoint) -> str:
@@ -209,4 +188,13 @@ def _words(error: Exception) -> str:
     if isinstance(error, ApiException):
         body = " ".join(str(error.body or error.reason or "").split())[:200]
         return f"the server answered {error.status}: {body}"
+    if isinstance(error, _NoInflux):
+        return str(error)
     return f"the server cannot be reached ({type(error).__name__})"
+
+
+def _retry_after(error: Exception) -> Span | None:
+    """What a server that is asked too much asks for: seconds, as InfluxDB says it."""
+    headers: Any = getattr(error, "headers", None) or {}
+    said = str(headers.get("Retry-After", ""))
+    return int(said) * SECOND if said.isascii() and said.isdigit() and len(said) < 6 else None

@@ -15,7 +15,7 @@ wherever the store is, so that an address in the ledger outlives a move.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
 
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
+from catcher.model.time import SECOND, Instant
 from catcher.ports import StoreAway
 
 LONGEST_KEY = 1024
@@ -48,6 +49,15 @@ class ObjectSettings:
     access_key: str = field(default="", repr=False)
     secret_key: str = field(default="", repr=False)
     timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One object as the store lists it: key, bytes, and when it was written."""
+
+    key: str
+    size: int
+    modified: Instant
 
 
 class Objects:
@@ -95,6 +105,41 @@ class Objects:
         except FAILURES as error:
             raise self._failed("list", prefix, error) from None
         return sorted(keys)
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """What is kept, as the store itself lists it, in no order."""
+        try:
+            async for chunk in obstore.list(self._store, chunk_size=1000):
+                for found in chunk:
+                    modified = round(found["last_modified"].timestamp() * SECOND)
+                    yield Entry(found["path"], found["size"], modified)
+        except FAILURES as error:
+            raise self._failed("list", "", error) from None
+
+    async def remove(self, keys: Sequence[str]) -> None:
+        """Removes objects; those that are not there need not be."""
+        for start in range(0, len(keys), 1000):
+            some = [checked_key(key) for key in keys[start : start + 1000]]
+            try:
+                await obstore.delete_async(self._store, some)
+            except (exceptions.NotFoundError, FileNotFoundError):
+                for key in some:
+                    await self._remove_one(key)
+            except FAILURES as error:
+                raise self._failed("remove", some[0], error) from None
+
+    async def _remove_one(self, key: str) -> None:
+        try:
+            await obstore.delete_async(self._store, key)
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return
+        except FAILURES as error:
+            raise self._failed("remove", key, error) from None
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that is the store; None where it is none."""
+        return Path(unquote(urlsplit(self._base).path)) if self._base[:5] == "file:" else None
 
     def url(self, key: str) -> str:
         """The address of an object, `file://` for one in a folder."""

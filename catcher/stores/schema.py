@@ -31,8 +31,13 @@ from catcher.stores.schema_columns import (
     number_column,
     text_column,
 )
+from catcher.stores.schema_desk import audit as audit
+from catcher.stores.schema_turns import commits as commits
+from catcher.stores.schema_turns import engines as engines
+from catcher.stores.schema_turns import exports as exports
+from catcher.stores.schema_turns import leases as leases
 
-VERSION = "0002"
+VERSION = "0003"
 
 inbox = Table(
     "inbox",
@@ -262,20 +267,6 @@ receipts = Table(
 )
 """What a sink answered last about an alert; the next notice of it carries this along."""
 
-audit = Table(
-    "audit",
-    metadata,
-    Column("seq", Counter, primary_key=True, autoincrement=True),
-    instant_column("time"),
-    text_column("who"),
-    text_column("channel"),
-    text_column("what"),
-    text_column("subject"),
-    text_column("detail", "{}"),
-    Index(None, "time"),
-    Index(None, "subject"),
-)
-
 observations = Table(
     "observations",
     metadata,
@@ -287,46 +278,3 @@ observations = Table(
     text_column("columns", "{}"),
     Index(None, "kind", "start"),
 )
-
-engines = Table(
-    "engines",
-    metadata,
-    key_column("name"),
-    text_column("id"),
-    instant_column("started"),
-    instant_column("heartbeat"),
-    number_column("fence"),
-    text_column("address"),
-)
-"""Who works on this ledger. A greater `fence` took over from every smaller one."""
-
-commits = Table(
-    "commits",
-    metadata,
-    key_column("engine"),
-    text_column("token"),
-    text_column("left_out", "[]"),
-    instant_column("written"),
-)
-"""Each engine's last commit, with the ids that it left out as known, so that one whose answer
-was lost on the way is recognised when it is tried again."""
-
-exports = Table(
-    "exports",
-    metadata,
-    Column("seq", Counter, primary_key=True, autoincrement=True),
-    text_column("run"),
-    instant_column("created"),
-)
-"""Finished runs whose metrics a metric store has yet to take, in their order."""
-
-leases = Table(
-    "leases",
-    metadata,
-    key_column("name"),
-    text_column("holder"),
-    number_column("fence"),
-    instant_column("expires"),
-    text_column("address"),
-)
-"""Who may work on a ledger that several engines can reach, until when by the database's clock."""

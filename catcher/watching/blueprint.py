@@ -43,6 +43,7 @@ class Branch:
     plan: Plan
     where: Condition | None = None
     by: Eval | None = None
+    by_node: Node | None = None
     once: Eval | None = None
     when: Condition | None = None
     clear: Condition | None = None

@@ -32,7 +32,7 @@ class Cell:
 
     __slots__ = (
         "calmed", "judged", "key", "latest", "level_slots", "levels", "machines", "notes",
-        "primed", "timer", "touched",
+        "primed", "shared", "timer", "touched",
     )  # fmt: skip
 
     def __init__(self, key: str) -> None:
@@ -40,6 +40,8 @@ class Cell:
         self.machines: list[Machine] = []
         self.levels: LevelBook | None = None
         self.level_slots: list[Slot] = []
+        self.shared = False
+        """Whether a front fills the slots, which other rules share."""
         self.timer: Timer | None = None
         self.latest: Event | None = None
         self.touched: Instant = 0

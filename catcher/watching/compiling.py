@@ -145,9 +145,20 @@ def _read(plan: Plan, node: Node, array: bool) -> Eval:
     )
 
 
+def _fixed(node: Node) -> bool:
+    """Whether nothing but literals stands in it, lists apart."""
+    if node.kind == "const":
+        return not isinstance(node.value, tuple)
+    return node.kind == "apply" and all(map(_fixed, node.args))
+
+
 def _apply(plan: Plan, node: Node, array: bool) -> Eval:
     parts = [plan.compile(arg, array) for arg in node.args]
     function = operation(node.name)
+    if _fixed(node) and function(*[part({}, Frame()) for part in parts]) is None:
+        raise ExpressionError(
+            f"{node.text} has no value", "write the number that is meant, such as 1e20", node.at
+        )
     if array:
         function = broadcast(function)
     if len(parts) == 1:

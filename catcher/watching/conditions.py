@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from catcher.watching.values import COMPARISONS, truth
 
 LONGEST_TEXT = 80
 LONGEST_REASON = 600
+
+Tell = Callable[[Fields, Frame], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +56,17 @@ def shown(value: Any) -> str:
 class Condition:
     """A `when`, `clear` or `where`, compiled in the plan of its feed."""
 
-    __slots__ = ("_plan", "node", "truth")
+    __slots__ = ("_plan", "_tell", "node", "truth")
 
     def __init__(self, plan: Plan, node: Node) -> None:
         self.node = node
         self.truth: Eval = plan.condition(node)
         self._plan = plan
+        self._tell = self._teller(node)
 
     def reason(self, fields: Fields, frame: Frame) -> str:
         """Why it is true or false, with the values in hand: `speed = 12.3 > 10`."""
-        text = self._say(self.node, fields, frame)
+        text = self._tell(fields, frame)
         return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
 
     def parts(self, fields: Fields, frame: Frame) -> list[Part]:
@@ -78,28 +81,50 @@ class Condition:
     def _value(self, node: Node, fields: Fields, frame: Frame) -> Any:
         return self._plan.compile(node)(fields, frame)
 
-    def _say(self, node: Node, fields: Fields, frame: Frame) -> str:
+    def _teller(self, node: Node) -> Tell:
+        """What puts a condition into words, as far as it can be prepared."""
         if node.kind in ("and", "or"):
-            whole = truth(self._value(node, fields, frame))
-            telling = [arg for arg in node.args if truth(self._value(arg, fields, frame)) is whole]
-            return f" {node.kind} ".join(self._say(arg, fields, frame) for arg in telling)
+            return self._telling(node)
         if node.kind == "not":
-            return f"not ({self._say(node.args[0], fields, frame)})"
+            inner = self._teller(node.args[0])
+            return lambda fields, frame: f"not ({inner(fields, frame)})"
         if node.name in COMPARISONS:
-            left, right = (self._operand(arg, fields, frame) for arg in node.args)
-            sign = "is not" if self._value(node, fields, frame) is False else ""
-            return f"{left} {sign} {node.name} {right}".replace("  ", " ")
-        if node.kind == "among":
-            choices = ", ".join(arg.text for arg in node.args[1:])
-            return f"{self._operand(node.args[0], fields, frame)} in ({choices})"
-        return self._operand(node, fields, frame)
+            return self._comparing(node)
+        operand = self._operand(node.args[0] if node.kind == "among" else node)
+        if node.kind != "among":
+            return operand
+        choices = ", ".join(arg.text for arg in node.args[1:])
+        return lambda fields, frame: f"{operand(fields, frame)} in ({choices})"
 
-    def _operand(self, node: Node, fields: Fields, frame: Frame) -> str:
-        if node.kind == "const":
-            return shown(node.value)
-        if node.kind == "in":
-            return node.text
-        return f"{node.text} = {shown(self._value(node, fields, frame))}"
+    def _telling(self, node: Node) -> Tell:
+        """The parts that make an `and` or `or` what it is."""
+        run, word = self._plan.compile(node), f" {node.kind} "
+        parts = [(self._plan.compile(arg), self._teller(arg)) for arg in node.args]
+
+        def tell(fields: Fields, frame: Frame) -> str:
+            whole = truth(run(fields, frame))
+            return word.join(
+                told(fields, frame) for part, told in parts if truth(part(fields, frame)) is whole
+            )
+
+        return tell
+
+    def _comparing(self, node: Node) -> Tell:
+        left, right = (self._operand(arg) for arg in node.args)
+        run, yes, no = self._plan.compile(node), f" {node.name} ", f" is not {node.name} "
+
+        def tell(fields: Fields, frame: Frame) -> str:
+            sign = no if run(fields, frame) is False else yes
+            return f"{left(fields, frame)}{sign}{right(fields, frame)}"
+
+        return tell
+
+    def _operand(self, node: Node) -> Tell:
+        if node.kind in ("const", "in"):
+            words = shown(node.value) if node.kind == "const" else node.text
+            return lambda fields, frame: words
+        run, name = self._plan.compile(node), node.text
+        return lambda fields, frame: f"{name} = {shown(run(fields, frame))}"
 
     def _part(self, node: Node, fields: Fields, frame: Frame) -> Part:
         known = truth(self._value(node, fields, frame))

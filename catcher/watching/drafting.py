@@ -165,6 +165,7 @@ class Drafting:
         branch.where = self._condition(branch.plan, trigger.where, alone, False)
         by = self._scope("`by`", True, False)
         branch.by = self._value(branch.plan, trigger.by, by, False)
+        branch.by_node = self._parse(trigger.by, by, False) if branch.by else None
         once = self._scope("`once_per`", event, False)
         branch.once = self._value(branch.plan, trigger.once_per, once, True)
         branch.when = self._condition(branch.plan, trigger.when, self._scope("`when`", event))

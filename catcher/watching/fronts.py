@@ -1,237 +1,232 @@
-"""Fronts: many simple rules on one topic answered together, as long as nothing changes for them.
+"""Fronts: many rules on one topic answered together, as long as nothing changes for them.
 
-A front stands before the machines of rules that compare the same value with constants. It proves
-that a sample changes no truth (it lies between two neighbouring limits), and then only notes that
-the sample came; wherever it cannot prove that, it calls the machines, which alone decide. What it
-noted is handed to a machine before it is called or looked at.
+A front stands before the machines of rules that listen to the same events. It proves that a
+sample changes no truth of any condition, and that no hold completes and no silence was too long;
+then it only notes that the sample came. Wherever it cannot prove that, it calls the machines,
+which alone decide. What it noted is handed to a machine before it is called or looked at.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 from catcher.model.event import Event
 from catcher.model.time import MAX_INSTANT, Instant
-from catcher.watching.blueprint import Branch
-from catcher.watching.cells import Cell
-from catcher.watching.frames import Eval, Frame
+from catcher.watching.company import Company, Member
+from catcher.watching.frames import Frame
+from catcher.watching.keys import MOST_KEYS
+from catcher.watching.posts import NOBODY, Post
+from catcher.watching.values import text_of
 from catcher.watching.watch import Watch
-
-FURTHEST = 1e300
-"""No front answers for values beyond: they are near to what counts as unknown."""
-NOBODY: tuple[Watch, ...] = ()
-
-
-class Member:
-    """One rule of a front."""
-
-    __slots__ = ("branch", "cell", "passed", "seen", "watch")
-
-    def __init__(self, watch: Watch, branch: Branch) -> None:
-        self.watch = watch
-        self.branch = branch
-        self.cell: Cell | None = None
-        self.seen = 0
-        self.passed = 0
-
-
-class Limits:
-    """The limits that one value is compared with, in order, and whose they are."""
-
-    __slots__ = ("high", "low", "owners", "previous", "values")
-
-    def __init__(self, limits: Sequence[tuple[float, Member]]) -> None:
-        ordered = sorted(limits, key=lambda pair: pair[0])
-        self.values = [limit for limit, _ in ordered]
-        self.owners = [owner for _, owner in ordered]
-        self.reset()
-
-    def reset(self) -> None:
-        """Nothing is known of the value before: no two limits enclose it."""
-        self.low, self.high = FURTHEST, -FURTHEST
-        self.previous: float | None = None
-
-    def move(self, value: float) -> list[Member]:
-        """The value has moved past a limit or onto it: those whose truth may be another now."""
-        before = self.previous if self.previous is not None else value
-        low, high = (before, value) if before <= value else (value, before)
-        found = self.owners[bisect_left(self.values, low) : bisect_right(self.values, high)]
-        self.settle(value)
-        return found
-
-    def settle(self, value: float) -> None:
-        """Where the value stands: between two limits, or on one, which encloses nothing."""
-        values = self.values
-        left, right = bisect_left(values, value), bisect_right(values, value)
-        self.previous = value
-        if left != right:
-            self.low = self.high = value
-            return
-        self.low = values[left - 1] if left else -FURTHEST
-        self.high = values[right] if right < len(values) else FURTHEST
 
 
 class Front:
-    """The rules of one topic and `where` that it answers for. `take` tells whom to ask."""
+    """The rules of one topic, `where` and `by`. `take` tells whom to ask for their decisions."""
 
-    def __init__(self, members: Sequence[Member], where: Eval | None) -> None:
-        self.members = list(members)
-        self.where = where
-        self.newest: Instant = 0
-        self.settled: Instant = 0
-        self.due: Instant = MAX_INSTANT
-        self.seen = 0
-        self.passed = 0
-        self.latest: Event | None = None
-        self.formed = False
-        self.frame = Frame()
-        self.sources: set[str] = set()
-        for member in members:
-            member.watch.hurry = self.hurry
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self.company = Company(watches)
+        first = self.company.members[0].branch
+        self._where = first.where.truth if first.where is not None else None
+        self._by = first.by
+        node = first.by_node
+        plain = node is not None and node.kind == "field" and len(node.value) == 1
+        self._by_field = str(node.value[0]) if plain and node is not None else ""
+        self._posts: dict[str, Post] = {}
+        self._known: dict[int | str, Post] = {}
+        self._frame = Frame()
+        self._sources: set[str] = set()
+        self._dues: list[tuple[Instant, int]] = []
+        self._due: Instant = MAX_INSTANT
+        self._syncing = False
+        self._looked = False
+        for member in self.company.members:
+            member.watch.stand_behind(Sentry(self, member))
+            self.expect(member, member.watch.timers.next())
 
-    def hurry(self, due: Instant, settled: Instant) -> None:
-        """A timer of a member was set, or has run."""
-        self.due = min(self.due, due)
-        self.settled = max(self.settled, settled)
+    # -- events -----------------------------------------------------------------------------
 
-    @abstractmethod
     def take(self, event: Event, late: bool) -> Sequence[Watch]:
         """An event of the topic; the rules that had to be asked and may have decided."""
+        _, now, fields, source = event
+        company = self.company
+        if not self._looked:
+            self._look()
+        if late or now < company.newest or now < company.settled:
+            return self._take_late(event, late)
+        if source not in self._sources:
+            self._meet(event)
+        settled = self._settle(now) if now > self._due else NOBODY
+        self._frame.now = now
+        post = None
+        if self._where is None or self._where(fields, self._frame) is True:
+            post = self._post(event)
+            company.unknown += post is None
+        if post is None:
+            company.newest = now
+            company.seen += 1
+            return settled
+        asked = post.take(event) if post.passed else post.begin(event, self._crowded())
+        return [*settled, *asked] if settled else asked
 
-    @abstractmethod
-    def form(self, event: Event) -> bool:
-        """Every member has just seen this event; whether the front can stand from here."""
+    def _post(self, event: Event) -> Post | None:
+        """The post of an event's key; None where that is unknown."""
+        if self._by is None:
+            return self._posts.get("") or self._new("")
+        raw: Any = event.fields.get(self._by_field) if self._by_field else None
+        usual = type(raw) is int or type(raw) is str
+        if usual and raw in self._known:
+            return self._known[raw]
+        key = self._key(event)
+        if key is None:
+            return None
+        post = self._posts.get(key) or self._new(key)
+        if usual:
+            self._known[raw] = post
+        return post
 
-    def disband(self) -> None:
-        """The machines have to see everything themselves, until they agree again."""
-        self.sync()
-        self.formed = False
+    def _key(self, event: Event) -> str | None:
+        return "" if self._by is None else text_of(self._by(event.fields, self._frame))
 
-    def passes(self, event: Event) -> bool:
-        """Whether an event passes `where`."""
-        return self.where is None or self.where(event.fields, self.frame) is True
+    def _new(self, key: str) -> Post:
+        if self._crowded():
+            self.sync()
+        post = self._posts[key] = Post(self.company, key)
+        return post
 
-    def stands(self, event: Event, late: bool) -> bool:
-        """Whether it can answer for an event at all: in time, from a known source, no timer due."""
-        now = event.time
-        return (
-            self.formed
-            and not late
-            and self.newest <= now <= self.due
-            and now >= self.settled
-            and event.source in self.sources
-        )
+    def _crowded(self) -> bool:
+        """Whether a key more may mean that another has to go, so that each needs its machines."""
+        return len(self._posts) >= MOST_KEYS
 
-    # -- asking the machines ----------------------------------------------------------------
-
-    def ask_all(self, event: Event, late: bool) -> Sequence[Watch]:
-        """Every member sees the event itself."""
-        self.sync()
-        self.formed = False
-        for member in self.members:
+    def _take_late(self, event: Event, late: bool) -> Sequence[Watch]:
+        """Every member sees the event itself; those for which it is not late start anew."""
+        for member in self.company.members:
+            self.company.hand_over(member)
+        if not late and not all(self._is_behind(member, event.time) for member in self._members):
+            self.leaving(self._key(event) or "")
+        self.company.newest = max(self.company.newest, event.time)
+        for member in self._members:
             member.watch.next_event()
             member.watch.take(member.branch, event, late)
-        self.sources.add(event.source)
-        self._look_at_members()
-        in_time = not late and event.time == self.newest and event.time >= self.settled
-        self.formed = in_time and self.passes(event) and self.form(event)
-        return [member.watch for member in self.members]
+        return [member.watch for member in self._members]
 
-    def ask(self, event: Event, members: Sequence[Member]) -> Sequence[Watch]:
-        """Some members see the event, after all that was noted before it."""
-        for member in members:
-            self.hand_over(member)
-        self.note(event)
-        asked = list(dict.fromkeys(members)) if len(members) > 1 else members
-        for member in asked:
-            member.seen, member.passed = self.seen, self.passed
-            member.watch.next_event()
-            member.watch.take(member.branch, event, False)
-        return [member.watch for member in asked]
+    def _is_behind(self, member: Member, now: Instant) -> bool:
+        latest = member.watch.latest.get(member.branch.index, now)
+        return now < latest or now < member.watch.settled
 
-    def note(self, event: Event) -> None:
-        """An event that changes nothing for those who are not asked."""
-        self.newest = event.time
-        self.seen += 1
-        self.passed += 1
-        self.latest = event
+    def _meet(self, event: Event) -> None:
+        self._sources.add(event.source)
+        for member in self._members:
+            member.watch.know_source(event)
 
-    def note_other(self, event: Event) -> Sequence[Watch]:
-        """An event that does not pass `where`."""
-        self.newest = event.time
-        self.seen += 1
-        return NOBODY
+    @property
+    def _members(self) -> Sequence[Member]:
+        return self.company.members
 
-    def _look_at_members(self) -> None:
-        self.newest = max(one.watch.latest.get(one.branch.index, 0) for one in self.members)
-        dues = [member.watch.timers.next() for member in self.members]
-        self.due = min((due for due in dues if due is not None), default=MAX_INSTANT)
-        self.settled = max(member.watch.settled for member in self.members)
+    # -- time -------------------------------------------------------------------------------
+
+    def expect(self, member: Member, due: Instant | None) -> None:
+        """A timer of a member falls due then."""
+        if due is not None and (member.due is None or due < member.due):
+            member.due = due
+            heappush(self._dues, (due, member.index))
+            self._due = self._dues[0][0]
+
+    def _settle(self, now: Instant) -> list[Watch]:
+        """Runs the timers that fall due before an event."""
+        asked = []
+        while self._dues and self._dues[0][0] < now:
+            due, index = heappop(self._dues)
+            member = self._members[index]
+            if member.due == due:
+                member.due = None
+                member.watch.settle(now)
+                self.expect(member, member.watch.timers.next())
+                asked.append(member.watch)
+        self._due = self._dues[0][0] if self._dues else MAX_INSTANT
+        return asked
+
+    def ran(self, member: Member, key: str) -> None:
+        """A timer of a member has run: it has to see the next event of the key."""
+        self.company.settled = max(self.company.settled, member.watch.settled)
+        post = self._posts.get(key)
+        if post is not None:
+            post.restless.add(member.index)
 
     # -- handing over -----------------------------------------------------------------------
 
+    def _look(self) -> None:
+        self._looked = True
+        self.company.look()
+        for member in self._members:
+            self._sources &= member.watch.sources
+            self.expect(member, member.watch.timers.next())
+
+    def hand_over(self, member: Member, key: str) -> None:
+        """Tells a member what was noted of a key."""
+        post = self._posts.get(key)
+        if post is not None:
+            post.hand_over(member)
+
     def sync(self) -> None:
-        """Hands every member what was noted."""
-        for member in self.members:
-            self.hand_over(member)
-
-    def hand_over(self, member: Member) -> None:
-        """Hands a member what was noted since it was last asked."""
-        seen, passed = self.seen - member.seen, self.passed - member.passed
-        if not seen:
+        """Tells every member what was noted."""
+        if self._syncing:
             return
-        member.seen, member.passed = self.seen, self.passed
-        member.watch.catch_up(
-            member.branch, self.newest, seen, passed, self.latest if passed else None
-        )
+        self._syncing = True
+        for member in self._members:
+            self.company.hand_over(member)
+        for post in list(self._posts.values()):
+            post.sync()
+        self._syncing = False
+
+    def leaving(self, key: str) -> None:
+        """A key is about to be forgotten by a member; the others go on without this one."""
+        post = self._posts.pop(key, None)
+        if post is not None:
+            self._known.clear()
+            post.leave()
+
+    def disband(self) -> None:
+        """The machines have to see everything themselves, until the front finds out anew."""
+        self.sync()
+        for post in self._posts.values():
+            post.leave()
+        self.retire()
+
+    def retire(self) -> None:
+        """Nothing is noted any longer; what is shared stays so for the front that comes after."""
+        self.sync()
+        self._posts.clear()
+        self._known.clear()
+        self._looked = False
 
 
-class FieldFront(Front):
-    """Rules that compare one field with constants."""
+class Sentry:
+    """What a rule tells its front."""
 
-    def __init__(
-        self, members: Sequence[Member], where: Eval | None, name: str, limits: Limits
-    ) -> None:
-        super().__init__(members, where)
-        self.name = name
-        self.limits = limits
+    __slots__ = ("_front", "_member")
 
-    def take(self, event: Event, late: bool) -> Sequence[Watch]:
-        """One comparison per event, however many rules there are."""
-        _, now, fields, source = event
-        if (
-            late
-            or not self.formed
-            or not self.newest <= now <= self.due
-            or now < self.settled
-            or source not in self.sources
-        ):
-            return self.ask_all(event, late)
-        if self.where is not None and not self.passes(event):
-            return self.note_other(event)
-        value: Any = fields.get(self.name)
-        kind, limits = type(value), self.limits
-        if kind is not float and kind is not int:
-            return self.ask_all(event, late)
-        if limits.low < value < limits.high:
-            self.newest = now
-            self.seen += 1
-            self.passed += 1
-            self.latest = event
-            return NOBODY
-        if not -FURTHEST < value < FURTHEST:
-            return self.ask_all(event, late)
-        return self.ask(event, limits.move(value))
+    def __init__(self, front: Front, member: Member) -> None:
+        self._front = front
+        self._member = member
 
-    def form(self, event: Event) -> bool:
-        """It stands once the field has a number and every member has a machine."""
-        value: Any = event.fields.get(self.name)
-        if type(value) not in (float, int) or not -FURTHEST < value < FURTHEST:
-            return False
-        if any("" not in member.watch.keys.cells for member in self.members):
-            return False
-        self.limits.settle(value)
-        return True
+    def timer_set(self, due: Instant) -> None:
+        """A timer was set, earlier than all others."""
+        self._front.expect(self._member, due)
+
+    def hand_over(self, key: str) -> None:
+        """The machines of a key are about to be called: what was noted for them comes first."""
+        self._front.hand_over(self._member, key)
+
+    def timer_ran(self, key: str) -> None:
+        """A timer of a key has run, which may have changed anything."""
+        self._front.ran(self._member, key)
+
+    def leaving(self, key: str) -> None:
+        """A key is about to be forgotten."""
+        self._front.leaving(key)
+
+    def sync(self) -> None:
+        """All keys are about to be looked at."""
+        self._front.sync()

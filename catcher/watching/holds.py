@@ -40,6 +40,11 @@ class Hold:
         self.more = True
         return False
 
+    def again(self, now: Instant) -> None:
+        """True samples came up to now, none after a silence, none past its instant."""
+        if self.start is not None:
+            self.last, self.more = now, True
+
     def reached(self, now: Instant) -> bool:
         """A true sample where time passes at samples only; whether it has held for long enough."""
         if self.start is None or self._silent(now):
@@ -86,7 +91,7 @@ class Hold:
 class Edge:
     """The arming of an edge: it fires where true while armed, and arms again where clear."""
 
-    __slots__ = ("armed", "clear_hold", "gap", "hold", "recovery")
+    __slots__ = ("_going_on", "armed", "clear_hold", "gap", "hold", "recovery")
 
     def __init__(self, hold: Hold | None, clear_hold: Hold | None, recovery: bool) -> None:
         self.hold = hold
@@ -94,10 +99,12 @@ class Edge:
         self.recovery = recovery
         self.armed = True
         self.gap = False
+        self._going_on: Hold | None = None
 
     def sample(self, now: Instant, when: bool | None, clear: bool | None) -> str:
         """Takes the truths at a sample; `fire`, `arm` or nothing. `fired` is told apart."""
         gap, self.gap = self.gap, when is None
+        self._going_on = None
         if clear is True:
             return self._clear(now)
         if clear is False and self.clear_hold is not None:
@@ -109,14 +116,25 @@ class Edge:
         recovered = gap and self.recovery and not self.armed
         if recovered:
             self.arm()
-        if self.armed and (self.hold is None or self.hold.true(now)):
+        if self.armed and (self.hold is None or self._goes_on(self.hold, now)):
             return "fire"
         return "arm" if recovered else ""
+
+    def _goes_on(self, hold: Hold, now: Instant) -> bool:
+        self._going_on = hold
+        return hold.true(now)
+
+    def again(self, now: Instant) -> None:
+        """Samples came up to now with the truths of the last, which changed nothing."""
+        if self._going_on is not None:
+            self._going_on.again(now)
 
     def _clear(self, now: Instant) -> str:
         if self.hold is not None:
             self.hold.break_off()
-        if self.armed or (self.clear_hold is not None and not self.clear_hold.true(now)):
+        if self.armed:
+            return ""
+        if self.clear_hold is not None and not self._goes_on(self.clear_hold, now):
             return ""
         self.arm()
         return "arm"

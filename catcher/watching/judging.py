@@ -21,6 +21,8 @@ from catcher.watching.standings import Laws, Standing, laws
 from catcher.watching.timers import Timer, Timers
 from catcher.watching.values import text_of
 
+AFTER_TRIGGERS = 1
+"""The rank of the timers that end levels: what a trigger says of an instant comes before."""
 MOMENTARY = frozenset(("event", "sequence", "result", "http", "schedule", "every"))
 """Trigger kinds that have no end of their own, so that their levels last for a while."""
 
@@ -49,7 +51,7 @@ class Judge:
                 book.falls_due(standing, instant, self.sight(cell, instant))
                 return True
 
-            return self._timers.timer(cell.key, act)
+            return self._timers.timer(cell.key, act, AFTER_TRIGGERS)
 
         cell.levels = LevelBook(self._laws, cell.key, self._say, timer, self._counts)
         cell.level_slots = self.levels.plan.make_slots()
@@ -61,12 +63,19 @@ class Judge:
 
     def feed(self, cell: Cell, event: Event, *, run: str = "", firing: str = "") -> None:
         """An event or a result that the levels see."""
-        self.levels.plan.fill(event.fields, self._frame(cell, event.time))
+        if not cell.shared:
+            self.levels.plan.fill(event.fields, self._frame(cell, event.time))
         cell.latest = event
         sight = self._sight_of(cell, event.time, event.fields, run, firing)
         per = self._per(sight)
         if per is not None and cell.levels is not None:
             cell.levels.feed(per, sight)
+
+    def again(self, cell: Cell, event: Event) -> None:
+        """Events came up to this one with the truths of the last, which changed nothing."""
+        cell.latest = event
+        if cell.levels is not None:
+            cell.levels.again(event.time)
 
     def feed_late(self, cell: Cell, event: Event, horizon: Instant) -> None:
         """A late event; what it would raise must not be over by the horizon."""
@@ -99,6 +108,9 @@ class Judge:
         sight = self._sight_of(cell, firing.time, fields, run, firing.id)
         known = self.levels.per is None or text_of(self.levels.per(fields, sight.frame))
         per = known if isinstance(known, str) else ""
+        if firing.time < cell.levels.standing(per).fed:
+            self._counts["late_results"] += 1
+            return
         cell.levels.fail(per, sight, f"the job failed: {reason}"[:600])
 
     def calm(self, cell: Cell, now: Instant, reason: str, armed: bool) -> None:
@@ -147,8 +159,10 @@ def names_of(
 ) -> dict[str, Any]:  # fmt: skip
     """The names that a message or a job may use, with their values."""
     found: dict[str, Any] = dict(rule.constants)
-    found.update({name: run(fields, frame) for name, run in lets.items()})
-    found.update({name: read.latest(frame.now) for name, read in reads.items()})
+    if lets:
+        found.update({name: run(fields, frame) for name, run in lets.items()})
+    if reads:
+        found.update({name: read.latest(frame.now) for name, read in reads.items()})
     return shown_values(fields, found)
 
 

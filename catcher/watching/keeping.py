@@ -52,6 +52,11 @@ def load(watch: Watch, key: str, state: Mapping[str, Any]) -> None:
         watch.keys.cell(key).load(state["cell"])
 
 
+def tally(watch: Watch) -> dict[str, int]:
+    """What was counted, and how many keys there are."""
+    return {**watch.counts, "keys": len(watch.keys.cells)}
+
+
 def figures(watch: Watch) -> dict[str, int]:
     """What was counted, and what is held in memory."""
     slots = [slot for cell in watch.keys.cells.values() for slot in cell.slots()]

@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from catcher.model.time import Instant, Span, format_duration
 from catcher.watching.cells import Cell
+from catcher.watching.guarding import UNGUARDED, Guard
 from catcher.watching.timers import Timers
 
 MOST_KEYS = 100_000
+AFTER_ALL_ELSE = 2
+"""The rank of the timer that forgets a key, which comes after what else falls due then."""
 
 
 class Keys:
@@ -20,6 +23,7 @@ class Keys:
     ) -> None:  # fmt: skip
         self.cells: dict[str, Cell] = {}
         self.dirty: set[str] = set()
+        self.guard: Guard = UNGUARDED
         self._timers = timers
         self._forget_after = forget_after
         self._counts = counts
@@ -35,7 +39,9 @@ class Keys:
         cell = Cell(key)
         self._equip(cell)
         if self._forget_after:
-            cell.timer = self._timers.timer(key, lambda instant: self._forget(cell, instant))
+            cell.timer = self._timers.timer(
+                key, lambda instant: self._forget(cell, instant), AFTER_ALL_ELSE
+            )
         self.cells[key] = cell
         return cell
 
@@ -46,7 +52,14 @@ class Keys:
         if cell.timer is not None:
             cell.timer.set(cell.touched + self._forget_after)
 
+    def resume(self, start: Instant) -> None:
+        """After downtime, which nobody observed: silence of a key counts from here."""
+        for cell in self.cells.values():
+            if cell.timer is not None:
+                cell.timer.set(max(cell.touched, start) + self._forget_after)
+
     def _make_room(self) -> None:
+        self.guard.sync()
         oldest = sorted(self.cells.values(), key=lambda cell: cell.touched)
         for cell in oldest[: MOST_KEYS // 100]:
             self._counts["keys_evicted"] += 1
@@ -59,6 +72,7 @@ class Keys:
         return True
 
     def _drop(self, cell: Cell, instant: Instant, words: str) -> None:
+        self.guard.leaving(cell.key)
         if cell.levels is not None:
             cell.levels.forget(instant, words)
         cell.stop()

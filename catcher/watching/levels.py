@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catcher.model.alert import LevelChange, Severity
-from catcher.model.time import Instant, format_duration
+from catcher.model.time import Instant, Span, format_duration
 from catcher.watching.blueprint import LevelPlan
 from catcher.watching.fields import Fields
 from catcher.watching.frames import Frame
@@ -91,6 +91,27 @@ class LevelBook:
         cleared: bool | None = plan.clear.truth(sight.fields, sight.frame)
         return cleared
 
+    def again(self, now: Instant) -> None:
+        """Events fed the only alert up to now with the truths of the last; nothing changed."""
+        standing = self.standing("")
+        standing.fed = now
+        for level in standing.levels:
+            level.again(now)
+        if standing.timer is not None:
+            standing.timer.set(self.due(standing))
+
+    def until(self) -> Instant | None:
+        """The instant from which the same truths change something."""
+        return min(
+            (
+                level.until
+                for standing in self.standings.values()
+                for level in standing.levels
+                if level.until is not None
+            ),
+            default=None,
+        )
+
     def feed_late(self, per: str, sight: Sight) -> None:
         """A late event: it raises what it makes true at once, and changes nothing else."""
         standing = self.standing(per)
@@ -113,7 +134,6 @@ class LevelBook:
     def fail(self, per: str, sight: Sight, reason: str) -> None:
         """The job failed for good."""
         standing = self.standing(per)
-        standing.fed = max(standing.fed, sight.time)
         standing.failed = sight.time
         self._settle(standing, sight, reason, standing.unknown)
 
@@ -130,34 +150,66 @@ class LevelBook:
 
     def due(self, standing: Standing) -> Instant | None:
         """When the first of its levels ends by itself."""
-        lasts, ends = self.laws.lasts, []
+        lasts, ends = self.laws.lasts, list[Instant]()
         if lasts is not None:
             ends += [level.latest + lasts for level in standing.levels if level.held]
             if standing.failed is not None:
                 ends.append(standing.failed + lasts)
             if standing.unknown and not ends:
                 ends.append(standing.fed + lasts)
-        alive = standing.said is not Severity.NONE or standing.unknown
-        if self.laws.expires is not None and alive:
-            ends.append(standing.fed + self.laws.expires)
+        if self.laws.expires is not None and standing.alive:
+            ends.append(self._expiry(standing, standing.fed))
+        if self.laws.expires is not None and standing.failed is not None:
+            ends.append(self._expiry(standing, standing.failed))
         return min(ends, default=None)
+
+    def _expiry(self, standing: Standing, since: Instant) -> Instant:
+        """When a result, or a failure, has been the last one for too long."""
+        return max(since, standing.resumed) + (self.laws.expires or 0)
 
     def falls_due(self, standing: Standing, instant: Instant, sight: Sight) -> None:
         """The instant has come: what has lasted long enough ends."""
-        expires, lasts = self.laws.expires, self.laws.lasts or 0
-        if expires is not None and standing.fed + expires <= instant:
-            standing.drop_all()
-            reason = f"no fresh result for {format_duration(expires)}: no longer evaluated"
-            self._settle(standing, sight, reason, False)
-            return
-        for level in standing.levels:
-            if level.held and level.latest + lasts <= instant:
-                level.drop()
-        if standing.failed is not None and standing.failed + lasts <= instant:
+        reason = self._expire(standing, instant)
+        unknown = standing.unknown and not reason
+        if self.laws.lasts is not None:
+            reason = self._outlast(standing, instant, self.laws.lasts) or reason
+            held = any(level.held for level in standing.levels) or standing.failed is not None
+            unknown = unknown and held
+        self._settle(standing, sight, reason, unknown)
+
+    def _expire(self, standing: Standing, instant: Instant) -> str:
+        """Ends what has had no fresh result for too long; the words for it, if it was alive."""
+        expires = self.laws.expires
+        if expires is None:
+            return ""
+        failed = standing.failed is not None and self._expiry(standing, standing.failed) <= instant
+        stale = standing.alive and self._expiry(standing, standing.fed) <= instant
+        if failed:
             standing.failed = None
-        reason = f"not true again for {format_duration(lasts)}"
-        held = any(level.held for level in standing.levels) or standing.failed is not None
-        self._settle(standing, sight, reason, standing.unknown and held)
+        if stale:
+            standing.drop_levels()
+        if not failed and not stale:
+            return ""
+        return f"no fresh result for {format_duration(expires)}: no longer evaluated"
+
+    def _outlast(self, standing: Standing, instant: Instant, lasts: Span) -> str:
+        """Ends what has lasted long enough; the words for it, if there was anything."""
+        over = [one for one in standing.levels if one.held and one.latest + lasts <= instant]
+        failed = standing.failed is not None and standing.failed + lasts <= instant
+        for level in over:
+            level.drop()
+        if failed:
+            standing.failed = None
+        if not over and not failed and not standing.unknown:
+            return ""
+        return f"not true again for {format_duration(lasts)}"
+
+    def resume(self, start: Instant) -> None:
+        """After downtime, which nobody observed."""
+        for standing in self.standings.values():
+            standing.resume(start)
+            if standing.timer is not None:
+                standing.timer.set(self.due(standing))
 
     def forget(self, now: Instant, reason: str) -> None:
         """The key is forgotten: all its alerts end."""

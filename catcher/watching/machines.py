@@ -64,6 +64,15 @@ class Machine:
         self.latest = event
         self.judge(event, self.host.frame(self.slots, event.time))
 
+    def again(self, event: Event) -> None:
+        """Events came up to this one with the truths of the last sample; nothing changed."""
+        self.latest = event
+
+    @property
+    def until(self) -> Instant | None:
+        """The instant from which the same truths change something; timers apart."""
+        return None
+
     def judge(self, event: Event, frame: Frame) -> None:
         """What the event leads to."""
         self.host.fire(self, event.time, "", self._reason(event, frame), event)
@@ -128,6 +137,11 @@ class EdgeMachine(Machine):
         """Whether it has fired and is not armed again."""
         return not self.edge.armed
 
+    def again(self, event: Event) -> None:
+        """A hold goes on."""
+        self.latest = event
+        self.edge.again(event.time)
+
     def judge(self, event: Event, frame: Frame) -> None:
         """Takes the truths of `when` and `clear` at this sample."""
         when, clear = self.branch.when, self.branch.clear
@@ -138,37 +152,44 @@ class EdgeMachine(Machine):
             cleared = clear.truth(event.fields, frame)
         else:
             cleared = None if true is None else not true
-        held, was = self._held(), self.true
+        held, was, armed = self._held(), self.true, self.edge.armed
         if true is not None:
-            self.true = true
+            self.true = true and cleared is not True
         action = self.edge.sample(event.time, true, cleared)
         if action == "fire":
-            self._fire(event.time, "", event)
+            fired = self._fire(event.time, "", event)
+            if not fired and not armed:
+                self._calm(event.time, event, frame)
         elif action == "arm":
             self._calm(event.time, event, frame)
         elif was and not self.true and not self.edge.armed:
-            words = when.reason(event.fields, frame)
+            condition = clear if clear is not None and true else when
+            words = condition.reason(event.fields, frame)
             self.host.calm(self, event.time, f"no longer true: {words}", False)
         elif held is not None and self._held() is None:
             words = when.reason(event.fields, frame)
             span = format_duration(event.time - held)
             self.host.note(self, event.time, "broken", f"after {span}: {words}")
-        self._set_timer()
+        self._set_timer(event.time)
 
     def _held(self) -> Instant | None:
         return None if self.edge.hold is None else self.edge.hold.start
 
-    def _set_timer(self) -> None:
-        self.timer.set(self.edge.due)
+    def _set_timer(self, now: Instant) -> None:
+        """An instant that has passed without a firing does not come again."""
+        due = self.edge.due
+        self.timer.set(None if due is None or due < now else due)
 
-    def _fire(self, now: Instant, cause: str, event: Event | None) -> None:
+    def _fire(self, now: Instant, cause: str, event: Event | None) -> bool:
         when, hold = self.branch.when, self.branch.trigger.hold
         fields = event.fields if event else NOTHING
         frame = self.host.frame(self.slots, event.time if event else now)
         words = when.reason(fields, frame) if when else ""
         reason = f"{words} held {format_duration(hold)}" if hold else words
-        if self.host.fire(self, now, cause, reason, event):
+        fired = self.host.fire(self, now, cause, reason, event)
+        if fired:
             self.edge.fired()
+        return fired
 
     def _calm(self, now: Instant, event: Event | None, frame: Frame) -> None:
         condition = self.branch.clear or self.branch.when
@@ -188,14 +209,14 @@ class EdgeMachine(Machine):
     def resume(self, start: Instant) -> None:
         """Silence counts from here."""
         self.edge.resume(start)
-        self._set_timer()
+        self._set_timer(start)
 
     def save(self) -> dict[str, Any]:
         """With the event that a hold would fire with."""
         holding = self.latest is not None and self.edge.due is not None
         latest = list(self.latest) if holding and self.latest else None
-        edge = self.edge.save()
-        return {**super().save(), "edge": edge, "latest": latest, "true": self.true}
+        own = {"edge": self.edge.save(), "latest": latest, "true": self.true}
+        return {**super().save(), **own, "due": self.timer.due}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Takes a saved state back."""
@@ -204,7 +225,7 @@ class EdgeMachine(Machine):
         self.true = bool(state["true"])
         latest = state["latest"]
         self.latest = Event(latest[0], int(latest[1]), latest[2], latest[3]) if latest else None
-        self._set_timer()
+        self.timer.set(state["due"] if "due" in state else self.edge.due)
 
 
 class EveryMachine(Machine):
@@ -220,6 +241,12 @@ class EveryMachine(Machine):
     def active(self) -> bool:
         """Whether `when` was last known to be true."""
         return self.true and self.branch.when is not None
+
+    @property
+    def until(self) -> Instant | None:
+        """While it waits: when it may fire again."""
+        waits = self.true and self.fired is not None
+        return (self.fired or 0) + (self.branch.trigger.every or 0) if waits else None
 
     def judge(self, event: Event, frame: Frame) -> None:
         """Fires, waits, or is calm again."""

@@ -39,6 +39,10 @@ class Memory:
             return "not in the last event"
         return "no value before this one yet" if self.count < 2 else ""
 
+    def agrees(self, other: object) -> bool:
+        """Whether another one knows the same."""
+        return isinstance(other, Memory) and _same(self.save(), other.save())
+
     def save(self) -> dict[str, Any]:
         """The state as JSON values."""
         return {
@@ -77,6 +81,10 @@ class Streak:
         """What is still missing for a known value."""
         return "" if self.known else "the condition is unknown"
 
+    def agrees(self, other: object) -> bool:
+        """Whether another one knows the same."""
+        return isinstance(other, Streak) and self.save() == other.save()
+
     def save(self) -> dict[str, Any]:
         """The state as JSON values."""
         return {"known": self.known, "count": self.count}
@@ -84,6 +92,10 @@ class Streak:
     def load(self, state: Mapping[str, Any]) -> None:
         """Takes a saved state back."""
         self.known, self.count = bool(state["known"]), int(state["count"])
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one == other and list(map(type, one.values())) == list(map(type, other.values()))
 
 
 Slot = Window | Memory | Streak

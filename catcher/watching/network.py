@@ -22,7 +22,7 @@ from catcher.watching.checking import check_rule
 from catcher.watching.drafting import draft
 from catcher.watching.explaining import Explanation, explain
 from catcher.watching.fronts import Front
-from catcher.watching.keeping import figures, load, take_states
+from catcher.watching.keeping import figures, load, take_states, tally
 from catcher.watching.visits import by_hand, primer
 from catcher.watching.watch import Decision, Watch
 
@@ -238,15 +238,26 @@ class Network:
                 self._earlier(name, due)
         return changes
 
+    def resume(self, start: Instant, sources: Collection[str]) -> None:
+        """After downtime, which nobody observed, for the rules that hear some sources or none."""
+        self._disband()
+        for watch in self._watches.values():
+            if watch.started and (not watch.sources or not watch.sources.isdisjoint(sources)):
+                watch.resume(start)
+
     def swap(self, rules: Sequence[Rule]) -> list[LevelChange]:
         """Other rules in place of these; what means the same keeps its state.
 
         The alerts of rules that are gone, or mean something else, end.
         """
-        self._disband()
+        for front in self._fronts():
+            front.retire()
         old, self._watches, self.broken = self._watches, {}, {}
         for rule in rules:
-            self._add(rule, None if self._start is None else self._now)
+            if rule.id in old and old[rule.id].rule == rule:
+                self._watches[rule.id] = old[rule.id]
+            else:
+                self._add(rule, None if self._start is None else self._now)
         changes: list[LevelChange] = []
         for name in sorted(old):
             new = self._watches.get(name)
@@ -267,10 +278,11 @@ class Network:
         self._sync()
         return explain(self._watch(rule), self._now, at)
 
-    def counts(self) -> Mapping[str, dict[str, int]]:
-        """What each rule counted."""
+    def counts(self, memory: bool = True) -> Mapping[str, dict[str, int]]:
+        """What each rule counted, and what it holds in `memory`, which takes long to count."""
         self._sync()
-        return {name: figures(watch) for name, watch in self._watches.items()}
+        count = figures if memory else tally
+        return {name: count(watch) for name, watch in self._watches.items()}
 
 
 def _decided(asked: Sequence[Watch]) -> list[Decision]:

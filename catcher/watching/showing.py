@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from catcher.watching.values import scalar
+from catcher.watching.values import LARGEST, scalar
 
 MOST_NAMES = 300
 MOST_ELEMENTS = 64
@@ -21,7 +21,8 @@ def shown_values(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[s
         if len(found) >= MOST_NAMES:
             break
         if name != "catcher" and name not in found:
-            found[str(name)[:LONGEST_TEXT]] = _short(value, 2)
+            usual = type(value) is float and -LARGEST <= value <= LARGEST
+            found[str(name)[:LONGEST_TEXT]] = value if usual else _short(value, 2)
     return found
 
 

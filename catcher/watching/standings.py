@@ -57,29 +57,48 @@ def laws(
 class Level:
     """Whether one level of one alert holds."""
 
-    __slots__ = ("clearing", "held", "latest", "rising")
+    __slots__ = ("_going_on", "_true", "clearing", "held", "latest", "rising")
 
     def __init__(self, rising: Hold, clearing: Hold) -> None:
         self.rising = rising
         self.clearing = clearing
         self.held = False
         self.latest: Instant = 0
+        self._true = False
+        self._going_on: Hold | None = None
 
     def sample(self, now: Instant, when: bool | None, clear: bool | None) -> None:
         """Takes the truths at a feeding event."""
+        self._true, self._going_on = when is True and clear is not True, None
         if clear is True:
             self.rising.break_off()
-            if self.held and self.clearing.reached(now):
-                self.drop()
+            if self.held:
+                self._going_on = self.clearing
+                if self.clearing.reached(now):
+                    self.drop()
             return
         if clear is False:
             self.clearing.break_off()
         if when is True:
             self.latest = now
-            if not self.held and self.rising.reached(now):
-                self.raise_at(now)
+            if not self.held:
+                self._going_on = self.rising
+                if self.rising.reached(now):
+                    self.raise_at(now)
         elif when is False:
             self.rising.break_off()
+
+    def again(self, now: Instant) -> None:
+        """Feeding events came up to now with the truths of the last, which changed nothing."""
+        if self._true:
+            self.latest = now
+        if self._going_on is not None and self._going_on.start is not None:
+            self._going_on.last = now
+
+    @property
+    def until(self) -> Instant | None:
+        """The instant from which the same truths change something."""
+        return None if self._going_on is None else self._going_on.due
 
     def raise_at(self, now: Instant) -> None:
         """It holds, and was true now."""
@@ -93,6 +112,11 @@ class Level:
         self.held = False
         self.rising.break_off()
         self.clearing.break_off()
+
+    def resume(self, start: Instant) -> None:
+        """After downtime, which nobody observed: silence counts from here."""
+        self.rising.resume(start)
+        self.clearing.resume(start)
 
     @property
     def idle(self) -> bool:
@@ -113,7 +137,7 @@ class Level:
 class Standing:
     """One alert of one key: its levels and what was last said of it."""
 
-    __slots__ = ("failed", "fed", "levels", "per", "said", "timer", "unknown")
+    __slots__ = ("failed", "fed", "levels", "per", "resumed", "said", "timer", "unknown")
 
     def __init__(self, per: str, levels: list[Level]) -> None:
         self.per = per
@@ -122,13 +146,29 @@ class Standing:
         self.unknown = False
         self.fed: Instant = 0
         self.failed: Instant | None = None
+        self.resumed: Instant = 0
         self.timer: Timer | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether a level holds, or cannot be judged."""
+        return self.unknown or any(level.held for level in self.levels)
+
+    def drop_levels(self) -> None:
+        """No level holds any longer."""
+        for level in self.levels:
+            level.drop()
 
     def drop_all(self) -> None:
         """Nothing holds any longer."""
         self.failed = None
+        self.drop_levels()
+
+    def resume(self, start: Instant) -> None:
+        """After downtime, which nobody observed: silence counts from here."""
+        self.resumed = start
         for level in self.levels:
-            level.drop()
+            level.resume(start)
 
     def idle(self) -> bool:
         """Whether nothing would be lost with it."""
@@ -144,6 +184,7 @@ class Standing:
             "unknown": self.unknown,
             "fed": self.fed,
             "failed": self.failed,
+            "resumed": self.resumed,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -152,3 +193,4 @@ class Standing:
             level.load(saved)
         self.said, self.unknown = Severity(state["said"]), bool(state["unknown"])
         self.fed, self.failed = int(state["fed"]), state["failed"]
+        self.resumed = int(state.get("resumed", 0))

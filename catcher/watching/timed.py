@@ -54,7 +54,9 @@ class AbsentMachine(Machine):
             self.host.calm(self, event.time, f"{event.topic} came again")
 
     def late(self, event: Event) -> None:
-        """Any message counts."""
+        """Any message counts, but one that was sent before the silence was found ends it not."""
+        if self.silent and self.since is not None and event.time <= self.since:
+            return
         self.judge(event, self.host.frame(self.slots, event.time))
 
     def falls_due(self, instant: Instant) -> bool:

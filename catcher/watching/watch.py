@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from catcher.model.alert import LevelChange
-from catcher.model.event import HTTP_PREFIX, RESULT_PREFIX, Event
+from catcher.model.event import Event, is_result
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
-from catcher.model.time import MAX_INSTANT, Instant
+from catcher.model.time import Instant
 from catcher.watching.blueprint import TIMED, Blueprint, Branch, fires, own_results
 from catcher.watching.cells import Cell, Note
 from catcher.watching.frames import Frame
+from catcher.watching.guarding import UNGUARDED, Guard
 from catcher.watching.judging import Judge, names_of, origin_of
 from catcher.watching.keys import Keys
 from catcher.watching.machines import NOTHING, Machine
@@ -27,12 +28,6 @@ REMEMBERED_ONCE = 2_000
 
 Decision = Firing | LevelChange
 Feed = Callable[[Event, bool], None]
-Hurry = Callable[[Instant, Instant], None]
-"""Told of the instant of a timer that was set, and of the latest that has run."""
-
-
-def _nobody_waits(due: Instant, settled: Instant) -> None:
-    """Without a front nobody has to know."""
 
 
 class Watch:
@@ -54,7 +49,7 @@ class Watch:
         self.started = False
         self.latest: dict[int, Instant] = {}
         self.once: dict[str, None] = {}
-        self.hurry: Hurry = _nobody_waits
+        self._guard: Guard = UNGUARDED
         self._fired: set[tuple[str, Instant, str]] = set()
         self._fed: set[str] = set()
         self._frame = Frame(0, [], self.reads)
@@ -78,7 +73,11 @@ class Watch:
 
     def _timer_set(self, due: Instant) -> None:
         self._earlier(self.rule.id, due)
-        self.hurry(due, self.settled)
+        self._guard.timer_set(due)
+
+    def stand_behind(self, guard: Guard) -> None:
+        """Something stands before its machines from now on."""
+        self._guard = self.keys.guard = guard
 
     # -- what it listens to -----------------------------------------------------------------
 
@@ -112,16 +111,16 @@ class Watch:
         self._fired.clear()
         self._fed.clear()
 
-    def take(self, branch: Branch, event: Event, late: bool) -> None:
-        """An event of one of its triggers."""
+    def take(self, branch: Branch, event: Event, late: bool, key: str | None = None) -> None:
+        """An event of one of its triggers; with a key, that of an event that passes `where`."""
         counts, now = self.counts, event.time
         counts["events"] += 1
-        self._know_source(event)
+        self.know_source(event)
         late = self._is_late(branch, now) or late
         if late:
             counts["late"] += 1
         self.settle(now)
-        cell = self.cell_for(branch, event)
+        cell = self.cell_for(branch, event) if key is None else self.keys.cell(key)
         if cell is None:
             return
         one = cell.machines[branch.index]
@@ -129,7 +128,7 @@ class Watch:
             self._late_until = self.horizon
             one.late(event)
             self._late_until = 0
-            self.keys.dirty.add(cell.key)
+            self.keys.touch(cell, self.horizon)
         else:
             self.keys.touch(cell, now)
             one.sample(event)
@@ -137,24 +136,26 @@ class Watch:
         if one.feeds_levels and (one.plain or not late):
             self._feed_levels(cell, event, late)
 
-    def catch_up(
-        self, branch: Branch, newest: Instant, seen: int, passed: int, latest: Event | None
-    ) -> None:
-        """Events that a front saw in its stead, since they changed nothing."""
+    def catch_up(self, branch: Branch, newest: Instant, seen: int, unknown: int) -> None:
+        """Events that a front saw in its stead, the last at `newest`; `unknown` had no key."""
         self.counts["events"] += seen
-        self.counts["evaluations"] += passed
+        self.counts["unknown_keys"] += unknown
         self.latest[branch.index] = max(newest, self.latest.get(branch.index, newest))
         self.keys.dirty.add("")
         self.horizon = max(newest, self.horizon)
-        cell = self.keys.cells.get("")
-        if latest is not None and cell is not None:
-            self._know_source(latest)
-            cell.machines[branch.index].latest = latest
-            self.keys.touch(cell, latest.time)
 
-    def _know_source(self, event: Event) -> None:
-        results = event.topic.startswith(RESULT_PREFIX) and not event.topic.startswith(HTTP_PREFIX)
-        if event.source and not results:
+    def catch_up_key(self, branch: Branch, key: str, latest: Event, passed: int) -> None:
+        """Events of a key that changed nothing, the last of them."""
+        self.counts["evaluations"] += passed
+        cell = self.keys.cell(key)
+        cell.machines[branch.index].again(latest)
+        self.keys.touch(cell, latest.time)
+        if self.judge is not None and not self.judge.results:
+            self.judge.again(cell, latest)
+
+    def know_source(self, event: Event) -> None:
+        """Its time follows the sources that it hears."""
+        if event.source not in self.sources and event.source and not is_result(event.topic):
             self.sources.add(event.source)
 
     def _is_late(self, branch: Branch, now: Instant) -> bool:
@@ -186,7 +187,7 @@ class Watch:
         self._fed.add(cell.key)
         if not late:
             judge.feed(cell, event)
-        elif not event.topic.startswith(RESULT_PREFIX) or event.topic.startswith(HTTP_PREFIX):
+        elif not is_result(event.topic):
             judge.feed_late(cell, event, self.horizon)
 
     def _take_result(self, event: Event, late: bool) -> None:
@@ -207,9 +208,14 @@ class Watch:
 
     def failed(self, firing: Firing, run: str, reason: str) -> None:
         """A job of this rule failed for good."""
-        if self.judge is not None and not firing.quiet:
-            self.judge.fail(self.keys.cell(firing.key), firing, run, reason)
-            self.keys.dirty.add(firing.key)
+        if self.judge is None or firing.quiet:
+            return
+        cell = self.keys.cell(firing.key)
+        if firing.time < cell.calmed:
+            self.counts["late_results"] += 1
+            return
+        self.judge.fail(cell, firing, run, reason)
+        self.keys.dirty.add(firing.key)
 
     def _say(self, change: LevelChange) -> None:
         self.out.append(change)
@@ -306,15 +312,22 @@ class Watch:
         self._fired.clear()
         self._fed.clear()
         self.keys.dirty.add("")
+        key = self.timers.next_key()
+        self._guard.hand_over(key)
+        if self.timers.next_key() != key:
+            return
         if self.timers.run(due):
             self.settled = max(self.settled, due)
-            self.hurry(MAX_INSTANT, self.settled)
+        self._guard.timer_ran(key)
 
     def resume(self, start: Instant) -> None:
         """After downtime, which nobody observed."""
+        self.keys.resume(start)
         for cell in self.keys.cells.values():
             for one in cell.machines:
                 one.resume(start)
+            if cell.levels is not None:
+                cell.levels.resume(start)
 
     # -- from outside -----------------------------------------------------------------------
 

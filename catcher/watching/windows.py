@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from catcher.model.time import SECOND, Instant, Span, format_duration
@@ -241,6 +241,34 @@ class Window:
         for time, value in zip(times, values, strict=True):
             self._enter(time, value)
         return self._figure(function, quantile)
+
+    # -- sharing ----------------------------------------------------------------------------
+
+    def serve(self, functions: Collection[str]) -> None:
+        """Answers further functions from now on."""
+        wanted = self.shape.functions | frozenset(functions)
+        if wanted != self.shape.functions:
+            self.shape = replace(self.shape, functions=wanted)
+            self.load(self.save())
+
+    def agrees(self, other: object) -> bool:
+        """Whether another one holds the same samples, and will from now on say the same."""
+        if not isinstance(other, Window):
+            return False
+        marks, others = (self.newest, self.known), (other.newest, other.known)
+        grown = self._grown() and other._grown()
+        return (
+            marks == others
+            and (grown or self.first == other.first)
+            and self.sample_times == other.sample_times
+            and self.sample_values == other.sample_values
+        )
+
+    def _grown(self) -> bool:
+        span = self.shape.span
+        if span is None or self.first is None or self.newest is None:
+            return span is None
+        return self.newest >= self.first + span
 
     # -- saving -----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from catcher.model.rule import Overlap
@@ -41,6 +42,16 @@ class Mailbox:
     def waiting(self) -> int:
         """How many runs wait."""
         return len(self._waiting)
+
+    def __iter__(self) -> Iterator[str]:
+        """The runs that wait, in their order."""
+        return iter(self._waiting)
+
+    @property
+    def policy(self) -> str:
+        """What it goes by, as a rule says it: `queue`, `parallel(4)`."""
+        kind, width = self._overlap.kind, self._overlap.width
+        return f"parallel({width})" if kind == "parallel" else kind
 
     def offer(self, run: str) -> Decision:
         """A firing wants to run. One that is here already changes nothing."""

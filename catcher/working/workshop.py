@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from catcher.ports import (
     Ledger,
     ObjectStore,
     Query,
+    Row,
     StoreAway,
 )
 from catcher.working.bench import Bench, Pause, Report
@@ -182,6 +183,22 @@ class Workshop:
     def dropped(self) -> dict[str, int]:
         """How many runs each rule's overlap dropped since the start."""
         return {rule: box.dropped for (rule, _), box in self._boxes.items() if box.dropped}
+
+    def backlog(self) -> Iterator[Row]:
+        """Rule by rule: `running`, `waiting`, of these `spilled`, and `dropped`.
+
+        `spilled` are those that the ledger alone has. Runs by hand are apart (`manual`).
+        """
+        for (rule, manual), box in self._boxes.items():
+            yield {
+                "rule": rule,
+                "manual": manual,
+                "overlap": box.policy,
+                "running": box.running,
+                "waiting": box.waiting,
+                "spilled": sum(run not in self._held for run in box) if box.waiting else 0,
+                "dropped": box.dropped,
+            }
 
     # -- inside -----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from catcher.alerting import Alerting, Renderer, Route, RouteTree
+from catcher.alerting.noise import Noise
 from catcher.alerting.routing import SinkSpec
 from catcher.model.alert import Alert, LevelChange, Severity, alert_id
 from catcher.model.rule import AlertSpec, Expr, LevelSpec, Rule, Trigger
@@ -45,14 +46,21 @@ def later(seconds: float) -> Instant:
     return NIGHT + round(seconds * 1e9)
 
 
-def routes(route: Route, *sinks: str) -> RouteTree:
+def routes(route: Route, *sinks: str, **more: Any) -> RouteTree:
     """A tree whose sinks are all consoles."""
-    return RouteTree({name: SinkSpec(name, "console") for name in sinks or ("console",)}, route)
+    specs = {name: SinkSpec(name, "console") for name in sinks or ("console",)}
+    return RouteTree(specs, route, **more)
 
 
-def alerting(*rules: Rule, route: Route | None = None, **more: Any) -> Alerting:
+NOISY = Noise(flapping=None, flood=None)
+"""Every change is told by itself, however many there are."""
+
+
+def alerting(
+    *rules: Rule, route: Route | None = None, noise: Noise | None = None, **more: Any
+) -> Alerting:
     """Alerting over some rules (wind-high if none), everything to the console."""
-    tree = RouteTree(route=route) if route else RouteTree()
+    tree = RouteTree(route=route or RouteTree().route, noise=noise or Noise())
     known = {one.id: one for one in rules or (rule(),)}
     return Alerting(known, tree, Renderer(), **more)
 

@@ -16,6 +16,7 @@ from catcher.model.time import HOUR, MINUTE
 from tests.alerting.making import (
     CRITICAL,
     NIGHT,
+    NOISY,
     NONE,
     SERIOUS,
     WARNING,
@@ -274,12 +275,20 @@ def test_off_the_shelf_by_hand() -> None:
         desk.unshelve(id, "bo", later(91), "cli")
 
 
-def test_a_note_is_kept_and_changes_nothing() -> None:
+def test_a_note_is_kept_with_its_author_and_link() -> None:
     desk = alerting()
     before = desk.apply(change(WARNING), NIGHT).alerts[0]
-    done = desk.note(before.id, "the anemometer ices", "ana", later(60), "cli")
-    assert done.alerts == (before,) and done.notices == ()
-    assert done.audit[0].detail == {"text": "the anemometer ices"}
+    link = "elog=https://elog.example/17"
+    done = desk.note(before.id, "the anemometer ices", "ana", later(60), "cli", link)
+    after = done.alerts[0]
+    assert (after.state, after.severity, after.reason) == ("firing", WARNING, before.reason)
+    assert [(one.who, one.time, one.text) for one in after.notes] == [
+        ("ana", later(60), "the anemometer ices")
+    ]
+    assert after.links["elog"] == "https://elog.example/17"
+    assert done.audit[0].detail["text"] == "the anemometer ices"
+    with pytest.raises(Refused, match="is no address"):
+        desk.note(before.id, "look", "ana", later(60), "cli", "elog=javascript:alert(1)")
 
 
 def test_alerts_are_found_by_id_by_its_beginning_and_by_name() -> None:
@@ -359,7 +368,7 @@ def test_the_worst_stands_first() -> None:
 
 
 def test_a_storm_of_alerts_is_told_and_cleared() -> None:
-    desk = alerting(rule(latch=CRITICAL), route=Route(to=("console",), repeat=HOUR))
+    desk = alerting(rule(latch=CRITICAL), route=Route(to=("console",), repeat=HOUR), noise=NOISY)
     began = time.process_time()
     notices: list[Notice] = []
     for severity, at in ((WARNING, 0), (NONE, 60)):

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from catcher.alerting import Alerting, Courier, Patience
+from catcher.alerting.noise import Rate
 from catcher.alerting.routing import HandOn
 from catcher.model.alert import Notice, Severity
 from catcher.model.commit import Commit
 from catcher.model.health import Health
 from catcher.model.time import HOUR, MILLISECOND, MINUTE, SECOND
-from catcher.ports import Ledger, Query, Row, SinkError
+from catcher.ports import Ledger, Query, Row, SinkError, StoreAway
 from catcher.stores.ledger import SqlLedger
-from tests.alerting.making import CRITICAL, NONE, SERIOUS, WARNING, alerting, change, later, rule
+from tests.alerting.making import (
+    CRITICAL,
+    NOISY,
+    NONE,
+    SERIOUS,
+    WARNING,
+    alerting,
+    change,
+    later,
+    rule,
+)
 
 QUICK = Patience(
     first=MILLISECOND, longest=4 * MILLISECOND, attempt=5 * SECOND, look=MILLISECOND,
@@ -80,7 +91,7 @@ class Desk:
 
     def __init__(self, ledger: Ledger, courier: Courier, *sinks: str) -> None:
         self.ledger, self.courier = ledger, courier
-        self.alerting: Alerting = alerting(rule(latch=CRITICAL, to=sinks))
+        self.alerting: Alerting = alerting(rule(latch=CRITICAL, to=sinks), noise=NOISY)
 
     async def tell(self, severity: Severity, at: float = 0, key: str = "301") -> None:
         changed = self.alerting.apply(change(severity, at, key=key), later(at))
@@ -140,7 +151,9 @@ async def test_a_dead_sink_delays_no_other(ledger: SqlLedger) -> None:
             await desk.tell(WARNING, key=str(key))
         await fine.until(lambda: len(fine.came) == 20)
         assert dead.came == []
-        assert {one.sink for one in await ledger.undelivered()} == {"dead"}
+        async with asyncio.timeout(20):
+            while {one.sink for one in await ledger.undelivered()} != {"dead"}:
+                await asyncio.sleep(0)
         assert {one.name: one.state for one in post.health()}["dead"] == "away"
 
 
@@ -363,6 +376,162 @@ async def test_sinks_that_die_and_return_hear_of_every_alert_in_order(ledger: Sq
         assert [one for one in slack.came if one.alert.key == key][-1].alert.severity == (
             present.severity
         )
+
+
+# -- without the ledger ------------------------------------------------------------------------
+
+
+class Distant(SqlLedger):
+    """A ledger that may be away, or not answer at all."""
+
+    def __init__(self) -> None:
+        super().__init__("sqlite://", "engine")
+        self.reach = asyncio.Event()
+        self.reach.set()
+        self.away = False
+
+    async def settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
+        await self.reach.wait()
+        if self.away:
+            raise StoreAway("the disk is full")
+        await super().settle(notice, error, dead)
+
+    async def receipt(self, alert: str, sink: str) -> Row:
+        await self.reach.wait()
+        return await super().receipt(alert, sink)
+
+
+@pytest.fixture
+async def distant() -> AsyncIterator[Distant]:
+    async with Distant() as opened:
+        yield opened
+
+
+def unrecorded(desk: Desk, severity: Severity, at: float, key: str = "301") -> Commit:
+    """A change whose notices go out before the ledger has them; what it will have."""
+    changed = desk.alerting.apply(change(severity, at, key=key), later(at))
+    desk.courier.send(replace(one, unrecorded=True) for one in changed.notices)
+    return Commit(alerts=changed.alerts, notices=changed.notices, audit=changed.audit)
+
+
+async def test_alerts_go_out_while_the_ledger_does_not_answer(distant: Distant) -> None:
+    slack = Door()
+    async with courier(distant, slack) as post:
+        desk = Desk(distant, post, "slack")
+        await desk.tell(WARNING)
+        await slack.until(lambda: len(slack.came) == 1)
+        distant.reach.clear()
+        owed = [unrecorded(desk, severity, at) for at, severity in enumerate((SERIOUS, NONE), 1)]
+        await slack.until(lambda: len(slack.came) == 3)
+        assert [one.receipt.get("ts") for one in slack.came] == [None, "1.1", "1.2"]
+        distant.reach.set()
+        for commit in owed:
+            post.send((await distant.commit(commit)).notices)
+        assert await post.drain(20 * SECOND)
+    assert [kind for _, kind in slack.story] == ["opened", "raised", "resolved"], "none twice"
+    assert await distant.undelivered() == []
+    assert await distant.receipt(slack.came[0].alert.id, "slack") == {"ts": "1.3"}
+
+
+async def test_what_waits_unrecorded_is_settled_once_the_ledger_has_it(distant: Distant) -> None:
+    slack = Door(shut=True)
+    async with courier(distant, slack) as post:
+        desk = Desk(distant, post, "slack")
+        commit = unrecorded(desk, WARNING, 0)
+        await slack.until(lambda: slack.tries > 1)
+        post.send((await distant.commit(commit)).notices)
+        slack.shut = False
+        assert await post.drain(20 * SECOND)
+    assert slack.story == [("301", "opened")]
+    assert await distant.undelivered() == []
+
+
+async def test_what_was_skipped_unrecorded_is_not_sent_when_the_ledger_is_back(
+    distant: Distant,
+) -> None:
+    slack = Door(shut=True)
+    async with courier(distant, slack) as post:
+        desk = Desk(distant, post, "slack")
+        owed = [
+            unrecorded(desk, severity, at)
+            for at, severity in enumerate((WARNING, SERIOUS, CRITICAL))
+        ]
+        await slack.until(lambda: slack.tries > 1)
+        slack.shut = False
+        await slack.until(lambda: bool(slack.came))
+        for commit in owed:
+            post.send((await distant.commit(commit)).notices)
+        assert await post.drain(20 * SECOND)
+    assert [one.alert.severity for one in slack.came] == [CRITICAL]
+    assert slack.came[0].kind == "opened", "to the sink it is news"
+    assert await distant.undelivered() == []
+
+
+async def test_what_the_ledger_could_not_take_is_told_to_it_when_it_is_back(
+    distant: Distant,
+) -> None:
+    slack = Door()
+    async with courier(distant, slack) as post:
+        desk = Desk(distant, post, "slack")
+        await desk.tell(WARNING)
+        distant.away = True
+        await desk.tell(SERIOUS, 1)
+        await slack.until(lambda: len(slack.came) == 2)
+        assert not await post.drain(50 * MILLISECOND)
+        counts = {one.name: one.counts for one in post.health()}["slack"]
+        assert counts["unsettled"] >= 1
+        distant.away = False
+        assert await post.drain(20 * SECOND)
+    assert await distant.undelivered() == []
+    assert len(slack.came) == 2
+
+
+# -- rates -------------------------------------------------------------------------------------
+
+
+async def test_a_bounded_rate_tells_the_present_state_and_never_swallows_a_worsening(
+    ledger: SqlLedger,
+) -> None:
+    slack, clock = Door(), Clock()
+    async with courier(ledger, slack, clock=clock, rates={"slack": Rate(3, HOUR)}) as post:
+        desk = Desk(ledger, post, "slack")
+        for key in "abxc":
+            await desk.tell(WARNING, key=key)
+        await slack.until(lambda: len(slack.came) == 3)
+        await desk.tell(SERIOUS, 1, key="a")
+        await desk.tell(CRITICAL, 2, key="d")
+        await slack.until(lambda: len(slack.came) == 5)
+        assert slack.story[3:] == [("a", "raised"), ("d", "opened")]
+        await desk.tell(WARNING, 3, key="a")
+        await desk.tell(NONE, 4, key="a")
+        clock.now += 10 * HOUR
+        await desk.tell(WARNING, 5, key="e")
+        assert await post.drain(20 * SECOND)
+        counts = {one.name: one.counts for one in post.health()}["slack"]
+    story = [(key, kind) for key, kind in slack.story if key == "a"]
+    assert story == [("a", "opened"), ("a", "raised"), ("a", "resolved")]
+    assert {"c", "e"} <= {key for key, _ in slack.story}
+    assert counts["superseded"] == 1 and counts["paced"] > 0
+    assert await ledger.undelivered() == []
+
+
+# -- dead letters ------------------------------------------------------------------------------
+
+
+async def test_a_dead_letter_is_sent_again_when_somebody_asks(ledger: SqlLedger) -> None:
+    def refuse(notice: Notice) -> None:
+        raise SinkError("invalid_auth", final=True)
+
+    slack = Door(trouble=refuse)
+    async with courier(ledger, slack) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        assert await post.drain(20 * SECOND)
+        (dead,) = await ledger.dead_letters(Query())
+        slack.trouble = lambda notice: None
+        post.resend(await ledger.revive([dead.notice.id]))
+        assert await post.drain(20 * SECOND)
+    assert [one.id for one in slack.came] == [dead.notice.id], "under the same key"
+    assert await ledger.dead_letters(Query()) == await ledger.undelivered() == []
 
 
 async def test_delivered_notices_are_published(ledger: SqlLedger) -> None:

@@ -208,9 +208,12 @@ def test_a_shelf_does_not_hide_a_worse_opening() -> None:
 
 def test_a_shelf_ends_at_its_end_and_says_whose_it_was() -> None:
     alert = shelved(after(change(WARNING, 0))[0], minutes=30)
-    early, nothing = handling.expire(alert, later(60) + 30 * MINUTE - 1)
-    assert (early.state, nothing.kind) == ("shelved", "nothing")
-    back, transition = handling.expire(alert, later(60) + 30 * MINUTE)
+    soon, warning = handling.expire(alert, later(60) + 23 * MINUTE)
+    assert (soon.state, warning.kind) == ("shelved", "ending")
+    assert "ana" in warning.reason and "fix on Monday" in warning.reason
+    early, nothing = handling.expire(soon, later(60) + 30 * MINUTE - 1)
+    assert (early.state, nothing.kind) == ("shelved", "nothing"), "once"
+    back, transition = handling.expire(soon, later(60) + 30 * MINUTE)
     assert (back.state, back.shelf) == ("firing", None)
     assert "ana" in transition.reason and "fix on Monday" in transition.reason
 

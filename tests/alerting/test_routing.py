@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from catcher.alerting.directing import Inhibitors, direct
 from catcher.alerting.routing import (
     HandOn,
     Match,
@@ -13,9 +14,8 @@ from catcher.alerting.routing import (
     RouteTree,
     SeverityTest,
     TimeWindow,
-    direct,
-    explain,
 )
+from catcher.alerting.tracing import explain
 from catcher.model.alert import Alert
 from catcher.model.time import HOUR, MINUTE, parse_instant
 from tests.alerting.making import CRITICAL, NIGHT, NONE, SERIOUS, WARNING, alert, routes
@@ -40,7 +40,7 @@ DESIGN = Route(
 
 
 def way(one: Alert, route: Route = DESIGN, now: int = NIGHT, *others: Alert) -> tuple[str, ...]:
-    return direct(routes(route), one, now, lambda: others).sinks
+    return direct(routes(route), one, now, Inhibitors(lambda rule: others)).sinks
 
 
 def test_the_first_route_that_fits_takes_the_alert() -> None:
@@ -52,7 +52,7 @@ def test_where_no_route_fits_the_one_above_takes_it() -> None:
 
 
 def test_what_a_route_leaves_out_it_has_from_above() -> None:
-    direction = direct(routes(DESIGN), alert(WARNING, tags=("wind",)), NIGHT, lambda: ())
+    direction = direct(routes(DESIGN), alert(WARNING, tags=("wind",)), NIGHT)
     assert (direction.sinks, direction.repeat) == (("console",), 4 * HOUR)
 
 
@@ -65,19 +65,21 @@ def test_continue_goes_on_to_the_next_sibling() -> None:
 
 
 def test_a_rule_adds_sinks_of_its_own() -> None:
-    direction = direct(routes(DESIGN), alert(WARNING), NIGHT, lambda: (), ("weather", "console"))
+    direction = direct(routes(DESIGN), alert(WARNING), NIGHT, extra=("weather", "console"))
     assert direction.sinks == ("console", "weather")
 
 
 def test_a_mute_window_holds_an_alert_back_and_says_so() -> None:
     evening = parse_instant("2025-04-24T18:00:00Z")
-    direction = direct(routes(DESIGN), alert(tags=("wind",)), evening, lambda: ())
+    direction = direct(routes(DESIGN), alert(tags=("wind",)), evening)
     assert (direction.sinks, direction.silenced) == ((), "muted 16:00-21:00 UTC")
 
 
 def test_another_alert_inhibits() -> None:
     closed = alert(WARNING, "dome-closed", key="")
-    direction = direct(routes(DESIGN), alert(tags=("wind",)), NIGHT, lambda: [closed])
+    direction = direct(
+        routes(DESIGN), alert(tags=("wind",)), NIGHT, Inhibitors(lambda rule: [closed])
+    )
     assert (direction.sinks, direction.silenced) == ((), "inhibited by dome-closed")
 
 
@@ -156,11 +158,13 @@ def test_the_way_is_explained_route_by_route() -> None:
         "route [all] to console: yes",
         "route.1 [severity >= serious, owner tma] to tma-slack, love: no (severity does not fit)",
         "route.2 [tags wind]: yes",
+        "route.2 mute 16:00-21:00 UTC: not now",
+        "route.2 inhibit_if [rule dome-closed]: no such alert is open",
     ]
 
 
 def test_without_a_file_everything_goes_to_the_console() -> None:
-    assert direct(RouteTree(), alert(), NIGHT, lambda: ()).sinks == ("console",)
+    assert direct(RouteTree(), alert(), NIGHT).sinks == ("console",)
 
 
 def test_ten_thousand_alerts_find_their_way_through_a_hundred_routes() -> None:
@@ -168,6 +172,6 @@ def test_ten_thousand_alerts_find_their_way_through_a_hundred_routes() -> None:
     tree = routes(Route(to=("console",), routes=leaves))
     alerts = [alert(rule=f"rule-{n % 100}") for n in range(10_000)]
     began = time.process_time()
-    ways = [direct(tree, one, NIGHT, lambda: ()).sinks for one in alerts]
+    ways = [direct(tree, one, NIGHT).sinks for one in alerts]
     print(f"10,000 alerts through 100 routes: {time.process_time() - began:.2f} s")
     assert ways == [(f"sink-{n % 100}",) for n in range(10_000)]

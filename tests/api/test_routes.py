@@ -263,7 +263,12 @@ def test_pages_of_this_machine_may_ask(engine: ThreadedEngine) -> None:
 
 def test_the_api_describes_every_route(engine: ThreadedEngine) -> None:
     paths = engine.get("/openapi.json")["paths"]
-    assert len(paths) == 18
+    promised = {
+        "/events", "/http/{name}", "/rules/{rule}/fire", "/alerts/{alert}/ack", "/rules", "/runs",
+        "/alerts", "/metrics/{name}", "/artifacts/{key}", "/health", "/stream", "/healthz",
+        "/readyz", "/metrics", "/backlog",
+    }  # fmt: skip
+    assert promised <= set(paths)
     unnamed = [
         path for path, ways in paths.items() for way in ways.values() if not way["description"]
     ]

@@ -186,5 +186,5 @@ def test_the_tally_counts_what_happened_and_what_could_not_be_read() -> None:
     assert tally.words().splitlines() == [
         "gust: 1 WARNING firing",
         "wind: 2 firings, 1 run done",
-        "2 lines were no events and were left out",
+        "2 lines were left out",
     ]

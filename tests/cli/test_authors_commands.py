@@ -150,10 +150,10 @@ def test_lines_that_are_no_events_are_told_on_the_side_and_counted(tmp_path: Pat
     found = call("backtest", "--site", site, "--data", file)
     assert found.status == 0
     assert found.err.count("wind.jsonl:") == 20
-    assert found.out.splitlines()[-1] == "30 lines were no events and were left out"
+    assert found.out.splitlines()[-1] == "30 lines were left out"
     found = call("backtest", "--site", site, "--data", file, "--json")
     assert len(found.out.splitlines()) == 1
-    assert found.err.splitlines()[-1] == "30 lines were no events and were left out"
+    assert found.err.splitlines()[-1] == "30 lines were left out"
 
 
 @pytest.mark.parametrize(

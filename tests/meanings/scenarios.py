@@ -98,7 +98,7 @@ class Scenario:
         found: dict[str, list[str]] = {}
         for row in rows:
             if row["kind"] == {"fires": "firing", "alerts": "alert"}[kind]:
-                after = format_duration(parse_instant(row["time"]) - self.start)
+                after = _after(parse_instant(row["time"]) - self.start)
                 names = ("key", "per", "severity", "state")
                 words = [after, *(str(row[name]) for name in names if row.get(name))]
                 found.setdefault(row["rule"], []).append(" ".join(words))
@@ -118,6 +118,12 @@ def all_scenarios() -> list[Scenario]:
     ]
 
 
-def second(number: float) -> int:
-    """So many seconds as a span."""
-    return round(number * SECOND)
+def _after(span: int) -> str:
+    """As `format_duration`, with parts of a second in one figure: 3.5s."""
+    whole, rest = divmod(span, SECOND)
+    text = format_duration(whole * SECOND)
+    if not rest:
+        return text
+    minutes, seconds = divmod(whole, 60)
+    head = format_duration(minutes * 60 * SECOND) if minutes else ""
+    return f"{head}{seconds}{f'{rest / SECOND:.9f}'.rstrip('0')[1:]}s"

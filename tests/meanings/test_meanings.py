@@ -29,7 +29,7 @@ async def twice(event: Event) -> Result:
 async def spread(event: Event) -> Result:
     """A number for each detector."""
     values = event.fields["values"]
-    return Result(fields={"seeing": Field(values, over="detector")})
+    return Result(fields={"seeing": Field("detector", [f"R22_S{n}" for n in range(len(values))], values)})
 '''
 
 

@@ -22,6 +22,8 @@ SURE = ("flag", 'name == "a"', 'name in ["a", "c"]', "k == 1", "x not in [1, 2]"
         "mean_of(axis) > 1", "axis[1] > 1", "count_of(axis * 2 > 2) == 1", "x + flag > 2",
         "angle_diff(x * 90, y * 90) > 10")  # fmt: skip
 EXACT = ("mean", "min_over", "max_over", "sum_over", "median", "delta", "count")
+ANGLES = (20.777, 100.123, 250.345)
+ARRAYS = ("{}force", "{}axis", "{}force * 2", "abs({}force - 1)", "{}force > 1")
 ROUNDED = ("std", "rms", "slope", "rate")
 
 
@@ -73,7 +75,7 @@ def about(random: Random, value: str) -> str:
     window = (
         f'"{random.choice(SPANS)}"' if random.random() < 0.6 else f"last={random.randint(1, 4)}"
     )
-    match random.randint(0, 8):
+    match random.randint(0, 10):
         case 0 | 1 | 2:
             return _compared(random, value, LIMITS)
         case 3 | 4:
@@ -84,8 +86,18 @@ def about(random: Random, value: str) -> str:
                 call = f"percentile({value}, {random.choice((0, 10, 50, 90, 100))}, {window})"
             return _compared(random, call, ODD_LIMITS)
         case 6:
-            changes = (f"changed({value})", f"{value} > previous({value})", "age(x) == 0")
-            return random.choice(changes)
+            about_age = "age(x) == 0"
+            if value.endswith(".x"):
+                read = random.choice((value, value.removesuffix(".x")))
+                about_age = _compared(random, f"age({read})", ODD_LIMITS)
+            return random.choice((f"changed({value})", f"{value} > previous({value})", about_age))
+        case 8:
+            return f"mean_angle({value} * 37.3, {window}) > {random.choice(ANGLES)}"
+        case 9:
+            read = f"{value.split('.')[0]}." if value.endswith(".x") else ""
+            call = f'packed({random.choice(ARRAYS).format(read)}, "{random.choice(SPANS)}")'
+            function = random.choice((*EXACT, *ROUNDED))
+            return _compared(random, f"{function}({call}, {window})", ODD_LIMITS)
         case 7:
             return f"streak({_compared(random, value, LIMITS)}) >= {random.randint(1, 3)}"
         case _:

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from catcher.model.alert import LevelChange, Severity
+from catcher.model.alert import LevelChange
 from catcher.model.commit import TriggerState
 from catcher.model.event import RESULT_PREFIX, Admitted, Event
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
 from catcher.watching import Network
-from tests.oracle.levels import Changed, Metrics
-from tests.oracle.oracle import Fired
+from tests.oracle.levels import Changed, Metrics, at_last
+from tests.oracle.watched import Fired
 
 Decision = Firing | LevelChange
 SOURCE = "sim"
@@ -70,19 +70,59 @@ def _through_json(state: TriggerState) -> TriggerState:
     return TriggerState(state.rule, state.key, state.meaning, json.loads(json.dumps(state.state)))
 
 
+def decided_with_downtime(
+    rules: Sequence[Rule], admitted: Sequence[Admitted], downtimes: Mapping[int, tuple[int, int]]
+) -> list[Decision]:
+    """The same by engines one after the other: by place, when one stops and the next takes up."""
+    network = Network(rules, start=admitted[0].event.time)
+    saved: dict[tuple[str, str], TriggerState] = {}
+    found: list[Decision] = []
+    for place, item in enumerate(admitted):
+        if place in downtimes:
+            stop, again = downtimes[place]
+            found += network.finish(stop)
+            saved |= {(state.rule, state.key): state for state in network.take_states()}
+            network = Network(rules, start=again)
+            found += network.restore([_through_json(state) for state in saved.values()])
+        found += network.feed([item])
+    return found + network.finish(max(item.event.time for item in admitted))
+
+
+def decided_with_hands(
+    rule: Rule, admitted: Sequence[Admitted], hands: Iterable[int]
+) -> tuple[list[Decision], list[Firing]]:
+    """The same, while somebody fires the rule by hand before some events; those firings apart."""
+    network = Network([rule])
+    found: list[Decision] = []
+    by_hand: list[Firing] = []
+    hands = set(hands)
+    for place, item in enumerate(admitted):
+        if place in hands:
+            event = item.event if place % 3 else None
+            firing = network.by_hand(rule.id, event, item.event.time, "ana")
+            by_hand.append(firing)
+            found += network.failed(firing, firing.id, "it could not")
+        found += network.feed([item])
+    return found + network.finish(max(item.event.time for item in admitted)), by_hand
+
+
 def decided_with_jobs(
-    rule: Rule, admitted: Sequence[Admitted], metrics: Metrics | None
+    rule: Rule, admitted: Sequence[Admitted], metrics: Metrics | None, *others: Rule
 ) -> list[Decision]:
     """The same with a job that takes no time: its result is fed before the next event."""
     assert metrics is not None
-    network = Network([rule])
+    network = Network([rule, *others])
     found: list[Decision] = []
 
     def settle(decisions: Sequence[Decision]) -> None:
         for decision in decisions:
             found.append(decision)
-            if isinstance(decision, Firing):
-                settle(network.feed([Admitted(result_of(decision, metrics))]))
+            if isinstance(decision, Firing) and decision.rule == rule.id:
+                measured = metrics(decision.key, decision.time)
+                if measured is None:
+                    settle(network.failed(decision, decision.id, "it could not"))
+                else:
+                    settle(network.feed([Admitted(result_of(decision, measured))]))
 
     for item in admitted:
         settle(network.advance({SOURCE: item.event.time}))
@@ -93,12 +133,13 @@ def decided_with_jobs(
     return found
 
 
-def result_of(firing: Firing, metrics: Metrics) -> Event:
+def result_of(firing: Firing, metrics: Mapping[str, Any]) -> Event:
     """The event that a finished run enters the streams as."""
     about = {"rule": firing.rule, "key": firing.key, "run": firing.id, "firing": firing.id,
              "observation": "", "state": "done"}  # fmt: skip
-    fields = {**metrics(firing.key, firing.time), "catcher": about}
-    return Event(RESULT_PREFIX + firing.rule, firing.time, fields)
+    own = firing.event.fields if firing.event else {}
+    fields = {**own, **metrics, "catcher": about}
+    return Event(RESULT_PREFIX + firing.rule, firing.time, fields, "catcher")
 
 
 def firings_in(decisions: Iterable[Decision]) -> list[Fired]:
@@ -108,18 +149,12 @@ def firings_in(decisions: Iterable[Decision]) -> list[Fired]:
 
 
 def changes_in(decisions: Iterable[Decision]) -> list[Changed]:
-    """The changes of severity, in order of time; changes of the unknown flag alone left out."""
-    standing: dict[str, Severity] = {}
-    found: list[Changed] = []
-    for decision in decisions:
-        if isinstance(decision, LevelChange):
-            if standing.get(decision.alert, Severity.NONE) == decision.severity:
-                continue
-            standing[decision.alert] = decision.severity
-            found.append(
-                Changed(decision.rule, decision.key, decision.per, decision.severity, decision.time)
-            )
-    return sorted(found, key=lambda each: (each.time, each.key, each.per))
+    """What was said of the alerts, in order of time: severity, and whether it can be judged."""
+    return at_last(
+        Changed(d.rule, d.key, d.per, d.severity, d.unknown, d.time)
+        for d in decisions
+        if isinstance(d, LevelChange)
+    )
 
 
 def in_words(decisions: Iterable[Decision]) -> list[tuple[Any, ...]]:

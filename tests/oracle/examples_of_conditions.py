@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from catcher.model.rule import Expr, Read
-from catcher.model.time import parse_duration
+from catcher.model.time import SECOND, parse_duration
 from tests.oracle.streams import OTHER, WIND
 from tests.oracle.wording import (
     NAN,
@@ -182,4 +182,20 @@ WINDOW = [
             telemetry(when='count(wind.x, "4s") == 2',
                       reads={"wind": Read(WIND, Expr("x > 0"))}),
             [*xs("0:1 1:-1 2:1 4:1", WIND), *xs("4.5:0")], [4.5]),
+    Example("a packed array is a series of its own, evenly up to its event",
+            telemetry(when='sum_over(packed(a, "2s"), "3s") == 9'),
+            [at(0, a=[1, 2]), at(2, a=[3, 4])], [2]),
+    Example("a flattened one too, without its unknown elements",
+            telemetry(when='sum_over(packed(a, "2s"), "3s") == 9'),
+            [at(0, a0=1, a1=2, a2=NAN), at(2, a0=3, a1=4)], [2]),
+    Example("a direction has no jump at north",
+            telemetry(when="abs(angle_diff(mean_angle(x, last=2), 0)) < 1"),
+            xs("0:10 1:100 2:355 3:5"), [3]),
+    Example("directions that cancel have no mean",
+            telemetry(when="mean_angle(x, last=2) >= 0"), xs("0:0 1:180 2:180"), [2]),
+    Example("age is in seconds", telemetry(when="age(wind) >= 3", reads={"wind": Read(WIND)}),
+            [*xs("0:1", WIND), *xs("1:0 3:0")], [3]),
+    Example("of what is stale it is unknown",
+            telemetry(when="age(wind) >= 1", reads={"wind": Read(WIND, None, 2 * SECOND)}),
+            [*xs("0:1", WIND), *xs("3:0"), *xs("4:1", WIND), *xs("5.5:0")], [5.5]),
 ]  # fmt: skip

@@ -58,6 +58,21 @@ BY = [
     Example("holds too", telemetry(when="x > 3", by="k", hold="4s"),
             [at(0, x=5, k=1), at(1, x=5, k=2), at(2, x=1, k=2), at(3, x=5, k=1), at(9, OTHER)],
             [("1", 4)]),
+    Example("a key is forgotten: it is armed anew", telemetry(when="x > 3", by="k",
+                                                              forget_after="10s"),
+            [at(0, x=5, k=1), at(9, x=5, k=1), at(19, x=5, k=1), at(30, x=5, k=1)],
+            [("1", 0), ("1", 30)]),
+    Example("and its windows are empty", telemetry(when='count(x, "4s") == 1', by="k", every="1s",
+                                                   forget_after="10s"),
+            [at(0, x=5, k=1), at(4, x=5, k=1), at(15, x=5, k=1), at(19, x=5, k=1)],
+            [("1", 4), ("1", 19)]),
+    Example("an edge whose once_per is used up stays armed", telemetry(when="x > 3",
+                                                                       once_per="name"),
+            [at(0, x=5, name="a"), at(1, x=1, name="a"), at(2, x=5, name="a"),
+             at(3, x=5, name="b"), at(4, x=5, name="c")], [0, 3]),
+    Example("silence of each key", Rule("rule", Trigger("absent", MAIN, hold=10 * SECOND,
+                                                        by=Expr("k"))),
+            [at(0, k=1), at(5, k=2), at(11, k=2), at(30, OTHER)], [("1", 10), ("2", 21)]),
 ]  # fmt: skip
 
 LATE = [

@@ -83,7 +83,9 @@ def _percentile(points: Points, q: float) -> Any:
 
 def _mean_angle(points: Points) -> Any:
     radians = [math.radians(value) for _, value in points]
-    x, y = sum(map(math.cos, radians)), sum(map(math.sin, radians))
+    x, y = math.fsum(map(math.cos, radians)), math.fsum(map(math.sin, radians))
+    if math.hypot(x, y) < 1e-7:
+        return UNKNOWN
     return math.degrees(math.atan2(y, x)) % 360
 
 

@@ -13,7 +13,7 @@ from tests.oracle.functions import UNKNOWN, Unknown
 class Held(NamedTuple):
     """An instant at which a truth has been held long enough; samples come before timers.
 
-    `place` is the sample that it happens at or, for a timer, the last sample before it.
+    `place` is the sample that it happens at or, for a timer, the latest sample by then.
     """
 
     time: int
@@ -26,6 +26,7 @@ class Truth:
     """The truth of a condition at each sample, and how long it has to hold.
 
     `times` are the samples' instants in nanoseconds, in order; `hold` None asks for no holding.
+    Nobody watched between the two instants of a pause: silence counts from its end.
     """
 
     values: Sequence[Any]
@@ -33,6 +34,7 @@ class Truth:
     hold: int | None
     stale_after: int
     end: int
+    pauses: Sequence[tuple[int, int]] = ()
 
     def since(self, place: int) -> Truth:
         """The same with nothing known before a sample."""
@@ -48,7 +50,7 @@ class Truth:
         for index, value in enumerate(self.values):
             if isinstance(value, Unknown):
                 continue
-            silent = bool(run) and self.times[index] - self.times[run[-1]] > self.stale_after
+            silent = bool(run) and self._too_long(self.times[run[-1]], self.times[index])
             if run and (value is False or silent):
                 yield run, index
                 run = []
@@ -72,23 +74,36 @@ class Truth:
         by_then = [index for index in run if self.times[index] <= due]
         after = [index for index in run if self.times[index] > due]
         broken = broken_by is not None and self.times[broken_by] <= due
-        silent = due - self.times[by_then[-1]] > self.stale_after
-        if len(by_then) > 1 and not broken and not silent and due <= self.end:
-            yield Held(due, True, by_then[-1])
+        silent = self._too_long(self.times[by_then[-1]], due)
+        seen = due <= self.end and not any(stop < due < again for stop, again in self.pauses)
+        if len(by_then) > 1 and not broken and not silent and seen:
+            yield Held(due, True, bisect_right(self.times, due) - 1)
         for index in after:
             yield Held(self.times[index], False, index)
+
+    def _too_long(self, since: int, until: int) -> bool:
+        return silence(since, until, self.pauses) > self.stale_after
+
+
+def silence(since: int, until: int, pauses: Sequence[tuple[int, int]]) -> int:
+    """How long nothing was heard, of the time in which somebody watched at all.
+
+    Downtime is unobserved: what came before it counts as if it had come at its end.
+    """
+    return until - max([since, *(again for _, again in pauses if since < again <= until)])
 
 
 class Crossing(NamedTuple):
     """An armed condition came to hold (`fires`), or it was armed again."""
 
     time: int
+    timer: bool
     place: int
     fires: bool
 
 
 def crossings(
-    when: Truth, clear: Truth, *, recovered: Sequence[int], may_fire: Callable[[int], bool]
+    when: Truth, clear: Truth, *, recovered: Sequence[int], may_fire: Callable[[Held], bool]
 ) -> Iterator[Crossing]:
     """Each firing and each arming after one, in order; it starts armed.
 
@@ -97,14 +112,14 @@ def crossings(
     """
     since = 0
     while True:
-        firing = min((h for h in when.since(since).held() if may_fire(h.place)), default=None)
+        firing = min((h for h in when.since(since).held() if may_fire(h)), default=None)
         if firing is None:
             return
-        yield Crossing(firing.time, firing.place, True)
+        yield Crossing(*firing, True)
         since = when.after(firing)
         armings = [(held, clear.after(held)) for held in clear.since(since).held()]
         armings += [(Held(when.times[p], False, p), p) for p in recovered if p >= since]
         if not armings:
             return
         arming, since = min(armings)
-        yield Crossing(arming.time, arming.place, False)
+        yield Crossing(*arming, False)

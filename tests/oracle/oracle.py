@@ -7,41 +7,30 @@ and computes time with integers only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from catcher.model.event import Admitted
 from catcher.model.rule import Expr, Rule, Trigger
 from tests.oracle.cron import instants
 from tests.oracle.functions import UNKNOWN, Unknown
-from tests.oracle.holds import Crossing, Truth, crossings
-from tests.oracle.truth import Feed, Moment, Sample, stateless, truth
+from tests.oracle.holds import Crossing, Held, Truth, crossings
+from tests.oracle.truth import Moment, Sample, stateless, truth
+from tests.oracle.watched import (
+    Fired,
+    Life,
+    Watched,
+    at_instants,
+    forgotten,
+    in_time,
+    passes,
+    seen_by,
+    text,
+    text_of,
+    topics,
+)
 
 EVENT_KINDS = ("event", "result", "http")
-
-
-class Fired(NamedTuple):
-    """A firing, as far as the meanings determine it."""
-
-    rule: str
-    key: str
-    time: int
-
-
-@dataclass(frozen=True)
-class Watched:
-    """The whole input: what was admitted, in its order, and the span of the watch."""
-
-    admitted: Sequence[Admitted]
-    start: int
-    end: int
-
-    @classmethod
-    def of(cls, admitted: Sequence[Admitted]) -> Watched:
-        """A recorded stream: watched from its first event to its last."""
-        times = [item.event.time for item in admitted]
-        return cls(admitted, times[0], max(times))
 
 
 def firings(rule: Rule, watched: Watched) -> list[Fired]:
@@ -50,129 +39,92 @@ def firings(rule: Rule, watched: Watched) -> list[Fired]:
     return sorted(found, key=lambda each: (each.time, each.key))
 
 
-def topics(trigger: Trigger) -> set[str]:
-    """The topics of a trigger's own stream."""
-    return {trigger.topic} if trigger.topic else {step.topic for step in trigger.steps}
-
-
-def in_time(names: set[str], admitted: Sequence[Admitted]) -> list[tuple[int, Admitted, bool]]:
-    """The events of a stream by their place in the admitted order; the last tells a late one."""
-    found: list[tuple[int, Admitted, bool]] = []
-    latest = -1
-    for position, item in enumerate(admitted):
-        if item.event.topic in names:
-            late = item.late or item.event.time < latest
-            latest = max(latest, item.event.time)
-            found.append((position, item, late))
-    return found
-
-
-def text_of(value: Any) -> str | None:
-    """A `by`, `once_per` or `per` value as text; None for what names nothing."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value) if isinstance(value, str | int | float) else None
-
-
-@dataclass
-class Seen:
-    """A trigger's events by key, each a moment; late ones apart."""
-
-    timely: dict[str, list[Moment]] = field(default_factory=dict)
-    late: list[tuple[str, Moment]] = field(default_factory=list)
-
-
-def seen_by(rule: Rule, trigger: Trigger, watched: Watched) -> Seen:
-    """The events that pass `where` and have a key, as a rule sees them."""
-    reads = reads_of(rule, watched.admitted)
-    feeds: dict[str, Feed] = {}
-    seen = Seen()
-    for position, item, late in in_time(topics(trigger), watched.admitted):
-        fields = item.event.fields
-        key = text(trigger.by, fields, rule)
-        if key is None or not passes(trigger.where, fields, rule):
-            continue
-        feed = feeds.setdefault(key, Feed(rule, [], reads))
-        moment = Moment(feed, Sample(position, item.event.time, fields))
-        if late:
-            seen.late.append((key, moment))
-        else:
-            feed.samples.append(moment.sample)
-            seen.timely.setdefault(key, []).append(moment)
-    return seen
-
-
-def passes(where: Expr | None, fields: Mapping[str, Any], rule: Rule) -> bool:
-    return where is None or stateless(where.text, fields, rule) is True
-
-
-def text(expr: Expr | None, fields: Mapping[str, Any], rule: Rule) -> str | None:
-    return "" if expr is None else text_of(stateless(expr.text, fields, rule))
-
-
-def reads_of(rule: Rule, admitted: Sequence[Admitted]) -> dict[str, list[Sample]]:
-    return {
-        name: [
-            Sample(position, item.event.time, item.event.fields)
-            for position, item, late in in_time({read.topic}, admitted)
-            if not late and passes(read.where, item.event.fields, rule)
-        ]
-        for name, read in rule.reads.items()
-    }
-
-
 def fired(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str, int]]:
     """Key and instant of each firing of one trigger, in no order."""
     match trigger.kind:
         case "any":
             for part in trigger.any:
                 yield from fired(rule, part, watched)
-        case "schedule":
-            for instant in instants(trigger.schedule, trigger.zone, watched.start, watched.end):
-                yield "", instant
-        case "every":
-            assert trigger.every is not None
-            first = -(-watched.start // trigger.every) * trigger.every
-            for instant in range(first, watched.end + 1, trigger.every):
-                yield "", instant
+        case "schedule" | "every" if not trigger.topic:
+            for moment in at_instants(rule, sorted(_due(trigger, watched)), watched):
+                if trigger.when is None or truth(trigger.when.text, moment) is True:
+                    yield "", moment.time
         case "absent":
             yield from _absences(rule, trigger, watched)
         case "sequence":
-            for _, key, instant, _ in _once(rule, trigger, _sequences(rule, trigger, watched)):
-                yield key, instant
+            yield from _sequences(rule, trigger, watched)
         case _:
-            for _, key, instant, _ in fired_at_samples(rule, trigger, watched):
-                yield key, instant
+            for found in fired_at_samples(rule, trigger, watched):
+                yield found.key, found.time
 
 
-Candidate = tuple[float, str, int, Sample]
-"""Place in the admitted order, key, instant of firing, the sample that made it."""
+def _due(trigger: Trigger, watched: Watched) -> Iterator[int]:
+    """The instants of a clock; of those in a downtime the latest is made up for, or none."""
+    if trigger.kind == "schedule":
+        found = list(instants(trigger.schedule, trigger.zone, watched.start, watched.end))
+    else:
+        assert trigger.every is not None
+        first = -(-watched.start // trigger.every) * trigger.every
+        found = list(range(first, watched.end + 1, trigger.every))
+    yield from (instant for instant in found if watched.observed(instant))
+    for stop, again in watched.pauses if trigger.catch_up == "run" else ():
+        yield from [instant for instant in found if stop < instant < again][-1:]
 
 
-def fired_at_samples(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[Candidate]:
-    """The firings of a trigger that listens to one topic."""
-    return _once(rule, trigger, _of_samples(rule, trigger, watched))
+class Candidate(NamedTuple):
+    """A firing: its rank in the order of events, the sample that it was made with, its place."""
+
+    rank: tuple[int, bool, float, str]
+    place: float
+    key: str
+    time: int
+    sample: Sample
 
 
-def _once(rule: Rule, trigger: Trigger, found: Iterable[Candidate]) -> Iterator[Candidate]:
-    used: set[str] = set()
-    for candidate in sorted(found, key=lambda each: each[0]):
-        value = text(trigger.once_per, candidate[-1].fields, rule)
-        if value is not None and (trigger.once_per is None or value not in used):
+Refused = set[tuple[str, int, float]]
+"""Firings (key, instant, place) that a `once_per` value used before forbids."""
+
+
+def fired_at_samples(rule: Rule, trigger: Trigger, watched: Watched) -> list[Candidate]:
+    """The firings of a trigger that listens to one topic.
+
+    `once_per` reaches over all keys: the first firing that repeats a value is struck out, and
+    all is worked out again without it, until none is left.
+    """
+    struck_out = refused(rule, trigger, watched)
+    return sorted(_of_samples(rule, trigger, watched, struck_out), key=lambda one: one.rank)
+
+
+def refused(rule: Rule, trigger: Trigger, watched: Watched) -> Refused:
+    """The firings that would repeat a value of `once_per`."""
+    struck_out: Refused = set()
+    while trigger.once_per is not None:
+        found = _of_samples(rule, trigger, watched, struck_out)
+        used: set[str | None] = set()
+        for each in sorted(found, key=lambda one: one.rank):
+            value = text(trigger.once_per, each.sample.fields, rule)
+            if value in used:
+                struck_out.add((each.key, each.time, each.place))
+                break
             used.add(value)
-            yield candidate
+        else:
+            break
+    return struck_out
 
 
-def _of_samples(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[Candidate]:
+def _of_samples(
+    rule: Rule, trigger: Trigger, watched: Watched, struck_out: Refused
+) -> Iterator[Candidate]:
     seen = seen_by(rule, trigger, watched)
-    for key, moments in seen.timely.items():
-        for time, moment in _of_key(trigger, moments, watched.end):
-            yield moment.sample.position, key, time, moment.sample
-    if plain(trigger):
-        for key, moment in seen.late:
-            yield moment.sample.position, key, moment.time, moment.sample
+    for life in seen.lives:
+        for time, timer, moment in _of_life(trigger, life, watched, struck_out):
+            place = moment.sample.position
+            rank = (0, False, place, "") if plain(trigger) else (time, timer, place, life.key)
+            yield Candidate(rank, place, life.key, time, moment.sample)
+    for key, moment in seen.late if plain(trigger) else ():
+        if _may_fire(trigger, key, moment.time, moment, struck_out):
+            place = moment.sample.position
+            yield Candidate((0, False, place, ""), place, key, moment.time, moment.sample)
 
 
 def plain(trigger: Trigger) -> bool:
@@ -180,31 +132,36 @@ def plain(trigger: Trigger) -> bool:
     return trigger.kind in EVENT_KINDS and trigger.when is None and trigger.every is None
 
 
-def _of_key(trigger: Trigger, moments: Sequence[Moment], end: int) -> Iterator[tuple[int, Moment]]:
-    if plain(trigger):
-        yield from ((moment.time, moment) for moment in moments)
-    elif trigger.every is not None:
-        yield from _every(trigger, trigger.every, moments)
+def _of_life(
+    trigger: Trigger, life: Life, watched: Watched, struck_out: Refused
+) -> Iterator[tuple[int, bool, Moment]]:
+    """The firings of one key: instant, whether a timer made it, and the latest sample by then."""
+    if plain(trigger) or trigger.every is not None:
+        yield from _at_samples(trigger, life, struck_out)
     elif trigger.when is not None:
-        yield from _edges(trigger, moments, end)
+        for crossing in crossed(trigger, life, watched, struck_out):
+            if crossing.fires:
+                yield crossing.time, crossing.timer, life.moments[crossing.place]
 
 
-def _nameable(trigger: Trigger, moment: Moment) -> bool:
-    return (
-        trigger.once_per is None
-        or text_of(stateless(trigger.once_per.text, moment.sample.fields, moment.feed.rule))
-        is not None
-    )
+def _may_fire(trigger: Trigger, key: str, time: int, moment: Moment, struck_out: Refused) -> bool:
+    """Whether `once_per` is known at a moment, and not used up."""
+    if trigger.once_per is None:
+        return True
+    value = stateless(trigger.once_per.text, moment.sample.fields, moment.feed.rule)
+    return text_of(value) is not None and (key, time, moment.sample.position) not in struck_out
 
 
-def _every(trigger: Trigger, every: int, moments: Sequence[Moment]) -> Iterator[tuple[int, Moment]]:
+def _at_samples(
+    trigger: Trigger, life: Life, struck_out: Refused
+) -> Iterator[tuple[int, bool, Moment]]:
     last: int | None = None
-    for moment in moments:
-        due = last is None or moment.time >= last + every
+    for moment in life.moments:
+        due = last is None or moment.time >= last + (trigger.every or 0)
         holds = trigger.when is None or truth(trigger.when.text, moment) is True
-        if due and holds and _nameable(trigger, moment):
+        if due and holds and _may_fire(trigger, life.key, moment.time, moment, struck_out):
             last = moment.time
-            yield moment.time, moment
+            yield moment.time, False, moment
 
 
 class Truths(NamedTuple):
@@ -226,22 +183,24 @@ def truths(when: Expr, clear: Expr | None, moments: Sequence[Moment]) -> Iterato
         yield Truths(False if clears is True else alone, clears, alone)
 
 
-def _edges(trigger: Trigger, moments: Sequence[Moment], end: int) -> Iterator[tuple[int, Moment]]:
-    for crossing in crossed(trigger, moments, end):
-        if crossing.fires:
-            yield crossing.time, moments[crossing.place]
-
-
-def crossed(trigger: Trigger, moments: Sequence[Moment], end: int) -> Iterator[Crossing]:
+def crossed(
+    trigger: Trigger, life: Life, watched: Watched, struck_out: Refused
+) -> Iterator[Crossing]:
     """The firings of a `when` at one key's samples, and the armings between them."""
     assert trigger.when is not None
+    moments, stale, end = life.moments, trigger.stale_after, life.end
     found = list(truths(trigger.when, trigger.clear, moments))
     at = [moment.time for moment in moments]
+
+    def may_fire(held: Held) -> bool:
+        return _may_fire(trigger, life.key, held.time, moments[held.place], struck_out)
+
+    holds, clears = [each.holds for each in found], [each.clears for each in found]
     return crossings(
-        Truth([each.holds for each in found], at, trigger.hold, trigger.stale_after, end),
-        Truth([each.clears for each in found], at, trigger.clear_hold, trigger.stale_after, end),
+        Truth(holds, at, trigger.hold, stale, end, watched.pauses),
+        Truth(clears, at, trigger.clear_hold, stale, end, watched.pauses),
         recovered=list(_recovered(found)) if trigger.on_recovery == "fire" else [],
-        may_fire=lambda index: _nameable(trigger, moments[index]),
+        may_fire=may_fire,
     )
 
 
@@ -253,34 +212,62 @@ def _recovered(found: Sequence[Truths]) -> Iterator[int]:
 
 
 def _absences(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str, int]]:
-    """Any message counts, a late one too, but for the time at which it was sent."""
-    assert trigger.hold is not None
-    heard: dict[str, list[int]] = {} if trigger.by else {"": [watched.start]}
-    for item in watched.admitted:
-        key = text(trigger.by, item.event.fields, rule)
-        if item.event.topic == trigger.topic and key is not None:
-            times = heard.setdefault(key, [item.event.time])
-            times.append(max(times[-1], item.event.time))
-    for key, times in heard.items():
-        for last, following in zip(times, [*times[1:], watched.end + 1], strict=True):
-            if last + trigger.hold < following:
-                yield key, last + trigger.hold
+    """Any message counts, by the time at which it was sent; a late one tells of the past only.
+
+    So one that was sent before a silence was found does not end it.
+    """
+    last: dict[str, int] = {} if trigger.by else {"": watched.start}
+    found: dict[str, int] = {}
+    reached = watched.start
+    for _, item, _ in in_time({trigger.topic}, watched.admitted):
+        sent, key = item.event.time, text(trigger.by, item.event.fields, rule)
+        reached = max(reached, sent)
+        if key is None:
+            continue
+        due = _silent_at(trigger, last.get(key), reached, watched)
+        if due is not None and key not in found:
+            found[key] = due
+            yield key, due
+        if key not in found or sent > found[key]:
+            last[key] = max(sent, last.get(key, sent))
+            found.pop(key, None)
+    for key in set(last) - set(found):
+        due = _silent_at(trigger, last[key], watched.end + 1, watched)
+        if due is not None:
+            yield key, due
 
 
-def _sequences(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[Candidate]:
-    kept: dict[str, list[tuple[int, Admitted]]] = {}
-    for position, item, late in in_time(topics(trigger), watched.admitted):
-        key = text(trigger.by, item.event.fields, rule)
+def _silent_at(trigger: Trigger, last: int | None, reached: int, watched: Watched) -> int | None:
+    """When a silence since the last message is long enough, if that is before what is reached."""
+    if last is None or trigger.hold is None:
+        return None
+    due = last + trigger.hold
+    for stop, again in watched.pauses:
+        if stop < due and last < again <= reached:
+            due = again + trigger.hold
+    return due if due < reached and not forgotten(trigger, last, due) else None
+
+
+def _sequences(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str, int]]:
+    kept: dict[str, list[Admitted]] = {}
+    heard: dict[str, int] = {}
+    used: set[str | None] = set()
+    for _, item, late in in_time(topics(trigger), watched.admitted):
+        fields, time = item.event.fields, item.event.time
+        key = text(trigger.by, fields, rule)
         if late or key is None:
             continue
-        fields = item.event.fields
-        since = kept.setdefault(key, [])
-        nameable = trigger.once_per is None or text(trigger.once_per, fields, rule) is not None
-        if nameable and _completes(rule, trigger, [each for _, each in since], item):
+        if forgotten(trigger, heard.get(key, time), time):
+            kept.pop(key)
+        heard[key] = time
+        since, value = kept.setdefault(key, []), text(trigger.once_per, fields, rule)
+        nameable = value is not None and (trigger.once_per is None or value not in used)
+        if nameable and _completes(rule, trigger, since, item):
             since.clear()
-            yield position, key, item.event.time, Sample(position, item.event.time, fields)
+            used.add(value)
+            yield key, time
         else:
-            since.append((position, item))
+            since.append(item)
 
 
 def _completes(rule: Rule, trigger: Trigger, before: Sequence[Admitted], last: Admitted) -> bool:

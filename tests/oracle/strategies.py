@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -29,6 +30,9 @@ def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 wheres = st.one_of(st.none(), st.none(), stateless_conditions().map(expr))
 keys = st.sampled_from([None, None, Expr("k"), Expr("name"), Expr("flag")])
+once = st.sampled_from([None, None, None, Expr("name"), Expr("x")])
+OF_WIND = ("wind.x > 1", 'mean(wind.x, "3s") > 1.2', "streak(wind.x > 0) >= 2", "age(wind) < 2.3",
+           "changed(wind.x)")  # fmt: skip
 
 
 # --- rules -------------------------------------------------------------------------------------
@@ -54,18 +58,18 @@ def surroundings(draw: st.DrawFn) -> tuple[dict[str, Read], dict[str, Expr], lis
 @st.composite
 def edge_triggers(draw: st.DrawFn, names: Sequence[str] = ()) -> Trigger:
     """A telemetry trigger with `when`, with all that may stand beside it."""
-    hold = draw(maybe(durations))
     return Trigger(
         "telemetry",
         MAIN,
         where=draw(wheres),
         when=Expr(draw(conditions(names))),
         clear=draw(maybe(conditions(names).map(expr))),
-        hold=hold,
+        hold=draw(maybe(durations)),
         clear_hold=draw(maybe(durations)),
         by=draw(keys),
         stale_after=draw(st.sampled_from([4, 9, 60])) * SECOND,
-        on_recovery=draw(st.sampled_from(["ignore", "fire"])) if hold is None else "ignore",
+        on_recovery=draw(st.sampled_from(["ignore", "fire"])),
+        once_per=draw(once),
     )
 
 
@@ -78,6 +82,7 @@ def every_triggers(draw: st.DrawFn, names: Sequence[str] = ()) -> Trigger:
         when=draw(maybe(conditions(names).map(expr))),
         every=draw(durations),
         by=draw(keys),
+        once_per=draw(once),
     )
 
 
@@ -88,7 +93,7 @@ def event_triggers(draw: st.DrawFn) -> Trigger:
         draw(st.sampled_from([MAIN, OTHER])),
         where=draw(wheres),
         by=draw(keys),
-        once_per=draw(st.sampled_from([None, Expr("name"), Expr("x")])),
+        once_per=draw(once),
     )
 
 
@@ -102,23 +107,38 @@ def sequence_triggers(draw: st.DrawFn) -> Trigger:
         steps=tuple(draw(st.lists(step, min_size=2, max_size=3))),
         within=draw(st.sampled_from(["5s", "20s", "1m"]).map(parse_duration)),
         by=draw(keys),
+        once_per=draw(once),
     )
 
 
 @st.composite
 def absent_triggers(draw: st.DrawFn) -> Trigger:
-    return Trigger("absent", draw(st.sampled_from([MAIN, OTHER])), hold=draw(durations))
+    topic = draw(st.sampled_from([MAIN, OTHER]))
+    return Trigger("absent", topic, hold=draw(durations), by=draw(keys))
 
 
+whens = st.sampled_from([None, None, *map(Expr, OF_WIND)])
+catching_up = st.sampled_from(["run", "skip"])
 clock_triggers = st.one_of(
     st.builds(
         Trigger,
         st.just("schedule"),
         schedule=st.sampled_from(["* * * * *", "*/2 * * * *", "0 0 * * *", "59 * * * *"]),
         zone=st.sampled_from(["UTC", "America/Santiago", "Asia/Kolkata"]),
+        when=whens,
+        catch_up=catching_up,
     ),
-    st.builds(Trigger, st.just("every"), every=st.sampled_from(PERIODS)),
-)  # fmt: skip
+    st.builds(
+        Trigger,
+        st.just("every"),
+        every=st.sampled_from(PERIODS),
+        when=whens,
+        catch_up=catching_up,
+    ),
+)
+clock_rules = clock_triggers.map(
+    lambda trigger: Rule("rule", trigger, reads={"wind": Read(WIND)} if trigger.when else {})
+)
 any_triggers = st.builds(
     Trigger,
     st.just("any"),
@@ -131,7 +151,7 @@ def firing_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
     """A rule without alert: its firings are recorded."""
     reads, let, names = draw(surroundings())
     kinds = [edge_triggers(names)] * 4 + [every_triggers(names), event_triggers(),
-             sequence_triggers(), absent_triggers(), clock_triggers]  # fmt: skip
+             sequence_triggers(), absent_triggers()]  # fmt: skip
     return Rule(name, draw(st.one_of(*kinds)), reads=reads, let=let)
 
 
@@ -173,9 +193,19 @@ def always_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
     trigger = draw(
         st.one_of(edge_triggers(), event_triggers(), sequence_triggers(), absent_triggers())
     )
-    alert = AlertSpec({draw(st.sampled_from(SEVERITIES)): LevelSpec(None)},
-                      lasts=draw(maybe(durations)))  # fmt: skip
-    return Rule(name, trigger, alert=alert)
+    levels = {draw(st.sampled_from(SEVERITIES)): LevelSpec(None)}
+    if trigger.kind == "event":
+        levels = {draw(st.sampled_from(SEVERITIES)): draw(level_specs(())), **levels}
+    return Rule(name, trigger, alert=AlertSpec(levels, lasts=draw(maybe(durations))))
+
+
+@st.composite
+def forgetful_rules(draw: st.DrawFn) -> Rule:
+    """A rule that forgets a key after a while."""
+    rule = draw(st.one_of(firing_rules(), alert_rules(), always_rules()))
+    by = draw(st.sampled_from(["k", "name", "flag"]))
+    trigger = replace(rule.trigger, by=Expr(by), forget_after=draw(durations))
+    return replace(rule, trigger=trigger)
 
 
 @st.composite
@@ -186,7 +216,9 @@ def job_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
     spec = st.builds(LevelSpec, judged, maybe(durations), maybe(judged), maybe(durations))
     alert = AlertSpec(
         {Severity.WARNING: draw(spec), Severity.CRITICAL: draw(spec)},
+        per=draw(st.sampled_from([None, None, Expr("name")])),
         expires=draw(maybe(durations)),
         lasts=draw(maybe(durations)),
+        failed=draw(maybe(st.sampled_from(SEVERITIES))),
     )
     return Rule(name, trigger, job=JobSpec("score_it"), alert=alert)

@@ -15,9 +15,10 @@ from catcher.watching import Admission, SourceClock
 from tests.oracle.driving import SOURCE, changes_in, decided, firings_in
 from tests.oracle.effort import effort
 from tests.oracle.levels import level_changes
-from tests.oracle.oracle import Watched, firings
+from tests.oracle.oracle import firings
 from tests.oracle.strategies import alert_rules, firing_rules
 from tests.oracle.streams import streams
+from tests.oracle.watched import Watched
 from tests.oracle.yaml_text import as_text
 
 rules = st.one_of(firing_rules(), alert_rules())

@@ -17,9 +17,10 @@ from catcher.watching import Network
 from tests.oracle.conditions import conditions
 from tests.oracle.driving import Decision, changes_in, decided, firings_in, in_words
 from tests.oracle.effort import effort
-from tests.oracle.oracle import Watched, firings
+from tests.oracle.oracle import firings
 from tests.oracle.strategies import alert_rules, always_rules, firing_rules, job_rules
 from tests.oracle.streams import MAIN, streams
+from tests.oracle.watched import Watched
 from tests.oracle.yaml_text import as_text, as_yaml
 
 rules = st.one_of(firing_rules(), alert_rules(), always_rules())

@@ -17,9 +17,10 @@ from tests.oracle import examples_of_levels as levels
 from tests.oracle import examples_of_streams as streams
 from tests.oracle.driving import changes_in, decided, decided_with_jobs, firings_in
 from tests.oracle.levels import Metrics, level_changes
-from tests.oracle.oracle import Watched, firings
+from tests.oracle.oracle import firings
 from tests.oracle.streams import START
-from tests.oracle.wording import Example
+from tests.oracle.watched import Watched
+from tests.oracle.wording import FAILS, Example
 
 ALL = {
     "truth": conditions.TRUTH,
@@ -61,8 +62,9 @@ def expected_firings(example: Example) -> list[tuple[Any, ...]]:
 
 
 def expected_levels(example: Example) -> list[tuple[Any, ...]]:
-    rows = _seconds(example.levels, "key", "per", "time", "severity")
-    return [(key, per, severity, time) for key, per, time, severity in rows]
+    rows = [row if row[-1] is True else (*row, False) for row in example.levels]
+    full = _seconds(rows, "key", "per", "time", "severity", "unknown")
+    return [(key, per, severity, unknown, time) for key, per, time, severity, unknown in full]
 
 
 def metrics_of(example: Example) -> Metrics | None:
@@ -71,7 +73,12 @@ def metrics_of(example: Example) -> Metrics | None:
         return None
     times = [time for _, time in expected_firings(example)]
     scores = dict(zip(times, example.scores, strict=True))
-    return lambda key, time: {"score": scores[(time - START) / SECOND]}
+
+    def metrics(key: str, time: int) -> dict[str, Any] | None:
+        score = scores[(time - START) / SECOND]
+        return None if score == FAILS else {"score": score}
+
+    return metrics
 
 
 @every_example

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cache
-from itertools import count, takewhile
+from itertools import accumulate, count, takewhile
 from typing import Any
 
 from catcher.model.rule import Rule
@@ -97,10 +97,6 @@ class Moment:
 
     def lookup(self, name: str) -> Any:
         """The value of a name; for a function over arrays a list is an `Array`."""
-        value = self._looked_up(name)
-        return Array(value) if self.arrays and isinstance(value, list) else value
-
-    def _looked_up(self, name: str) -> Any:
         rule = self.feed.rule
         if self.bound:
             if name == self.bound:
@@ -111,20 +107,14 @@ class Moment:
             return UNKNOWN if latest is None else latest.fields
         if name in rule.constants:
             return rule.constants[name]
-        if self.arrays and name not in self.sample.fields and f"{name}0" in self.sample.fields:
-            return self._gathered(name)
-        return self.sample.fields.get(name, UNKNOWN)
+        return _part(self.sample.fields, name, self.arrays)
 
     def element(self, name: str, place: int) -> Any:
         """One element of a list, or of one whose elements are fields of their own."""
-        whole = self._looked_up(name)
+        whole = self.lookup(name)
         if isinstance(whole, list):
             return whole[place] if place < len(whole) else UNKNOWN
         return self.sample.fields.get(f"{name}{place}", UNKNOWN)
-
-    def _gathered(self, name: str) -> list[Any]:
-        numbers = takewhile(lambda n: f"{name}{n}" in self.sample.fields, count())
-        return [self.sample.fields[f"{name}{number}"] for number in numbers]
 
     def history(self, expression: ast.expr) -> list[Moment]:
         """The moments over which a function of `expression` runs, this one last."""
@@ -138,6 +128,17 @@ class Moment:
             for past in source
             if past.position <= self.sample.position
         ]
+
+
+def _part(fields: Mapping[str, Any], name: str, arrays: bool) -> Any:
+    """A field; for a function over arrays a list, be it one or fields of their own."""
+    if not arrays:
+        return fields.get(name, UNKNOWN)
+    if name not in fields and f"{name}0" in fields:
+        numbers = takewhile(lambda n: f"{name}{n}" in fields, count())
+        return Array(fields[f"{name}{number}"] for number in numbers)
+    value = fields.get(name, UNKNOWN)
+    return Array(value) if isinstance(value, list) else value
 
 
 def truth(text: str, moment: Moment) -> bool | Unknown:
@@ -192,7 +193,7 @@ def _value(node: ast.expr, now: Moment) -> Any:
             return known(now.lookup(name))
         case ast.Attribute(value=inner, attr=name):
             outer = _value(inner, now)
-            return known(outer.get(name, UNKNOWN)) if isinstance(outer, Mapping) else UNKNOWN
+            return known(_part(outer, name, now.arrays)) if isinstance(outer, Mapping) else UNKNOWN
         case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int(place))):
             return known(now.element(name, place))
         case ast.BoolOp(op=ast.And(), values=parts):
@@ -227,8 +228,14 @@ def _called(
         return numeric(PLAIN[name], *(_value(arg, now) for arg in args))
     if name in OVER_ARRAYS:
         return _finite(over_array(name, _value(args[0], replace(now, arrays=True))))
+    if name == "packed":
+        return _value(args[0], replace(now, arrays=True))
     if name == "age":
         return _age(args[0], now)
+    if not _is_present(args[0], now):
+        return UNKNOWN
+    if _is_packed(args[0]):
+        return _over_window(name, args, keywords, now)
     present = _value(args[0], now)
     if not isinstance(present, int | float | str) or (name in NUMERIC and not is_number(present)):
         return UNKNOWN
@@ -244,17 +251,53 @@ def _called(
 
 
 def _age(node: ast.expr, now: Moment) -> Any:
-    assert isinstance(node, ast.Name)
-    if node.id not in now.feed.rule.reads:
-        return 0 if isinstance(_value(node, now), int | float | str) else UNKNOWN
-    seen = now.seen(node.id)
-    return float(Fraction(now.time - seen[-1].time, SECOND)) if seen else UNKNOWN
+    """Seconds since the event that a value comes from; unknown where the value is."""
+    names = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+    reads = names & set(now.feed.rule.reads)
+    value = True if isinstance(node, ast.Name) and reads else _value(node, now)
+    latest = [now.latest(read) for read in reads]
+    if not isinstance(value, int | float | str) or None in latest:
+        return UNKNOWN
+    return max((float(Fraction(now.time - one.time, SECOND)) for one in latest if one), default=0)
+
+
+def _is_packed(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and (node.func.id == "packed")
+    )
+
+
+def _is_present(node: ast.expr, now: Moment) -> bool:
+    """Whether what a function runs over is known at this very sample."""
+    if _is_packed(node):
+        return bool(_unpacked(node, now))
+    return isinstance(_value(node, now), int | float | str)
+
+
+def _unpacked(node: ast.expr, moment: Moment) -> list[tuple[int, Any]]:
+    """The samples of a packed array: evenly over the span that ends with its event."""
+    assert isinstance(node, ast.Call) and isinstance(node.args[1], ast.Constant)
+    span = parse_duration(str(node.args[1].value))
+    values = _value(node, moment)
+    if not isinstance(values, list):
+        return []
+    count = len(values)
+    spread = [(moment.time - span + span * n // count, v) for n, v in enumerate(values, 1)]
+    return [(time, v) for time, v in spread if isinstance(known(v), int | float | str)]
 
 
 def _known_points(node: ast.expr, now: Moment) -> list[tuple[int, Any]]:
     """Every known value up to now, oldest first."""
+    if _is_packed(node):
+        return [sample for moment in now.history(node) for sample in _unpacked(node, moment)]
     values = ((moment.time, _value(node, moment)) for moment in now.history(node))
     return [(time, value) for time, value in values if isinstance(value, int | float | str)]
+
+
+def _numbers_now(node: ast.expr, now: Moment) -> bool:
+    return any(is_number(value) for _, value in _unpacked(node, now))
 
 
 def _streak(truths: Sequence[Any]) -> int:
@@ -267,6 +310,11 @@ def _over_window(
     past = _known_points(args[0], now)
     if name in NUMERIC:
         past = [point for point in past if is_number(point[1])]
+        if not past or (_is_packed(args[0]) and not _numbers_now(args[0], now)):
+            return UNKNOWN
+    # What is packed over more than its cadence overlaps; a series goes forward all the same.
+    latest = accumulate((time for time, _ in past), max)
+    past = [(time, value) for time, (_, value) in zip(latest, past, strict=True)]
     rest = [_value(arg, now) for arg in args[1:]]
     if "last" in keywords:
         number = _value(keywords["last"], now)

@@ -13,6 +13,7 @@ from catcher.model.time import SECOND, parse_duration
 from tests.oracle.streams import MAIN, START
 
 NAN = float("nan")
+FAILS = "fails"
 NONE, WARNING, SERIOUS, CRITICAL = Severity
 
 
@@ -20,7 +21,9 @@ NONE, WARNING, SERIOUS, CRITICAL = Severity
 class Example:
     """`fires`: seconds after the start, with the key where there is one; `levels` likewise.
 
-    `scores` is what a job finds at each of its firings, in their order.
+    A level change ends with its severity, and True where the level cannot be judged.
+
+    `scores` is what a job finds at each of its firings, in their order, or FAILS.
     """
 
     name: str
@@ -28,7 +31,7 @@ class Example:
     feed: Sequence[Admitted]
     fires: list[Any] = field(default_factory=list)
     levels: list[Any] = field(default_factory=list)
-    scores: Sequence[float | None] = ()
+    scores: Sequence[float | str | None] = ()
 
 
 def at(seconds: float, topic: str = MAIN, late: bool = False, **fields: Any) -> Admitted:
@@ -51,7 +54,7 @@ def _trigger(kind: Any, settings: dict[str, Any]) -> Trigger:
     for name in ("where", "when", "clear", "by", "once_per"):
         if name in settings:
             settings[name] = Expr(settings[name])
-    for name in ("hold", "clear_hold", "every", "stale_after", "within"):
+    for name in ("hold", "clear_hold", "every", "stale_after", "within", "forget_after"):
         if name in settings:
             settings[name] = parse_duration(settings[name])
     return Trigger(kind, **settings)
@@ -88,12 +91,17 @@ def alerting(rule: Rule, levels: dict[Severity, LevelSpec], per: str = "", lasts
 
 
 def judging(
-    rule: Rule, levels: dict[Severity, LevelSpec], expires: str = "", lasts: str = ""
+    rule: Rule,
+    levels: dict[Severity, LevelSpec],
+    expires: str = "",
+    lasts: str = "",
+    failed: Severity | None = None,
 ) -> Rule:
     """The rule with a job whose results have the metric `score`."""
     spec = AlertSpec(
         levels,
         expires=parse_duration(expires) if expires else None,
         lasts=parse_duration(lasts) if lasts else None,
+        failed=failed,
     )
     return replace(rule, job=JobSpec("score_it"), alert=spec)

@@ -60,6 +60,9 @@ def _trigger(trigger: Trigger) -> dict[str, Any]:
             found["sequence"] = [_step(step) for step in trigger.steps]
         case "schedule":
             found |= {"schedule": trigger.schedule, "zone": trigger.zone}
+            found["catch_up"] = trigger.catch_up
+        case "every":
+            found["catch_up"] = trigger.catch_up
         case "any":
             found["any"] = [_trigger(part) for part in trigger.any]
         case "event" | "telemetry":
@@ -99,6 +102,8 @@ def _alert(alert: AlertSpec) -> dict[str, Any]:
     for name in ("expires", "lasts"):
         if (span := getattr(alert, name)) is not None:
             found[name] = format_duration(span)
+    if alert.failed is not None:
+        found["failed"] = alert.failed.name.lower()
     return found
 
 

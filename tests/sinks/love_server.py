@@ -30,6 +30,7 @@ class Love:
     url: str = ""
     alarms: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
+    heartbeats: list[dict[str, Any]] = field(default_factory=list)
     sent: Counter[str] = field(default_factory=Counter)
     producers: set[ServerConnection] = field(default_factory=set)
     moved: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -66,11 +67,13 @@ class Love:
         self.producers.discard(connection)
 
     def show(self, message: dict[str, Any]) -> None:
-        """What LOVE-frontend makes of a message about the Watcher."""
+        """What LOVE-frontend makes of a message about the Watcher, or of a component's heartbeat."""
         self.messages.append(message)
         assert message["category"] == "event" and len(message["data"]) == 1
         streams = message["data"][0]["data"]
-        if "alarm" in streams:
+        if message["data"][0]["csc"] == "Heartbeat":
+            self.heartbeats.append(streams["stream"])
+        elif "alarm" in streams:
             alarm = streams["alarm"][0]
             self.alarms[alarm["name"]["value"]] = alarm
             self.sent[alarm["name"]["value"]] += 1

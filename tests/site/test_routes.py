@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from catcher.alerting.noise import Flood, Noise, Rate
 from catcher.alerting.routing import HandOn, Match, RouteTree, SeverityTest, TimeWindow
+from catcher.alerting.sun import Ground
+from catcher.alerting.windows import SunWindow, parse_window
 from catcher.model.alert import Severity
 from catcher.model.time import HOUR, MINUTE
 from catcher.site import Site
@@ -21,7 +24,7 @@ def routed(tmp_path: Path, text: str) -> Site:
     files = {
         "alerts/routes.yaml": text,
         "rules/r.yaml": DOME,
-        "alerts/sinks/pager.py": "",
+        "alerts/sinks/pager.py": "def deliver(notice, message, settings): ...",
         "alerts/sinks/__init__.py": "",
     }
     return load_site(tmp_path, files, SECRETS)
@@ -62,14 +65,55 @@ def test_the_example_of_the_design(tmp_path: Path) -> None:
     assert wind.mute == (TimeWindow.parse("16:00-21:00 UTC"),)
 
 
-def test_what_has_no_effect_yet_is_said(tmp_path: Path) -> None:
+def test_on_shift_without_people_is_said(tmp_path: Path) -> None:
     site = routed(tmp_path, (HERE / "design_routes.yaml").read_text(encoding="utf-8"))
     assert words(site) == [
-        "alerts/routes.yaml:8:3: `group_by` has no effect in this version; "
-        "each alert is told by itself",
-        "alerts/routes.yaml:13:34: `on-shift` tells nobody: this version knows no shifts; "
-        "name a sink as well",
+        "alerts/routes.yaml:13:34: `on-shift` tells nobody: no people are named; "
+        "name them and their sinks, like people: {ana: [ana-phone]}",
     ]
+
+
+WHOLE = """
+sinks:
+  console: {rate: 30 per 1m}
+  wall: {console: {}, each: true}
+  ana-phone: {console: {}}
+people: {ana: [ana-phone], bo: [wall]}
+noise: {flapping: off, flood: {above: 20, within: 5m}}
+route:
+  to: [console]
+  auto_acknowledge: 30m
+  reminder: 2h
+  routes:
+    - match: {time: [night, "sun > -12"], unknown: true}
+      to: [on-shift]
+      group_by: []
+      escalate: [{after: 5m, to: [on-shift]}, {after: 15m, to: [wall]}]
+      mute: [day]
+"""
+
+
+def test_all_that_a_route_may_say(tmp_path: Path) -> None:
+    site = load_site(
+        tmp_path,
+        {
+            "alerts/routes.yaml": WHOLE,
+            "catcher.yaml": "site: s\nlocation: {latitude: -30.24, longitude: -70.75}\n",
+        },
+    )
+    assert words(site) == []
+    tree = site.routes
+    assert (tree.sinks["console"].rate, tree.sinks["wall"].each) == (Rate(30, MINUTE), True)
+    assert tree.sinks["console"].kind == "console"
+    assert tree.people == {"ana": ("ana-phone",), "bo": ("wall",)}
+    assert tree.noise == Noise(None, Flood(20, 5, 5 * MINUTE))
+    assert tree.ground == Ground(-30.24, -70.75)
+    assert (tree.route.acknowledge, tree.route.remind) == (30 * MINUTE, 2 * HOUR)
+    (below,) = tree.route.routes
+    assert below.match.time == (parse_window("night"), SunWindow(-12, below=False))
+    assert (below.match.unknown, below.to, below.group_by) == (True, ("on-shift",), ())
+    assert below.escalate == HandOn(5 * MINUTE, ("on-shift",), HandOn(15 * MINUTE, ("wall",)))
+    assert below.mute == (parse_window("day"),)
 
 
 def test_a_custom_sink_is_a_kind_of_its_own(tmp_path: Path) -> None:
@@ -106,10 +150,8 @@ def test_labels_times_and_continuing(tmp_path: Path) -> None:
          "1:17: the sink 'consol' does not say what kind it is; did you mean 'console'?"),
         ("sinks: {a: {slack: {}, love: {}}}\nroute: {to: a}\n",
          "1:12: the sink 'a' names both `slack` and `love`; "
-         "give exactly one of console, slack, love, mqtt, pager, as {kind: {settings}}"),
-        ("sinks: {a: {apprise: {}}}\nroute: {to: a}\n",
-         "1:13: apprise as a sink is not available in this version; "
-         "use one of console, slack, love, mqtt, pager"),
+         "give exactly one of console, slack, love, mqtt, http, apprise, pager, "
+         "as {kind: {settings}}"),
         ("route: {to: [console], match: {owner: a}}\n",
          "1:24: the outermost route takes every alert, so it has no `match`; "
          "put it in one below `routes:`"),
@@ -118,7 +160,22 @@ def test_labels_times_and_continuing(tmp_path: Path) -> None:
         ("route: {to: console, routes: [{match: {severity: '>= bad'}}]}\n",
          "1:51: 'bad' is no severity; choose none, warning, serious or critical"),
         ("route: {to: console, routes: [{mute: [16-21]}]}\n",
-         "1:38: '16-21' is no time of day; write it like '16:00-21:00 UTC'"),
+         "1:38: '16-21' is no time of day; write it like '16:00-21:00 UTC', day, night, "
+         "or sun < -12"),
+        ("route: {to: console, routes: [{mute: [night]}]}\n",
+         "1:31: this route goes by the sun, and nobody says where the site is; "
+         "write location: {latitude: …, longitude: …} into catcher.yaml"),
+        ("sinks: {console: {rate: 5 per}}\nroute: {to: console}\n",
+         "1:25: '5 per' is no rate; write it like '30 per 1m'"),
+        ("noise: {flood: {above: 5, below: 9}}\nroute: {to: console}\n",
+         "1:34: a flood cannot end while it would begin anew; `below` is at most `above`"),
+        ("noise: {flapping: never}\nroute: {to: console}\n",
+         "1:19: `flapping` takes a mapping or off; write flapping: off, or a mapping"),
+        ("people: {ana: [phone]}\nroute: {to: console}\n",
+         "1:16: there is no sink 'phone'; choose from console"),
+        ("route:\n  to: console\n  escalate: [{after: 5m, to: console}, {after: 5m, to: console}]\n",
+         "3:14: the steps of `escalate` are not one after the other; "
+         "each `after` counts from the beginning: 5m, then 15m"),
         ("route: {to: console, routes: [{match: {rul: x}}]}\n",
          "1:40: `match` has no key 'rul'; did you mean 'rule'?"),
         ("route: {to: console, routes: [{inhibit_if: {rule: dome-close}}]}\n",

@@ -93,6 +93,16 @@ def test_stores_by_word_by_address_and_with_settings(tmp_path: Path) -> None:
     assert stores.history.values() == {"horizon": "6h"}
     assert (stores.objects.kind, stores.objects.values()) == ("s3", {"url": "s3://bucket/prefix"})
     assert stores.metrics.kind == "influxdb"
+    assert stores.spool is None
+    assert settings_of(tmp_path, "stores: {spool: 2GB}\n").stores.spool == 2 * 10**9
+
+
+def test_a_ledger_on_a_server_by_its_address(tmp_path: Path) -> None:
+    ledger = settings_of(
+        tmp_path, "stores: {ledger: 'postgresql://u:hunter22@h/db'}\n"
+    ).stores.ledger
+    assert ledger.kind == "postgresql"
+    assert "hunter22" not in repr(ledger)
 
 
 def test_limits_and_data(tmp_path: Path) -> None:
@@ -124,11 +134,12 @@ def test_limits_and_data(tmp_path: Path) -> None:
         ("sources: {efd: {kafka: {}}}\n",
          "1:17: kafka as a source is not available in this version; "
          "use one of mqtt, replay, simulator, http"),
-        ("stores: {ledger: 'postgresql://u:hunter22@h/db'}\n",
-         "1:19: postgresql as a ledger is not available in this version; use one of sqlite"),
+        ("stores: {spool: much}\n",
+         "1:17: `spool` takes a size, not 'much'; write it like 512MB or 2GiB"),
         ("stores: {history: {influxdb: {}}}\n",
          "1:20: influxdb as a history is not available in this version; use one of embedded"),
-        ("stores: {ledger: mysql}\n", "1:18: `ledger` cannot be 'mysql'; choose from sqlite"),
+        ("stores: {ledger: mysql}\n",
+         "1:18: `ledger` cannot be 'mysql'; choose from sqlite, postgresql"),
         ("stores: {objects: 'ftp://x'}\n",
          "1:20: `objects` cannot be 'ftp://'; choose from file, s3"),
         ("executor: 'dask://h:8786'\n",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from catcher.model.run import ArtifactRecord, Firing, InputRecord, Run
 from catcher.model.time import SECOND, Instant
 from catcher.stores.ledger import SqlLedger
 
+Answer = TypeVar("Answer")
 NOON = 1_690_545_600 * SECOND
 
 
@@ -30,9 +32,26 @@ class FakeClock:
         return self.now
 
 
-def ledger_at(folder: Path, engine: str = "engine-1", clock: FakeClock | None = None) -> SqlLedger:
+LEDGER_URL = "ledger.url"
+"""Where a folder says that its ledger is on a server."""
+
+
+def ledger_at(
+    folder: Path, engine: str = "engine-1", clock: FakeClock | None = None, **more: Any
+) -> SqlLedger:
     """The ledger in a folder, as an engine opens it."""
-    return SqlLedger(f"sqlite:///{folder / 'ledger.db'}", engine, clock or FakeClock())
+    told = folder / LEDGER_URL
+    url = told.read_text() if told.exists() else f"sqlite:///{folder / 'ledger.db'}"
+    return SqlLedger(url, engine, clock or FakeClock(), **more)
+
+
+async def until(holds: Callable[[], Answer]) -> Answer:
+    """What `holds` finds, as soon as it finds something: the far side tells nobody."""
+    for _ in range(3000):
+        if found := holds():
+            return found
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come true within 30 s")
 
 
 def event_at(time: Instant, **fields: Any) -> Event:

@@ -9,7 +9,7 @@ import pytest
 
 from catcher.model.alert import AuditEntry
 from catcher.model.commit import Commit, TriggerState
-from catcher.model.event import Admitted
+from catcher.model.event import Arrived
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.result import Metric
@@ -28,6 +28,8 @@ from tests.stores.making import (
     notice_of,
     pending,
 )
+
+pytestmark = pytest.mark.usefixtures("either_database")
 
 
 async def test_a_firing_with_a_known_identity_is_left_out_with_its_run(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ async def test_a_firing_by_hand_ignores_once_per_and_uses_nothing_up(tmp_path: P
 
 
 async def test_an_inbox_event_that_is_there_is_left_out(tmp_path: Path) -> None:
-    one, two = Admitted(event_at(NOON, n=1)), Admitted(event_at(NOON, n=2), late=True)
+    one, two = Arrived(event_at(NOON, n=1), NOON), Arrived(event_at(NOON, n=2), NOON)
     async with ledger_at(tmp_path) as ledger:
         assert (await ledger.commit(Commit(inbox=(one, one)))).inbox == (one,)
         assert (await ledger.commit(Commit(inbox=(one, two)))).inbox == (two,)
@@ -85,7 +87,7 @@ async def test_when_a_part_cannot_be_written_nothing_is(tmp_path: Path) -> None:
     firing = firing_at(NOON, once="MC_1")
     whole = commit_of(
         firing,
-        inbox=(Admitted(event_at(NOON)),),
+        inbox=(Arrived(event_at(NOON), NOON),),
         alerts=(alert_at(NOON),),
         notices=(notice_of(alert_at(NOON)),),
         states=(TriggerState("mount-jitter", "", "m1", {"armed": False}),),

@@ -33,6 +33,8 @@ from tests.stores.making import (
     pending,
 )
 
+pytestmark = pytest.mark.usefixtures("either_database")
+
 
 @pytest.fixture
 async def ledger(tmp_path: Path) -> AsyncIterator[SqlLedger]:
@@ -174,6 +176,7 @@ async def test_no_attribute_of_a_run_or_a_firing_is_lost(ledger: SqlLedger) -> N
         traceback="Traceback …",
         note="a note",
         missed_deadline=True,
+        heartbeat=NOON + 1,
     )
     unset = [one.name for one in fields(Run) if getattr(run, one.name) == one.default]
     assert not unset, "this test has to set every attribute"
@@ -229,7 +232,7 @@ async def test_an_observation_of_impossible_length_is_kept(ledger: SqlLedger) ->
 async def test_many_readers_see_whole_commits_while_the_engine_writes(
     ledger: SqlLedger, tmp_path: Path
 ) -> None:
-    visitor = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    visitor = ledger_at(tmp_path, "")
     async with visitor:
         for n in range(20):
             pair = [firing_at(NOON + n, "mount-jitter"), firing_at(NOON + n, "images")]

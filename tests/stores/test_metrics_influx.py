@@ -1,4 +1,4 @@
-"""Metrics reach a real server as documented; one that is away delays nobody."""
+"""Metrics reach a real server as documented; whatever else answers has taken nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from catcher.model.time import HOUR, SECOND, wall_clock
-from catcher.ports import MetricPoint
+from catcher.ports import MetricPoint, StoreAway
 from catcher.stores.metrics_influx import InfluxMetrics, InfluxMetricSettings, line_of
 from tests.servers import Server, free_port, victoria_metrics
 from tests.stores.making import FakeClock
@@ -65,15 +66,6 @@ async def until(look: Callable[[], Awaitable[Answer]]) -> Answer:
     raise AssertionError
 
 
-async def away(metrics: InfluxMetrics) -> str:
-    """The problem that it shows, once it is away."""
-
-    async def look() -> str:
-        return metrics.health().problem if metrics.health().state == "away" else ""
-
-    return await until(look)
-
-
 @pytest.mark.server
 async def test_metrics_are_found_on_a_real_server_as_documented(tmp_path: Path) -> None:
     with victoria_metrics(tmp_path) as server:
@@ -90,32 +82,6 @@ async def test_metrics_are_found_on_a_real_server_as_documented(tmp_path: Path) 
         assert (series["values"], series["timestamps"]) == ([0.07], [LATELY // 1_000_000])
 
 
-@pytest.mark.server
-async def test_what_was_written_while_the_server_was_away_arrives_when_it_is_back(
-    tmp_path: Path,
-) -> None:
-    with victoria_metrics(tmp_path) as server:
-        server.stop()
-        options = settings(server.port, longest_pause=0.1, drain=30.0)
-        async with InfluxMetrics(options, FakeClock()) as metrics:
-            await metrics.write([point(float(n), n) for n in range(100)])
-            assert "cannot be reached" in await away(metrics)
-            server.start()
-        assert metrics.health().counts["written"] == 100
-        (series,) = await exported(server, 100)
-        assert series["values"] == [float(n) for n in range(100)]
-
-
-async def test_what_cannot_wait_any_longer_is_dropped_oldest_first_and_counted() -> None:
-    options = settings(free_port(), waiting=10, drain=0.1, longest_pause=0.05)
-    async with InfluxMetrics(options, FakeClock()) as metrics:
-        await metrics.write([point(float(n), n) for n in range(25)])
-        counts = metrics.health().counts
-        assert (counts["dropped"], counts["waiting"]) == (15, 10)
-    counts = metrics.health().counts
-    assert (counts["dropped"], counts["waiting"], counts["written"]) == (25, 0, 0)
-
-
 async def test_a_point_that_the_server_refuses_takes_no_other_with_it() -> None:
     taken: list[str] = []
 
@@ -126,9 +92,8 @@ async def test_a_point_that_the_server_refuses_takes_no_other_with_it() -> None:
         taken.extend(lines)
         return web.Response(status=204)
 
-    async with serving(take) as port:
-        async with InfluxMetrics(settings(port), FakeClock()) as metrics:
-            await metrics.write([point(1.0, 1), point(2.0, 2, note="poison"), point(3.0, 3)])
+    async with serving(take) as port, InfluxMetrics(settings(port), FakeClock()) as metrics:
+        await metrics.write([point(1.0, 1), point(2.0, 2, note="poison"), point(3.0, 3)])
         counts = metrics.health().counts
     assert (counts["written"], counts["refused"]) == (2, 1)
     assert [line.split("=")[-1].split()[0] for line in taken] == ["1", "3"]
@@ -140,12 +105,56 @@ async def test_a_refused_token_is_told_without_naming_it() -> None:
         return web.json_response({"message": "unauthorized access"}, status=401)
 
     async with serving(refuse) as port:
-        options = settings(port, drain=0.0)
+        options = settings(port)
         async with InfluxMetrics(options, FakeClock()) as metrics:
-            await metrics.write([point()])
-            problem = await away(metrics)
-    assert problem == 'the server answered 401: {"message": "unauthorized access"}'
+            with pytest.raises(StoreAway) as caught:
+                await metrics.write([point()])
+            assert metrics.health().state == "away"
+    assert caught.value.message == 'the server answered 401: {"message": "unauthorized access"}'
     assert TOKEN not in repr(options)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (200, "<html>Please log in</html>", "answered 200, which no InfluxDB says"),
+        (500, "<html>oops</html>", "answered 500"),
+        (302, "", "302|cannot be reached"),
+    ],
+)
+async def test_an_answer_that_is_nonsense_is_no_receipt(status: int, body: str, words: str) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=status, text=body, content_type="text/html")
+
+    async with serving(answer) as port, InfluxMetrics(settings(port), FakeClock()) as metrics:
+        with pytest.raises(StoreAway, match=words):
+            await metrics.write([point()])
+        assert metrics.health().counts["written"] == 0
+
+
+async def test_a_server_that_is_asked_too_much_says_when_to_come_again() -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": "17"})
+
+    async with serving(refuse) as port, InfluxMetrics(settings(port), FakeClock()) as metrics:
+        with pytest.raises(StoreAway, match="answered 429") as caught:
+            await metrics.write([point()])
+    assert caught.value.retry_after == 17 * SECOND
+
+
+async def test_a_server_that_hangs_is_given_up() -> None:
+    hanging = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.Response:
+        await hanging.wait()
+        return web.Response(status=204)
+
+    async with serving(hang) as port:
+        impatient = replace(settings(port), timeout=0.1)
+        async with InfluxMetrics(impatient, FakeClock()) as metrics:
+            with pytest.raises(StoreAway, match="cannot be reached"):
+                await metrics.write([point()])
+        hanging.set()
 
 
 def test_names_and_labels_cannot_break_out_of_their_line() -> None:

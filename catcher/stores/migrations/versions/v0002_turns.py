@@ -28,6 +28,7 @@ def upgrade() -> None:
         sa.Column("seq", counter, primary_key=True, autoincrement=True),
         sa.Column("run", sa.Text, nullable=False, server_default=""),
         sa.Column("created", sa.BigInteger, nullable=False),
+        sa.UniqueConstraint("run", name="uq_exports_run"),
     )
     op.create_table(
         "leases",

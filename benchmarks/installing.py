@@ -1,0 +1,56 @@
+"""Fetches the peers of `rules.py` into folders of their own, out of the project's environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / ".tools" / "peers"
+PEERS = {
+    "bytewax": "bytewax==0.21.*",
+    "streamz": "streamz==0.6.*",
+    "durable_rules": "durable_rules==2.0.*",
+}
+"""reactivex is not among them: Catcher's streams are made of it, so that it is here already."""
+PATIENCE = 180
+
+
+def install() -> dict[str, str]:
+    """Installs what is not there yet; returns the peers that could not be, and why."""
+    missing = {}
+    for name, requirement in PEERS.items():
+        folder = FOLDER / name
+        if folder.is_dir():
+            continue
+        draft = FOLDER / f".{name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            done = subprocess.run(
+                [*_installer(), "--target", str(draft), requirement],
+                capture_output=True, text=True, timeout=PATIENCE, check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            missing[name] = str(error)
+            continue
+        if done.returncode:
+            missing[name] = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        else:
+            draft.rename(folder)
+    return missing
+
+
+def _installer() -> list[str]:
+    uv = shutil.which("uv") or shutil.which("uv", path=ROOT / ".tools" / "bin")
+    if uv:
+        return [uv, "pip", "install", "-q", "--python", sys.executable]
+    return [sys.executable, "-m", "pip", "install", "-q"]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a process that may import the peers."""
+    paths = [str(ROOT), *(str(FOLDER / name) for name in PEERS)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

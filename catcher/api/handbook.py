@@ -1,0 +1,95 @@
+"""The page `/docs`: every operation, made from the API's own description, without a script.
+
+FastAPI's own page loads its viewer from the internet, which an observatory's network may not
+have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse
+
+_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 56rem; padding: 0 1rem;
+       color: #1c2430; background: #fff }
+h2 { font-size: 1rem; margin: 2rem 0 .25rem; border-top: 1px solid #d5dae1; padding-top: .75rem }
+code, pre { font: 14px/1.5 ui-monospace, monospace }
+pre { background: #f3f5f8; padding: .5rem .75rem; overflow-x: auto }
+table { border-collapse: collapse } td { padding: .1rem 1rem .1rem 0; vertical-align: top }
+.method { color: #0b5cad }
+@media (prefers-color-scheme: dark) { body { color: #dfe5ee; background: #14181f }
+  pre { background: #1e242e } h2 { border-color: #333c49 } .method { color: #7fb8f0 } }
+"""
+
+
+def handbook(api: FastAPI) -> None:
+    """Adds the page."""
+
+    @api.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return HTMLResponse("".join(page(api.openapi())), headers=_HEADERS)
+
+
+def page(about: Mapping[str, Any]) -> Iterator[str]:
+    """The page for an OpenAPI description."""
+    title = escape(about["info"]["title"])
+    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}: API</title>"
+    yield f"<style>{_STYLE}</style><h1>{title}: API</h1>"
+    yield f"<p>{escape(about['info'].get('description', ''))}</p>"
+    yield "<p>A refusal has the form <code>{&quot;error&quot;, &quot;hint&quot;}</code>. The whole "
+    yield 'description is at <a href="/openapi.json">/openapi.json</a>.</p>'
+    schemas = about.get("components", {}).get("schemas", {})
+    for path, operations in about["paths"].items():
+        for method, operation in operations.items():
+            yield from _operation(path, method, operation, schemas)
+
+
+def _operation(
+    path: str, method: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]
+) -> Iterator[str]:
+    name = f"{method} {path}"
+    yield f"<h2 id={escape(json.dumps(name))}><code><span class=method>{escape(method.upper())}"
+    yield f"</span> {escape(path)}</code></h2><p>{escape(operation.get('description', ''))}</p>"
+    rows = [
+        (one["name"], one["in"], one.get("required", False), one.get("schema", {}))
+        for one in operation.get("parameters", ())
+    ]
+    content = operation.get("requestBody", {}).get("content", {})
+    body = content.get("application/json", {}).get("schema", {})
+    body = schemas.get(str(body.get("$ref", "")).rpartition("/")[2], body)
+    needed = body.get("required", ())
+    rows += [
+        (field, "body", field in needed, schema)
+        for field, schema in body.get("properties", {}).items()
+    ]
+    if rows:
+        yield "<table>"
+        for field, where, required, schema in rows:
+            words = f"{_kind(schema)}{'' if required else ', ' + _default(schema)}"
+            yield f"<tr><td><code>{escape(field)}</code><td>{where}<td>{escape(words)}"
+        yield "</table>"
+    yield f"<pre>{escape(_example(path, method, bool(rows and content)))}</pre>"
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    kinds = [one.get("type", "any") for one in schema.get("anyOf", (schema,))]
+    return " or ".join("nothing" if kind == "null" else str(kind) for kind in kinds)
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    default = schema.get("default")
+    return f"default {json.dumps(default)}" if default not in (None, "") else "optional"
+
+
+def _example(path: str, method: str, body: bool) -> str:
+    if method == "get":
+        return f"curl http://127.0.0.1:8787{path}"
+    data = " -d '{…}'" if body or path.startswith(("/events", "/http")) else ""
+    head = f"curl -X {method.upper()} http://127.0.0.1:8787{path}"
+    return f"{head} -H 'Content-Type: application/json'{data}"

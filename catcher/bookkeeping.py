@@ -1,0 +1,222 @@
+"""Keeps what the engine decided, and only then acts on it: one commit after the other.
+
+While a commit is being written the engine goes on deciding; what it comes to meanwhile is the
+next commit. Nothing is acknowledged, handed out or answered before it is kept. Alerts alone do
+not wait for a ledger that is away: their notices go out at once, marked as unrecorded, under
+the ids that the ledger will know them by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from secrets import token_hex
+
+from catcher.model.commit import Commit
+from catcher.model.health import Update
+from catcher.model.problem import CatcherError
+from catcher.model.run import Run
+from catcher.model.time import SECOND, Instant, Span
+from catcher.ports import Delivery, StoreAway
+from catcher.steps import Decided, Deed, Parts
+
+MOST_OWED = 50_000
+"""What may wait to be kept, in rows; beyond it the engine takes nothing more in."""
+PATIENCE: Span = 2 * SECOND
+"""After so long without an answer the ledger is away, and alerts go out without it."""
+SAVE_EVERY: Span = 10 * SECOND
+RETRY = 1.0
+LAST_TRIES = 3
+"""How often a ledger that is away is asked once more when the engine has to stop."""
+
+Outcome = Decided | CatcherError
+
+
+@dataclass
+class Owed:
+    """What one commit is made of, and who waits for it."""
+
+    decided: Decided = field(default_factory=Decided)
+    deliveries: list[Delivery] = field(default_factory=list)
+    deeds: list[tuple[Deed, Outcome]] = field(default_factory=list)
+    save: bool = False
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is owed and nobody waits."""
+        return self.decided.empty and not (self.save or self.deliveries or self.deeds)
+
+
+class Bookkeeper:
+    """Writes what is owed to the ledger in its order, then tells, hands out and acknowledges.
+
+    `parts` are the engine's as they are now; `hand_out` takes each run that is new and kept.
+    """
+
+    def __init__(self, parts: Callable[[], Parts], hand_out: Callable[[Run], None]) -> None:
+        self._parts, self._hand_out = parts, hand_out
+        self.between_steps = asyncio.Lock()
+        """Held while a step is taken: what it decided and the states it left go together."""
+        self.problem = ""
+        self.away = False
+        self._owed, self._writing = Owed(), Owed()
+        self._asked: Instant | None = None
+        self._arrived, self._settled = asyncio.Event(), asyncio.Event()
+        self._giving_up = False
+        self.uncovered = False
+        """Whether the inbox holds what no saved state knows of."""
+        self.durable: set[str] = set()
+        """The sources whose events are in the inbox."""
+        self._reached: dict[str, str] = {}
+        self._saved: Instant = 0
+        self._series, self._tokens = token_hex(8), 0
+
+    # -- taking in ----------------------------------------------------------------------------
+
+    def add(
+        self,
+        decided: Decided,
+        deliveries: Iterable[Delivery] = (),
+        deeds: Iterable[tuple[Deed, Outcome]] = (),
+        *,
+        save: bool = False,
+    ) -> None:
+        """What a step came to, who waits for it, and whether all states are to be saved."""
+        if self.away:
+            self._tell_directly(decided)
+        owed = self._owed
+        owed.decided.absorb(decided)
+        owed.deliveries += deliveries
+        owed.deeds += deeds
+        owed.save = owed.save or save
+        self.durable.update(one.source for one in owed.deliveries if one.durable)
+        self._arrived.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether all is kept and acted on."""
+        return self._owed.empty and self._writing.empty
+
+    async def room(self) -> None:
+        """Returns once there is room for more."""
+        while self._owed.decided.size > MOST_OWED:
+            self._settled.clear()
+            await self._settled.wait()
+
+    async def kept(self) -> None:
+        """Returns once nothing is owed, while `run` writes."""
+        while not self.idle:
+            self._settled.clear()
+            await self._settled.wait()
+
+    def look(self, now: Instant) -> None:
+        """Saves the states in time; alerts do not wait for a ledger that does not answer."""
+        if now - self._saved > SAVE_EVERY:
+            self._owed.save = True
+            self._arrived.set()
+        if self._asked is not None and not self.away and now - self._asked > PATIENCE:
+            self._lose(StoreAway("it does not answer", "see that it runs"))
+
+    def stop(self) -> None:
+        """A ledger that is away is not waited for much longer: what is owed comes again."""
+        self._giving_up = True
+
+    # -- writing ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Writes whatever is owed, for ever; no more than one commit at a time."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            await self.write_out()
+
+    async def write_out(self) -> None:
+        """Writes until nothing is owed. StoreAway where it gives up."""
+        while not self._owed.empty:
+            async with self.between_steps:
+                self._writing, self._owed = self._owed, Owed()
+                commit = self._commit_of(self._writing)
+            new = await self._insist(commit)
+            self._found()
+            await self._act(new, self._writing)
+            self._writing = Owed()
+            self._settled.set()
+
+    def _commit_of(self, owed: Owed) -> Commit:
+        """One unit of work; a state and what it knows of are kept together."""
+        parts, decided = self._parts(), owed.decided
+        now = parts.clock()
+        self._reached.update(decided.reached)
+        self.uncovered = self.uncovered or bool(decided.inbox)
+        if not (owed.save or decided.tells or now - self._saved > SAVE_EVERY):
+            return self._signed(decided.as_commit())
+        self._saved = now
+        # A position and the state that it belongs to are kept together, or what came between
+        # the two would be lost to windows and holds.
+        decided.positions.update(self._reached)
+        self._reached.clear()
+        held = tuple(one for one in parts.admission.held() if one.source in self.durable)
+        covers, self.uncovered = self.uncovered, bool(held)
+        states = tuple(parts.network.take_states())
+        return self._signed(decided.as_commit(states=states, covers=covers, held=held))
+
+    def _signed(self, commit: Commit) -> Commit:
+        self._tokens += 1
+        return replace(commit, token=f"{self._series}:{self._tokens}")
+
+    async def _insist(self, commit: Commit) -> Commit:
+        """Asks the ledger until it has kept a commit."""
+        tries = LAST_TRIES
+        while not commit.empty:
+            self._asked = self._asked or self._parts().clock()
+            try:
+                with self._parts().vitals.committing():
+                    return await self._parts().ledger.commit(commit)
+            except StoreAway as trouble:
+                self._lose(trouble)
+                self._parts().vitals.turn()
+                if self._giving_up and (tries := tries - 1) <= 0:
+                    raise
+                await asyncio.sleep(RETRY)
+        return commit
+
+    # -- acting -------------------------------------------------------------------------------
+
+    async def _act(self, new: Commit, owed: Owed) -> None:
+        parts = self._parts()
+        parts.streams.pass_on(owed.decided.results)
+        parts.streams.tell(new)
+        for run in new.runs:
+            self._hand_out(run)
+        parts.send(new.notices)
+        for delivery in owed.deliveries:
+            await delivery.done()
+        for deed, outcome in owed.deeds:
+            deed.settle(outcome)
+
+    def _lose(self, trouble: StoreAway) -> None:
+        """The ledger is away: what is owed so far goes to the sinks without it."""
+        problem = f"ledger: {trouble}"
+        if self.problem != problem:
+            self.problem = problem
+            self._tell(problem)
+        if not self.away:
+            self.away = True
+            self._tell_directly(self._writing.decided)
+            self._tell_directly(self._owed.decided)
+
+    def _tell_directly(self, decided: Decided) -> None:
+        for alert in decided.alerts:
+            self._parts().streams.alerts.on_next(alert)
+        self._parts().send([replace(one, unrecorded=True) for one in decided.notices])
+
+    def _found(self) -> None:
+        self._asked = None
+        if self.away:
+            self.away, self.problem = False, ""
+            self._tell("ledger: it answers again; what waited is being kept")
+
+    def _tell(self, words: str) -> None:
+        parts = self._parts()
+        parts.streams.publish(Update("problem", parts.clock(), words))

@@ -1,0 +1,210 @@
+"""What the alerts were like, which way one would go, and who did what."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from catcher.cli.options import (
+    COLOURS,
+    Data,
+    Json,
+    Row,
+    Site,
+    print_row,
+    print_rows,
+    print_table,
+    wide_console,
+)
+from catcher.cli.spans import instant, labelled
+from catcher.model.alert import Severity
+from catcher.model.problem import CatcherError
+from catcher.model.time import wall_clock
+
+if TYPE_CHECKING:
+    from catcher.authoring.reports import Figures
+
+Since = Annotated[str, typer.Option(help="From a time on, or for so long back: 12h.")]
+MOST_ENTRIES = 1_000_000
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    alarms = typer.Typer(no_args_is_help=True, help="What the alerts were like.")
+    alarms.command()(report)
+    app.add_typer(alarms, name="alarms", rich_help_panel="Looking things up")
+    routes = typer.Typer(no_args_is_help=True, help="Which way alerts go.")
+    routes.command()(test)
+    app.add_typer(routes, name="routes", rich_help_panel="Before the night")
+    app.command(rich_help_panel="Looking things up")(audit)
+
+
+def report(
+    site: Site = None, data: Data = None, since: Since = "24h",
+    until: Annotated[str, typer.Option(help="Up to a time.")] = "",
+    rule: Annotated[str, typer.Option(help="Only of this rule.")] = "",
+    plot: Annotated[Path | None, typer.Option(help="Draws it: a .png, .svg or .pdf.")] = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """The figures of ISA-18.2: how many alerts, floods, chattering, the most frequent; by night
+    and by rule.
+
+    Example: `catcher alarms report --since 7d --plot week.png`
+    """
+    from catcher.authoring.reports import figures_row, in_words
+
+    end = instant(until) or wall_clock()
+    found = _figures(site, data, instant(since) or 0, end, rule)
+    if plot is not None:
+        from catcher.authoring.alarm_plot import draw
+
+        draw(found, plot)
+    row = figures_row(found)
+    if as_json:
+        return print_row(row)
+    console = wide_console()
+    for line in in_words(found):
+        console.print(Text(line))
+    for name in ("night", "rule"):
+        typer.echo()
+        _print_lines(name, row[f"{name}s"])
+    if plot is not None:
+        typer.echo(f"\ndrawn in {plot}")
+
+
+def _figures(site: Path | None, data: Path | None, start: int, end: int, rule: str) -> Figures:
+    from catcher import app as composition
+    from catcher.authoring.reports import alarm_report
+
+    if start >= end:
+        raise CatcherError("the span ends before it begins", "give an earlier --since")
+    location = composition.load_site(site).settings.location
+    longitude = location.longitude if location else None
+
+    async def ask() -> Figures:
+        async with composition.open_client(site, data) as client:
+            return await alarm_report(client, start, end, rule, longitude)
+
+    return asyncio.run(ask())
+
+
+def _print_lines(name: str, rows: list[Row]) -> None:
+    print_table(
+        rows,
+        {
+            name: lambda row: row[name],
+            "alerts": lambda row: row["alerts"],
+            "share": lambda row: f"{row['share']:.0%}",
+            "worst": lambda row: Text(row["worst"], COLOURS[Severity[row["worst"]]]),
+            "most in 10m": lambda row: row["most_in_10m"],
+            "in flood": lambda row: _minutes(row["in_flood_s"]),
+            "chattering": lambda row: row["chattering"],
+            "stale": lambda row: row["stale"],
+            "taken after": lambda row: _minutes(row["median_acknowledge_s"]),
+            "open for": lambda row: _minutes(row["median_open_s"]),
+        },
+    )
+
+
+def _minutes(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds:.0f}s" if seconds < 120 else f"{seconds / 60:.0f}m"
+
+
+def test(
+    rule: Annotated[str, typer.Option(help="The rule whose alert it is.")],
+    site: Site = None,
+    severity: Annotated[str, typer.Option(help="How bad it is.")] = "warning",
+    at: Annotated[str, typer.Option(help="When; now unless told.")] = "",
+    key: Annotated[str, typer.Option(help="Its key.")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="name=value, further labels.")] = None,
+    unknown: Annotated[bool, typer.Option("--unknown", help="Its input is stale.")] = False,
+    other: Annotated[
+        list[str] | None, typer.Option("--while", help="A rule with an open alert then.")
+    ] = None,
+    on_shift: Annotated[str, typer.Option(help="Who is on shift then.")] = "",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Which way an alert would go and why, without telling anybody.
+
+    Status 1 when nobody would hear of it. Example:
+    `catcher routes test --rule wind-high --severity serious --at 2025-04-24T03:00Z`
+    """
+    from catcher import app as composition
+    from catcher.authoring.reports import trace
+
+    try:
+        level = Severity.parse(severity)
+    except ValueError as trouble:
+        raise CatcherError(f"--severity: {trouble}") from trouble
+    row = trace(
+        composition.load_site(site), rule, level, instant(at) or wall_clock(), key=key,
+        labels=labelled(label or []), unknown=unknown, others=other or [], on_shift=on_shift,
+    )  # fmt: skip
+    if as_json:
+        print_row(row)
+    else:
+        for line in (*row["routes"], "", *row["ways"]):
+            typer.echo(line)
+        sinks = ", ".join(row["sinks"]) or f"nobody ({row['silenced'] or 'no sink'})"
+        typer.echo(f"\n{row['severity']} {rule} at {row['at']} goes to {sinks}")
+    raise typer.Exit(not row["sinks"])
+
+
+def audit(
+    site: Site = None, data: Data = None, since: Since = "",
+    until: Annotated[str, typer.Option(help="Up to a time.")] = "",
+    who: Annotated[str, typer.Option(help="Only what this person did.")] = "",
+    what: Annotated[str, typer.Option(help="Only this: acknowledged, shelved, fire.")] = "",
+    subject: Annotated[str, typer.Option(help="Only of this alert or rule.")] = "",
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, for a spreadsheet.")] = False,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1, max=MOST_ENTRIES)] = 100,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Who did what when, from which channel, newest first. Nothing in it is ever changed.
+
+    Example: `catcher audit --since 30d --csv --limit 100000 > audit.csv`
+    """
+    from catcher.cli.looking import Kind, ask
+
+    rows = ask(
+        site, data, Kind.audit, name=who, state=what, id=subject, limit=limit,
+        start=instant(since), end=instant(until),
+    )  # fmt: skip
+    if as_json:
+        return print_rows(rows)
+    if as_csv:
+        return _print_csv(rows)
+    print_table(
+        rows,
+        {
+            "time": lambda row: row["time"][:19],
+            "who": lambda row: row["who"],
+            "channel": lambda row: row["channel"],
+            "what": lambda row: row["what"],
+            "of": lambda row: row["detail"].get("name") or row["subject"],
+            "why": lambda row: row["detail"].get("refused") or row["detail"].get("reason", ""),
+        },
+    )
+
+
+def _print_csv(rows: list[Row]) -> None:
+    """One line an entry; a cell that a spreadsheet would take for a formula stays text."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("time", "who", "channel", "what", "subject", "detail"))
+    for row in rows:
+        cells = [row[name] for name in ("time", "who", "channel", "what", "subject")]
+        detail = json.dumps(row["detail"], ensure_ascii=False, sort_keys=True)
+        writer.writerow([*map(_harmless, cells), detail])
+
+
+def _harmless(text: str) -> str:
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

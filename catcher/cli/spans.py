@@ -1,0 +1,34 @@
+"""Times and labels as people write them on a command line."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+import typer
+
+from catcher.model.problem import CatcherError
+from catcher.model.time import parse_duration, parse_instant, wall_clock
+
+
+def instant(text: str) -> int | None:
+    """A time, or so long before now; None where none is given."""
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        return wall_clock() - parse_duration(text)
+    try:
+        return parse_instant(text)
+    except ValueError as trouble:
+        raise CatcherError(str(trouble), "or say how long ago, such as 12h") from trouble
+
+
+def labelled(pairs: Sequence[str]) -> dict[str, str]:
+    """Labels from `name=value`."""
+    labels = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise typer.BadParameter(f"{pair!r} is no label; write name=value")
+        labels[name] = value
+    return labels

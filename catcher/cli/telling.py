@@ -1,0 +1,93 @@
+"""How alerts look: a preview in each sink, and the beginning of a sink of one's own."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.panel import Panel
+from rich.text import Text
+
+from catcher.cli.options import COLOURS, Json, Row, Site, print_rows
+from catcher.model.alert import Severity
+from catcher.model.problem import CatcherError
+
+
+class Kind(StrEnum):
+    """What can be begun."""
+
+    sink = "sink"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this file."""
+    for command in (preview, new):
+        app.command(rich_help_panel="Before the night")(command)
+
+
+def preview(
+    rule: Annotated[str, typer.Argument(help="The rule's id.")],
+    site: Site = None,
+    severity: Annotated[str, typer.Option(help="warning, serious or critical.")] = "",
+    event: Annotated[
+        str, typer.Option(help="Fields that the message shows, as JSON: an event, or its fields.")
+    ] = "",
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Shows the message of a rule as each sink on its way would; nothing is sent.
+
+    What the event does not give stands as ‹name› or 12.345. Example:
+    `catcher preview wind-high --severity critical --event '{"speed": 21.4, "salIndex": 301}'`
+    """
+    from catcher import app as composition
+
+    try:
+        wanted = Severity.parse(severity) if severity else None
+    except ValueError as error:
+        raise CatcherError(str(error)) from error
+    name, rows = composition.preview(site, rule, wanted, _fields(event))
+    if as_json:
+        return print_rows(rows)
+    console = Console(soft_wrap=False)
+    if not rows:
+        console.print(f"{name}: nobody would be told now; `catcher routes test` says why")
+    for row in rows:
+        console.print(_panel(row, wanted))
+
+
+def new(
+    kind: Annotated[Kind, typer.Argument(help="What to begin.")],
+    name: Annotated[str, typer.Argument(help="Its name: small letters, digits and _.")],
+    site: Site = None,
+) -> None:
+    """Begins a file of the site's own, with an example in it.
+
+    Example: `catcher new sink pager`
+    """
+    from catcher import app as composition
+
+    typer.echo(composition.create(site, kind.value, name))
+
+
+def _panel(row: Row, severity: Severity | None) -> Panel:
+    style = "red" if row["problem"] else COLOURS[severity] if severity else "none"
+    text = Text(row["text"] or row["problem"])
+    title = f"{row['sink']} ({row['kind']})" if row["kind"] else row["sink"]
+    return Panel(text, title=title, title_align="left", border_style=style)
+
+
+def _fields(text: str) -> dict[str, Any]:
+    if not text:
+        return {}
+    try:
+        found = json.loads(Path(text[1:]).read_text() if text.startswith("@") else text)
+    except (ValueError, OSError) as error:
+        raise CatcherError(f"--event is no JSON ({error})", """write '{"speed": 12}'""") from error
+    if not isinstance(found, dict):
+        raise CatcherError("--event is no JSON object", """write '{"speed": 12}'""")
+    fields = found.get("fields")
+    return fields if "topic" in found and isinstance(fields, dict) else found

@@ -1,0 +1,75 @@
+"""The section `heartbeat:` of `catcher.yaml`: how often, and by which ways out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from catcher.model.problem import Place
+from catcher.model.time import MINUTE, SECOND, Span
+from catcher.site.adapters import HEARTBEATS, Adapters, fit
+from catcher.site.binding import Section
+from catcher.site.nodes import Branch, Report, lost, quoted
+from catcher.site.reader import Table
+from catcher.site.words import closest
+
+EVERY = 10 * SECOND
+SHORTEST, LONGEST = SECOND, 10 * MINUTE
+_HINT = "write it like heartbeat: {every: 10s, mqtt: {host: broker.example}}"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """How often a heartbeat leaves the engine, and the ways that it takes, by their kind."""
+
+    every: Span = EVERY
+    ways: tuple[Section, ...] = ()
+    place: Place = field(default=Place(), compare=False)
+
+    def values(self) -> dict[str, Any]:
+        """What it says, to see whether it was edited."""
+        return {"every": self.every, **{way.kind: way.values() for way in self.ways}}
+
+
+def read_heartbeat(table: Table, adapters: Adapters) -> Heartbeat:
+    """The section as far as it is good; without one, no heartbeat leaves."""
+    below = table.table("heartbeat", hint=_HINT)
+    if below is None:
+        return Heartbeat()
+    every = below.duration("every") or EVERY
+    if not SHORTEST <= every <= LONGEST:
+        message = "a heartbeat comes every second at most, and every 10 minutes at least"
+        below.report.error(below.place_of("every"), message, "write it like every: 10s")
+        every = EVERY
+    kinds = replace(HEARTBEATS, classes=adapters)
+    ways = []
+    for kind in HEARTBEATS.here:
+        node = below.raw(kind)
+        if node is None or lost(node):
+            continue
+        section = below.table(kind, hint=f"write it like {kind}: {{key: value}}")
+        if section is not None:
+            way = Section(kind, below.key_place(kind), section.node, kind)
+            ways += [made] if (made := fit(way, kinds, below.report)) else []
+    if not any(map(below.has, HEARTBEATS.here)):
+        message = "`heartbeat` does not say where to"
+        below.report.error(below.place, message, f"add one of {', '.join(HEARTBEATS.here)}")
+    below.done()
+    return Heartbeat(every, tuple(ways), below.place)
+
+
+def check_sink(heartbeat: Heartbeat, loves: Collection[str] | None, report: Report) -> None:
+    """Reports a heartbeat that goes through a sink which is not LOVE, or not there.
+
+    `loves` are the names of the sinks to LOVE; None where the routes cannot be read.
+    """
+    for way in heartbeat.ways:
+        entry = way.node.entries.get("sink") if isinstance(way.node, Branch) else None
+        name = str(way.values().get("sink", ""))
+        if way.kind != "love" or entry is None or loves is None or name in loves:
+            continue
+        best = closest(name, sorted(loves))
+        hint = f"did you mean {quoted(best)}?" if best else "sinks: {love: {love: {url: …}}}"
+        message = f"there is no sink to LOVE named {quoted(name)} in alerts/routes.yaml"
+        report.error(entry.node.place, message, hint)

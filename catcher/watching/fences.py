@@ -1,0 +1,133 @@
+"""Where the signals of one key stand, and who has to be asked when they move."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from catcher.model.time import Instant
+from catcher.watching.company import Company
+from catcher.watching.frames import Frame
+from catcher.watching.sharing import Pool
+from catcher.watching.signals import FURTHEST, Home, Signal
+from catcher.watching.values import scalar
+from catcher.watching.windows import Window
+
+
+class Fence:
+    """Where one signal of one key stands: between two limits, or at a value of its own."""
+
+    __slots__ = ("_signal", "high", "low", "previous")
+
+    def __init__(self, signal: Signal) -> None:
+        self._signal = signal
+        self.previous: Any = None
+        self.low, self.high = FURTHEST, -FURTHEST
+
+    @abstractmethod
+    def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
+        """Whom to ask about an event; its sample is in the windows already."""
+
+    def move(self, value: Any) -> Sequence[int]:
+        """Takes in a known scalar or None; those whose truths may be others now."""
+        before, limits = self.previous, self._signal.limits
+        self.previous = value
+        if not _is_number(value):
+            self.low, self.high = FURTHEST, -FURTHEST
+            return self._signal.all() if before is not value and before != value else ()
+        left, right = bisect_left(limits, value), bisect_right(limits, value)
+        self.low = limits[left - 1] if left else -FURTHEST
+        self.high = limits[right] if right < len(limits) else FURTHEST
+        if left != right:
+            self.low = self.high = value
+        if not _is_number(before):
+            return self._signal.all()
+        if before <= value:
+            return self._signal.owners[bisect_left(limits, before) : right]
+        return self._signal.owners[left : bisect_right(limits, before)]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or type(value) is int
+
+
+class FieldFence(Fence):
+    """A field of the event itself."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, signal: Signal) -> None:
+        super().__init__(signal)
+        self._name = signal.name
+
+    def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
+        """Nobody, after one comparison, where the value lies between the same two limits."""
+        value = fields.get(self._name)
+        kind = type(value)
+        if (kind is float or kind is int) and self.low < value < self.high:  # type: ignore[operator]
+            return ()
+        return self.move(scalar(value))
+
+
+class FigureFence(Fence):
+    """A figure of a window, which all rules share."""
+
+    __slots__ = ("_figure", "_quantile", "_window")
+
+    def __init__(self, signal: Signal, window: Window, figure: str, quantile: float) -> None:
+        super().__init__(signal)
+        self._window, self._figure, self._quantile = window, figure, quantile
+
+    def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
+        """The figure is worked out exactly only where it may be near a limit."""
+        value = self._window.value(self._figure, now, self._quantile)
+        if value is not None and self.low < value < self.high:
+            return ()
+        return self.move(value)
+
+
+class ValueFence(Fence):
+    """Anything else: an expression, or the truth of a part that compares with no number."""
+
+    __slots__ = ("_frame", "_run")
+
+    def __init__(self, signal: Signal, home: Home, frame: Frame) -> None:
+        super().__init__(signal)
+        self._run, self._frame = home.run, frame
+
+    def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
+        """Whom to ask about an event."""
+        self._frame.now = now
+        value = self._run(fields, self._frame)
+        if (kind := type(value)) is float or kind is int:
+            if self.low < value < self.high:
+                return ()
+        elif value is self.previous:
+            return ()
+        return self.move(value)
+
+
+def fences(company: Company, pool: Pool | None) -> list[Fence]:
+    """A fence for every signal of a company."""
+    found = (_fence(company, signal, pool) for signal in company.signals)
+    return [one for one in found if one is not None]
+
+
+def _fence(company: Company, signal: Signal, pool: Pool | None) -> Fence | None:
+    """None where only strangers look at it, who are asked anyway."""
+    if signal.name and not signal.truth:
+        return FieldFence(signal)
+    for home in signal.homes:
+        member = company.members[home.member]
+        slots = [] if pool is None else pool.slots(member, home.levels)
+        if slots is None:
+            continue
+        if home.node.kind == "over" and not signal.truth:
+            plan = member.levels.plan if home.levels and member.levels else member.branch.plan
+            slot = slots[plan.slot(home.node)]
+            if isinstance(slot, Window):
+                return FigureFence(signal, slot, home.node.name, home.node.value.quantile)
+        return ValueFence(signal, home, Frame(0, list(slots)))
+    return None

@@ -1,0 +1,1 @@
+"""The engine killed, starved and lied to; nothing is lost, nothing happens twice."""

@@ -1,0 +1,41 @@
+"""Both databases that a ledger may be kept in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.servers import Server, postgresql
+from tests.stores.making import LEDGER_URL
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of the session."""
+    with postgresql() as running:
+        yield running
+
+
+@pytest.fixture
+def postgres_url(server: Server) -> str:
+    """An empty place for a ledger on the server."""
+    address = f"postgresql://catcher@127.0.0.1:{server.port}/postgres"
+    place = f"ledger_{next(_NUMBERS)}"
+    with psycopg.connect(address) as connection:
+        connection.execute(f"CREATE SCHEMA {place}".encode())
+    return f"{address}?options=-csearch_path%3D{place}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.server)])
+def either_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Which of the two `ledger_at` opens in this test's folder."""
+    kind: str = request.param
+    if kind == "postgresql":
+        (tmp_path / LEDGER_URL).write_text(request.getfixturevalue("postgres_url"))
+    return kind
