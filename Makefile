@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 export UV_PROJECT_ENVIRONMENT := .venv
 
-.PHONY: help install demo test test-long bench lint servers wheel lock clean
+.PHONY: help install demo test test-long chaos bench lint servers wheel lock clean
 
 help:
 	@echo "make demo       a simulated night, everything embedded"
 	@echo "make test       all checks and tests"
 	@echo "make test-long  the long property tests"
+	@echo "make chaos      kills the engine at every commit point, and 200 times at random"
 	@echo "make bench      the benchmarks (never while tests run)"
 	@echo "make lock       renew requirements.lock"
 
@@ -30,13 +31,16 @@ lint: install
 	$(BIN)/mypy
 
 test: install servers lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 	$(BIN)/catcher check
 	$(BIN)/catcher test
 	sh .ci/wheel.sh
 
 test-long: install servers
 	CATCHER_HYPOTHESIS=long $(BIN)/pytest -m "long or not long" --timeout 3600
+
+chaos: install servers
+	CATCHER_CHAOS=whole $(BIN)/pytest tests/chaos --timeout 7200
 
 bench: install servers
 	$(BIN)/python -m benchmarks

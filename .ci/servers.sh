@@ -2,7 +2,8 @@
 # Installs the servers that the tests start, where root may. Elsewhere the tests name what is missing.
 set -eu
 missing=""
-for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients victoria-metrics:victoria-metrics; do
+for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients victoria-metrics:victoria-metrics \
+    systemd-analyze:systemd; do
     program=${pair%%:*}
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done

@@ -1,44 +1,33 @@
 """Runs the benchmarks, prints their tables and draws the comparison.
 
-python -m benchmarks                      all but the soak (`make bench`)
-python -m benchmarks rules --rounds 3     one of them; --help says what it takes
+`python -m benchmarks` runs all but the soak (`make bench`); `python -m benchmarks rules --rounds 3`
+one of them, and `--help` after its name says what it takes.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from importlib import import_module
 
-from benchmarks import broker, drawing, durability, latency, memory, rules, soak
-
-ALL = {
-    "rules": rules.main,
-    "broker": broker.main,
-    "durability": durability.main,
-    "latency": latency.main,
-    "memory": memory.main,
-    "drawing": drawing.main,
-}
-LONG = {"soak": soak.main}
+ALL = ("rules", "broker", "durability", "latency", "memory", "alerts", "drawing")
+LONG = ("soak",)
 
 
 def main() -> None:
-    """One by its name, with its options; without a name all, one after the other."""
-    known = {**ALL, **LONG}
+    """One by its name, with its options; without a name all, each in a process of its own."""
     if len(sys.argv) > 1:
-        if sys.argv[1] not in known:
-            raise SystemExit(f"no benchmark {sys.argv[1]!r}; there are {', '.join(known)}")
-        known[sys.argv[1]](sys.argv[2:])
+        name, *options = sys.argv[1:]
+        if name not in ALL + LONG:
+            raise SystemExit(f"no benchmark {name!r}; there are {', '.join(ALL + LONG)}")
+        import_module(f"benchmarks.{name}").main(options)
         return
-    failures = []
-    for name, run in ALL.items():
-        try:
-            run(())
-        except SystemExit as failure:
-            if not isinstance(failure.code, str):
-                raise
-            failures.append(f"{name}: {failure.code}")
-    if failures:
-        raise SystemExit("\n".join(failures))
+    failed = []
+    for name in ALL:
+        if subprocess.run([sys.executable, "-m", "benchmarks", name], check=False).returncode:
+            failed.append(name)
+    if failed:
+        raise SystemExit(f"failed or missed their targets: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

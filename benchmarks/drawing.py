@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] = ()) -> None:
 
 
 def draw(panels: Sequence[tuple[str, Sequence[Row]]], path: Path) -> None:
-    """One panel a workload, one bar a contestant."""
+    """One panel a workload, one bar a contestant, beside it how many times as fast Catcher is."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -64,6 +64,7 @@ def _panel(axis: Any, title: str, rows: Sequence[Row]) -> None:
     axis.barh(names, rates, color=[_colour(name) for name in names], height=0.75)
     axis.set_xscale("log")
     axis.set_xlim(10, 5e7)
+    axis.minorticks_off()
     axis.invert_yaxis()
     axis.set_title(title, loc="left", fontsize=8, fontweight="bold")
     axis.tick_params(length=0)

@@ -35,6 +35,7 @@ __all__ = [
     "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "open_client",
     "open_demo", "open_engine", "open_rehearsal", "open_replay", "point_row", "preview",
     "remote", "run_backtest", "run_rule_tests", "send_test",
+    "sweep",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -167,14 +168,27 @@ async def backlog(site: Path | None, data: Path | None) -> list[Row]:
     ]
 
 
-async def examine(site: Path | None, data: Path | None) -> list[Row]:
-    """What is well and what is not: the site, what it keeps, and the engine that runs on it."""
+async def examine(site: Path | None, data: Path | None, probe: bool = False) -> list[Row]:
+    """What is well and what is not: the site, what it keeps, and the engine that runs on it.
+
+    With `probe` the brokers are tried out, too.
+    """
     from catcher.doctor import examine_site
+    from catcher.probing import probe_brokers
     from catcher.running import announced_at
 
     loaded = load_site(site)
     folder = data_folder(loaded, data)
-    return await examine_site(loaded, folder, announced_at(folder))
+    rows = await examine_site(loaded, folder, announced_at(folder))
+    return [*rows, *([one async for one in probe_brokers(loaded)] if probe else [])]
+
+
+async def sweep(site: Path | None, data: Path | None, really: bool) -> list[Row]:
+    """What nobody needs: a row for each thing that would go, or with `really` has gone."""
+    from catcher.sweeping import sweep as swept
+
+    loaded = load_site(site)
+    return await swept(loaded, data_folder(loaded, data), really)
 
 
 # -- telling ------------------------------------------------------------------------------------

@@ -205,6 +205,7 @@ def parts(
         *(Part("store", health) for health in assembly.kept.health()),
         Part("executor", executor.health()),
         *(Part("sink", health) for health in courier.health()),
+        Part("desk", assembly.alerting.health(assembly.clock())),
     ]
 
 

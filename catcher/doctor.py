@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from catcher.api.remote import Remote
+from catcher.checkup import Row, examine_stores, row
 from catcher.model.problem import CatcherError
-from catcher.places import ledger_address
 from catcher.site import Site
-from catcher.stores.ledger import SqlLedger
 
-Row = dict[str, Any]
 LITTLE = 2**30
 """Free bytes under which a night's telemetry and artifacts may not fit."""
 MENDS = {
@@ -29,61 +27,44 @@ REFUSED = "check its username, password or token"
 async def examine_site(site: Site, data: Path, url: str) -> list[Row]:
     """A row for each thing looked at: `what`, `state` (ok, warning, error), `found`, `hint`."""
     rows = [*_files(site), *_folder(data)]
-    rows.append(await _ledger(site, data))
+    rows += [one async for one in examine_stores(site, data, url)]
     rows += await asyncio.to_thread(lambda: list(_engine(site, url)))
     return rows
 
 
-def _row(what: str, state: str, found: str, hint: str = "") -> Row:
-    return {"what": what, "state": state, "found": found, "hint": hint}
-
-
 def _files(site: Site) -> Iterator[Row]:
-    yield _row("site", "ok", f"{site.root}, {len(site.rules)} rules")
+    yield row("site", "ok", f"{site.root}, {len(site.rules)} rules")
     for problem in site.problems:
         words = f"{problem.place}: {problem.message}"
         if problem in site.misconfigured:
-            yield _row("settings", "error", f"{words} (a default stands in)", problem.hint)
+            yield row("settings", "error", f"{words} (a default stands in)", problem.hint)
         else:
-            yield _row("site", problem.severity, words, problem.hint)
+            yield row("site", problem.severity, words, problem.hint)
 
 
 def _folder(data: Path) -> Iterator[Row]:
     if not data.is_dir():
-        yield _row("data", "warning", f"{data} is not there yet", "`catcher run` makes it")
+        yield row("data", "warning", f"{data} is not there yet", "`catcher run` makes it")
         return
     if not os.access(data, os.W_OK):
-        yield _row("data", "error", f"{data} cannot be written", "give this user the right to")
+        yield row("data", "error", f"{data} cannot be written", "give this user the right to")
     free = shutil.disk_usage(data).free
     state, hint = ("ok", "") if free > LITTLE else ("error", "make room, or choose another --data")
-    yield _row("data", state, f"{data}, {free / 2**30:.1f} GiB free", hint)
-
-
-async def _ledger(site: Site, data: Path) -> Row:
-    own = data / "ledger.db"
-    address = ledger_address(site, data)
-    name = str(own) if str(own) in address else "the one that catcher.yaml names"
-    try:
-        async with SqlLedger(address):
-            size = f", {own.stat().st_size / 2**20:.1f} MiB" if own.exists() else ""
-            return _row("ledger", "ok", name + size)
-    except CatcherError as error:
-        missing = str(own) in address and not own.exists()
-        return _row("ledger", "warning" if missing else "error", error.message, error.hint)
+    yield row("data", state, f"{data}, {free / 2**30:.1f} GiB free", hint)
 
 
 def _engine(site: Site, url: str) -> Iterator[Row]:
     if not url:
-        yield _row("engine", "warning", "none runs on this folder", "`catcher run` starts one")
+        yield row("engine", "warning", "none runs on this folder", "`catcher run` starts one")
         return
     token = site.settings.api.token
     remote = Remote(url, token.reveal() if token else "")
     try:
         found = [*(_health(health) for health in remote.health()), *_vitals(remote)]
     except CatcherError as error:
-        yield _row("engine", "error", error.message, error.hint)
+        yield row("engine", "error", error.message, error.hint)
         return
-    yield _row("engine", "ok", f"answers at {url}")
+    yield row("engine", "ok", f"answers at {url}")
     yield from found
 
 
@@ -91,14 +72,13 @@ def _vitals(remote: Remote) -> Iterator[Row]:
     """How the engine itself does: its phase, what it is not ready for, who blocked its loop."""
     vitals = remote.vitals()
     for problem in remote.unready():
-        yield _row("readiness", "error", problem, "what is away comes back by itself once mended")
+        yield row("readiness", "error", problem, "what is away comes back by itself once mended")
     lag, block = vitals["loop_lag"], vitals["last_block"]
     words = f"{vitals['phase']}, late by {1e3 * (lag['p99'] or 0):.0f} ms at most (99 %)"
-    yield _row("event loop", "ok" if vitals["alive"] else "error", words, vitals["problem"])
+    yield row("event loop", "ok" if vitals["alive"] else "error", words, vitals["problem"])
     if block:
-        where = " ".join(line.strip() for line in block["stack"].strip().splitlines()[-4:])
         when = f"{vitals['blocks']} times, last until {block['told']} for {block['seconds']:.1f} s"
-        yield _row("event loop", "warning", f"blocked {when}: {where}", BLOCKED)
+        yield row("event loop", "warning", f"blocked {when}: {block['place']}", BLOCKED)
 
 
 def _health(health: Mapping[str, Any]) -> Row:
@@ -107,4 +87,4 @@ def _health(health: Mapping[str, Any]) -> Row:
     found = ": ".join(filter(None, (health["state"], health["problem"] or counts)))
     what = f"{health['kind']} {health['name']}"
     refused = "authori" in health["problem"].lower()
-    return _row(what, state, found, REFUSED if refused else MENDS.get(health["state"], ""))
+    return row(what, state, found, REFUSED if refused else MENDS.get(health["state"], ""))

@@ -74,8 +74,8 @@ class Engine:
             writing.cancel()
 
     async def _turn(self) -> None:
-        await self._take(await self._next_steps())
         self.parts.vitals.turn()
+        await self._take(await self._next_steps())
         await self.books.room()
 
     async def _close(self) -> None:

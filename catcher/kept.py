@@ -66,8 +66,9 @@ async def open_kept(
     await lifetimes.enter_async_context(ledger)
     history = await lifetimes.enter_async_context(EmbeddedHistory(data / "history", clock=clock))
     spool = SpooledObjects(
-        open_objects(site, data), data / SPOOL, clock, site.settings.stores.spool or LIMIT
-    )
+        open_objects(site, data), data / SPOOL, clock, site.settings.stores.spool or LIMIT,
+        listed=ledger.artifact_checksum,
+    )  # fmt: skip
     await lifetimes.enter_async_context(spool)
     metrics = await _exporter(lifetimes, ledger, settings, clock) if settings else None
     return Kept(ledger, history, spool, spool, metrics)

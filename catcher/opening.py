@@ -117,6 +117,14 @@ def _refuse_broken_settings(site: Site) -> None:
         )
 
 
+def _edition(site: Site, jobs: Path, anew: bool) -> Edition:
+    """What an engine starts with; `anew` reads a site that may have been edited meanwhile."""
+    if anew:
+        site = load(site.root, adapters=ADAPTERS)
+        _refuse_broken_settings(site)
+    return first_edition(site, jobs)
+
+
 def _payload(site: Site) -> int:
     return site.settings.limits.payload or PAYLOAD
 
@@ -134,13 +142,14 @@ async def _open(
 ) -> AsyncIterator[Running]:
     """Opens stores, workers, sinks and the API around an engine, and starts it."""
     name, jobs = engine_name(wall_clock), prepared(data) / "jobs"
-    edition = await asyncio.to_thread(first_edition, site, jobs)
-    rules, site = edition.rules, replace(site, registry=edition.registry)
     async with AsyncExitStack() as lifetimes:
         lifetimes.enter_context(alone())
         watch = SelfWatch(site.settings.site, name, wall_clock, os.environ)
         await lifetimes.enter_async_context(watch.watching())
         kept = await open_kept(lifetimes, site, data, name, wall_clock, _heard_by(watch))
+        stood_by = watch.pulse.phase == "standing by"
+        edition = await asyncio.to_thread(_edition, site, jobs, stood_by and follow)
+        rules, site = edition.rules, replace(edition.site, registry=edition.registry)
         watch.restoring()
         sources = list(make(site, data, await kept.ledger.positions()))
         postbox = _postbox(site, sources)
@@ -157,7 +166,8 @@ async def _open(
         def found() -> list[Part]:
             return [*parts(assembly, sources, executor, courier), *watch.parts()]
 
-        grace = Grace(site.settings.limits.stop or STOP)
+        stop = site.settings.limits.stop
+        grace = Grace(STOP if stop is None else stop)
         shop = assembly.workshop(executor, name, data, report, asyncio.sleep)
         heard = [*sources, _bulletin(found, lambda: engine)] if posts else sources
         drain = partial(_drain, shop, grace)

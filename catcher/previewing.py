@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from catcher.alerting import Alerting, Renderer, RouteTree, filler, sample_values
-from catcher.alerting.routing import direct
+from catcher.alerting import Alerting, Renderer, RouteTree, direct, filler, sample_values
 from catcher.assembling import site_links
 from catcher.authoring import choose
 from catcher.model.alert import Alert, LevelChange, Notice, Severity, alert_id

@@ -49,7 +49,8 @@ async def resume(parts: Parts, story: Story) -> None:
         story.see(parts.admission.admit(event.source, [event], received), decided, received)
     parts.admission.recall(*await parts.ledger.marks())
     known = [source.name for source in parts.sources]
-    parts.network.resume(now, [name for name in known if parts.admission.on_wall_time(name)])
+    on_wall_time = [name for name in known if parts.admission.on_wall_time(name)]
+    parts.network.resume(now, on_wall_time, everywhere=on_wall_time == known)
     story.keep(decided, bool(left))
 
 

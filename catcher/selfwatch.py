@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -60,6 +61,9 @@ class SelfWatch:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Speaks to systemd for as long as the context lasts."""
+        if self._notifier.wanted and not faulthandler.is_enabled():
+            # Its watchdog ends who hangs with SIGABRT: the stacks then go to the journal.
+            faulthandler.enable()
         speaking = asyncio.create_task(self._speak(), name="systemd")
         try:
             yield
@@ -181,7 +185,7 @@ class SelfWatch:
         """As far as is known without asking anybody."""
         phase = self.pulse.phase
         if phase != "running":
-            return [f"{phase} {self.pulse.words}".strip()]
+            return [self.pulse.words or phase]
         found = [self.pulse.stalled(), self._ledger]
         if self._around is not None:
             found += self._around.unheard()

@@ -68,13 +68,13 @@ class SinkNeeds:
 class SinkKind:
     """One kind of sink: its settings' class, how it is made, and what it would show.
 
-    `form` is what the site's own template for it is written in.
+    `form` says of its settings what the site's own template for it is written in.
     """
 
     settings: type
     make: Callable[[Any, SinkNeeds], Awaitable[Sink]]
     show: Callable[[Any, Compose, Fill, Notice], Shown]
-    form: Form = "text"
+    form: Callable[[Any], Form] = lambda settings: "text"
 
 
 def _console() -> SinkKind:
@@ -105,7 +105,8 @@ def _slack() -> SinkKind:
 
     return SinkKind(
         slack.Settings, make,
-        lambda settings, compose, fill, notice: slack.show(settings, compose, notice), "slack",
+        lambda settings, compose, fill, notice: slack.show(settings, compose, notice),
+        lambda settings: "slack",
     )  # fmt: skip
 
 
@@ -166,6 +167,7 @@ def _apprise() -> SinkKind:
     return SinkKind(
         apprise.Settings, make,
         lambda settings, compose, fill, notice: apprise.show(settings, compose, notice),
+        lambda settings: settings.form,
     )  # fmt: skip
 
 
@@ -181,9 +183,12 @@ SINKS: Mapping[str, Callable[[], SinkKind]] = {
 
 def composed(site: Site, renderer: Renderer, name: str) -> Compose:
     """How a sink of the site puts notices into words: by its own template, or its kind's."""
-    kind = site.sinks[name].kind
-    form = SINKS[kind]().form if kind in SINKS else "text"
-    return composer(renderer, name, kind, form=form)
+    section = site.sinks[name]
+    form: Form = "text"
+    if section.kind in SINKS:
+        kind = SINKS[section.kind]()
+        form = kind.form(section.bind(kind.settings))
+    return composer(renderer, name, section.kind, form=form)
 
 
 async def make_sinks(

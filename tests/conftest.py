@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import MISSING
-
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -15,12 +13,14 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 def shared_data() -> Path:
     """The folder of real recorded data beside the project."""
     if not SHARED.is_dir():
-        MISSING.add("shared/data")
         pytest.skip("the recorded data (../shared/data) is not here")
     return SHARED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if MISSING:
-        names = ", ".join(sorted(MISSING))
-        terminalreporter.write_line(f"NOT TESTED, because it is missing here: {names}", yellow=True)
+    """What is missing on this machine is named at the end, whatever else there is to say."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = {report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)}
+    for reason in sorted(reasons):
+        words = reason.removeprefix("Skipped: ")
+        terminalreporter.write_line(f"NOT TESTED here: {words}", yellow=True)

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import pytest
 
-MISSING: set[str] = set()
-
 
 def require(program: str) -> str:
     """The path of a server's program. Missing: fails under CI, elsewhere skips and is named."""
@@ -28,7 +26,6 @@ def require(program: str) -> str:
         return found
     if os.environ.get("CI") == "true":
         pytest.fail(f"{program} is not installed; `make servers` installs it")
-    MISSING.add(program)
     pytest.skip(f"{program} is not installed")
 
 

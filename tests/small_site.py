@@ -88,9 +88,9 @@ class ThreadedEngine:
         answer = self.ask("POST", "/events", json={"topic": topic, "fields": fields})
         assert answer.status_code == 202, answer.text
 
-    def until(self, holds: Callable[[], Any], what: str) -> Any:
+    def until(self, holds: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
         """Waits for something to become true of the engine, and returns it."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             if found := holds():
                 return found

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from catcher.app import load_site
+from catcher.assembling import site_links
+from tests.alerting.making import alert
 from tests.small_site import WIND, engine_in_thread, write_site
 
 SINK = '''
@@ -60,3 +62,16 @@ def test_its_failure_tells_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyP
             return words
 
         assert "*** was refused" in engine.until(problem, "the failure")
+
+
+def test_links_are_filled_in_for_each_alert(tmp_path: Path) -> None:
+    links = (
+        "{board: 'https://b/{alert}', rubintv: 'https://r/{id}', wiki: 'https://w/{rule}?{key}'}"
+    )
+    site = load_site(write_site(tmp_path / "site", WIND, settings=f"site: small\nlinks: {links}"))
+    whole, one = site_links(site)(alert(key="a/b")), alert(key="", per="MC_O_1 &")
+    assert whole == {
+        "board": f"https://b/{alert(key='a/b').id}",
+        "wiki": "https://w/wind-high?a%2Fb",
+    }
+    assert site_links(site)(one)["rubintv"] == "https://r/MC_O_1%20%26"

@@ -12,9 +12,9 @@ ACTIVITIES = {"watching", "working", "alerting"}
 ENGINE = {"bookkeeping", "engine", "priming", "resuming", "steps", "streams"}
 ADAPTERS = {"sources", "stores", "executors", "sinks"}
 APP = {
-    "adapters", "app", "assembling", "beating", "doctor", "editions", "kept", "opening",
-    "places", "previewing", "rehearsing", "reloading", "running", "selfwatch", "sink_kinds",
-    "surroundings",
+    "adapters", "app", "assembling", "beating", "checkup", "doctor", "editions", "kept", "opening",
+    "places", "previewing", "probing", "rehearsing", "reloading", "running", "selfwatch",
+    "sink_kinds", "surroundings", "sweeping",
 }  # fmt: skip
 MAY: dict[str, set[str]] = {
     "model": set(),
@@ -50,9 +50,9 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
 }  # fmt: skip
 ONE_IMPORTER = {
-    "aiomqtt", "paho", "aiohttp", "alembic", "aiokafka", "fastapi", "httpx", "influxdb_client",
-    "jinja2", "obstore", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn", "watchfiles",
-    "websockets", "yaml",
+    "aiomqtt", "apprise", "paho", "aiohttp", "alembic", "aiokafka", "fastapi", "httpx",
+    "influxdb_client", "jinja2", "obstore", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn",
+    "watchfiles", "websockets", "yaml",
 }  # fmt: skip
 SEVERAL_FILES = {"alembic", "fastapi", "typer"}
 """These are spoken by a whole room or form: routes, commands, migrations."""

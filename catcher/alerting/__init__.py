@@ -3,6 +3,7 @@
 from catcher.alerting.alerting import Alerting
 from catcher.alerting.changed import Changed, Refused
 from catcher.alerting.courier import Courier
+from catcher.alerting.directing import direct
 from catcher.alerting.lane import Patience
 from catcher.alerting.rendering import Renderer, check_template, sample_values
 from catcher.alerting.routing import Match, Route, RouteTree
@@ -20,6 +21,7 @@ __all__ = [
     "RouteTree",
     "check_template",
     "composer",
+    "direct",
     "filler",
     "sample_values",
 ]

@@ -16,8 +16,10 @@ from catcher.alerting.routing import HandOn, RouteTree
 from catcher.alerting.wording import Links
 from catcher.model.alert import Alert, LevelChange, Notice, Severity
 from catcher.model.desk import Bundle, Shift, Silence
+from catcher.model.health import Health
 from catcher.model.rule import Rule
 from catcher.model.run import Run
+from catcher.model.text import plain
 from catcher.model.time import Instant
 
 
@@ -102,34 +104,34 @@ class Alerting:
     ) -> Changed:  # fmt: skip
         """Somebody takes an alert at the severity they saw (None: as it is shown now)."""
         seen = str(severity) if severity is not None else "as shown"
-        deed = Deed(who, "acknowledge", now, channel, {"seen": seen, "note": note})
+        deed = _deed(who, "acknowledge", now, channel, {"seen": seen, "note": note})
         return self._people.acknowledge(alert_id, severity, note, deed)
 
     def shelve(
         self, alert_id: str, until: Instant, who: str, reason: str, now: Instant, channel: str
     ) -> Changed:
         """Somebody puts an alert aside until an end, and says why."""
-        deed = Deed(who, "shelve", now, channel, {"until": until, "why": reason})
+        deed = _deed(who, "shelve", now, channel, {"until": until, "why": reason})
         return self._people.shelve(alert_id, until, reason, deed)
 
     def unshelve(self, alert_id: str, who: str, now: Instant, channel: str) -> Changed:
         """Somebody takes an alert off its shelf."""
-        return self._people.unshelve(alert_id, Deed(who, "unshelve", now, channel, {}))
+        return self._people.unshelve(alert_id, _deed(who, "unshelve", now, channel, {}))
 
     def confirm(self, id: str, who: str, now: Instant, channel: str) -> Changed:
         """Somebody of a new shift takes over a shelf or a silence."""
-        return self._people.confirm(id, Deed(who, "confirm", now, channel, {}))
+        return self._people.confirm(id, _deed(who, "confirm", now, channel, {}))
 
     def assign(self, alert_id: str, to: str, who: str, now: Instant, channel: str) -> Changed:
         """Somebody says who sees to an alert."""
-        return self._people.assign(alert_id, to, Deed(who, "assign", now, channel, {"to": to}))
+        return self._people.assign(alert_id, to, _deed(who, "assign", now, channel, {"to": to}))
 
     def note(
         self, alert_id: str, text: str, who: str, now: Instant, channel: str, link: str = ""
     ) -> Changed:
         """Somebody says something about an alert, and where there is more."""
         detail = {"text": text, **({"link": link} if link else {})}
-        return self._people.note(alert_id, text, link, Deed(who, "note", now, channel, detail))
+        return self._people.note(alert_id, text, link, _deed(who, "note", now, channel, detail))
 
     def silence(
         self, name: str, labels: Mapping[str, str], severity: Severity, until: Instant, who: str,
@@ -137,16 +139,16 @@ class Alerting:
     ) -> Changed:  # fmt: skip
         """Somebody holds back all news of what fits, up to a severity, until an end."""
         detail = {"silence": name, "labels": dict(labels), "until": until, "why": reason}
-        deed = Deed(who, "silence", now, channel, detail)
+        deed = _deed(who, "silence", now, channel, detail)
         return self._people.silence(name, labels, severity, until, reason, deed)
 
     def unsilence(self, id: str, who: str, now: Instant, channel: str) -> Changed:
         """Somebody ends a silence before its time."""
-        return self._people.unsilence(id, Deed(who, "unsilence", now, channel, {}))
+        return self._people.unsilence(id, _deed(who, "unsilence", now, channel, {}))
 
     def hand_over(self, to: str, who: str, note: str, now: Instant, channel: str) -> Changed:
         """Somebody hands the shift over."""
-        deed = Deed(who, "hand over", now, channel, {"to": to, "note": note})
+        deed = _deed(who, "hand over", now, channel, {"to": to, "note": note})
         return self._people.hand_over(to, note, deed)
 
     # -- looking -------------------------------------------------------------------------------
@@ -203,6 +205,18 @@ class Alerting:
             "message_failures": desk.message_failures, "forgotten": desk.register.forgotten,
         }  # fmt: skip
 
+    def health(self, now: Instant) -> Health:
+        """How it is at the desk; a flood is told as a problem."""
+        rate, since = self._desk.flood.rate(now), self._desk.flood.since
+        counts = {**self.counts(), "new_in_10m": rate}
+        words = "" if since is None else f"a flood: {rate} new alerts in ten minutes"
+        return Health("alerts", "desk", "ok", since or 0, now, words, counts)
+
     def flood(self, now: Instant) -> Mapping[str, Any]:
         """New alerts in the last ten minutes, and since when there is a flood."""
         return {"new_alerts": self._desk.flood.rate(now), "since": self._desk.flood.since}
+
+
+def _deed(who: str, what: str, now: Instant, channel: str, detail: Mapping[str, Any]) -> Deed:
+    """A deed whose doer is a plain name, whatever came in."""
+    return Deed(plain(who, 100), what, now, channel, detail)

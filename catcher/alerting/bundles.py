@@ -14,11 +14,12 @@ from dataclasses import replace
 from catcher.alerting.agenda import Agenda
 from catcher.model.alert import Alert, AlertState, Severity
 from catcher.model.desk import Bundle, BundleKind
+from catcher.model.text import plain
 from catcher.model.time import SECOND, Instant, Span
 
 UPDATED_EVERY: Span = 30 * SECOND
 """A bundle that was told is told anew at most so often."""
-_MOST_NAMED, _MOST_RULES, _MOST_OVER = 10, 8, 5_000
+_MOST_NAMED, _MOST_RULES, _MOST_OVER, _LONGEST_NAME = 10, 8, 5_000, 60
 Find = Callable[[str], Alert | None]
 
 
@@ -196,6 +197,6 @@ def _words(bundle: Bundle, members: list[Alert], standing: list[Alert], taken: i
     if taken:
         parts.append(f"{taken} taken or shelved")
     named = sorted(standing, key=lambda one: (-one.shown_severity, one.opened, one.id))
-    names = ", ".join(one.name for one in named[:_MOST_NAMED])
+    names = ", ".join(plain(one.name, _LONGEST_NAME) for one in named[:_MOST_NAMED])
     more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
     return "; ".join(parts) + (f": {names}{more}" if names else "")

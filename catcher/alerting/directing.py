@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from catcher.alerting.matching import Match, is_glob
 from catcher.alerting.routing import GROUP_WAIT, HandOn, Route, RouteTree
 from catcher.alerting.sun import Ground
 from catcher.model.alert import Alert
+from catcher.model.text import plain
 from catcher.model.time import Instant, Span
 
 
@@ -45,8 +47,10 @@ class Way:
         if not self.group_by:
             return None
         named = ", ".join(_named(alert, name) for name in self.group_by)
+        whole = hashlib.blake2b(named.encode("utf-8", "replace"), digest_size=6).hexdigest()
         return Grouping(
-            f"{self.number}: {named}", GROUP_WAIT if self.group_wait is None else self.group_wait
+            f"{self.number} {whole}: {plain(named, 120)}",
+            GROUP_WAIT if self.group_wait is None else self.group_wait,
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from catcher.alerting.noise import Flapping
 from catcher.alerting.transitions import OF_DATA, Known, Transition, step
-from catcher.model.alert import Alert, AlertState, Severity
+from catcher.model.alert import Alert, AlertState
 from catcher.model.time import Instant, format_duration
 
 _MOST = 50
@@ -65,7 +65,8 @@ def swing(new: Alert, old: Alert | None, moved: Transition, now: Instant, law: F
         f"flapping: came back {len(new.swings)} times in {format_duration(law.within)}; "
         f"told again when it is worse, or calm for {format_duration(law.calm)}"
     )
-    return replace(new, flapping=True, aside=words, untold=0)
+    before = new.aside if new.aside != old.aside else ""
+    return replace(new, flapping=True, aside="; ".join(filter(None, (before, words))), untold=0)
 
 
 def muted(new: Alert, old: Alert | None, moved: Transition) -> Transition:
@@ -101,4 +102,5 @@ def unseen(alert: Alert) -> Alert:
 
 def heard(alert: Alert) -> Alert:
     """What is told now is the worst that was told, if it is worse."""
-    return replace(alert, loudest=max(alert.loudest, alert.shown_severity, Severity.NONE))
+    shown = alert.shown_severity
+    return replace(alert, loudest=shown) if shown > alert.loudest else alert

@@ -34,6 +34,7 @@ def acknowledge(
             f"{alert.name} is {shown} by now, not {severity}: not acknowledged",
             "look at it again, then acknowledge what it is",
         )
+    note = plain(note, LONGEST_NOTE)
     taken = Acknowledgement(who, shown, now, note)
     words = f"acknowledged by {who}" + (f": {note}" if note else "")
     state: AlertState = "shelved" if alert.state == "shelved" else "acknowledged"
@@ -80,6 +81,7 @@ def shelve(alert: Alert, until: Instant, who: str, reason: str, now: Instant) ->
     """Puts an alert aside until an end; CatcherError where the end, owner or reason is missing."""
     _require_open(alert, "shelve")
     check_end("a shelf", until, who, reason, now)
+    reason = plain(reason, LONGEST_NOTE)
     shelf = Shelf(who, alert.shown_severity, until, reason, now)
     words = f"shelved by {who} until {format_instant(until)}: {reason}"
     return step(
@@ -141,7 +143,7 @@ def ask_to_confirm(alert: Alert, by: Instant) -> Known:
         return alert, Transition("nothing", "it is on no shelf")
     shelf = replace(alert.shelf, confirm_by=by, warned=False)
     words = f"the new shift is to confirm the shelf of {shelf.who} by {format_instant(by)}"
-    return step(replace(alert, shelf=shelf), alert, "confirmed", words)
+    return step(replace(alert, shelf=shelf), alert, "unconfirmed", words)
 
 
 def confirm(alert: Alert, who: str) -> Known:

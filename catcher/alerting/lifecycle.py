@@ -47,9 +47,10 @@ def miss(alert: Alert, spec: AlertSpec, now: Instant) -> Known:
     span = format_duration(spec.unknown.after)
     words = f"unknown for {span}: {alert.reason.removeprefix(UNKNOWN)}"
     severity = max(alert.severity, spec.unknown.severity)
+    time = alert.changed + spec.unknown.after
     if not alert.active:
-        return _begin(alert, severity, words, alert.changed, spec, now)
-    return _worsen(alert, severity, words, alert.changed, spec)
+        return _begin(alert, severity, words, time, spec, now)
+    return _worsen(alert, severity, words, time, spec)
 
 
 def unknown_due(alert: Alert, spec: AlertSpec) -> Instant | None:
@@ -185,16 +186,16 @@ def _worsen(alert: Alert, severity: Severity, reason: str, time: Instant, spec: 
         since=time,
         changed=time,
     )
-    shelf, taken = new.shelf, new.acknowledgement
+    shelf, taken, asides = new.shelf, new.acknowledgement, []
     if shelf is not None and severity > shelf.severity:
-        words = f"off the shelf of {shelf.who}: worse than {shelf.severity}"
-        new = replace(new, shelf=None, state=off_shelf(new), aside=words)
+        asides.append(f"off the shelf of {shelf.who}: worse than {shelf.severity}")
+        new = replace(new, shelf=None, state=off_shelf(new))
     if taken is not None and severity > taken.severity:
+        asides.append(f"worse than {taken.severity}, at which {taken.who} took it")
         state: AlertState = "shelved" if new.state == "shelved" else "firing"
-        words = f"worse than {taken.severity}, at which {taken.who} took it"
-        new = replace(
-            new, acknowledgement=None, state=state, escalated=False, handed=0, aside=words
-        )
+        new = replace(new, acknowledgement=None, state=state, escalated=False, handed=0)
+    if asides:
+        new = replace(new, aside="; ".join(asides))
     return step(
         replace(new, latched=_latches(new.max_severity, new, spec)), alert, "raised", reason
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -110,6 +110,8 @@ def fits(text: str, glob: str) -> bool:
     return text == glob or (is_glob(glob) and fnmatchcase(text, glob))
 
 
-def fits_any(text: str, globs: Iterable[str]) -> bool:
+def fits_any(text: str, globs: tuple[str, ...]) -> bool:
     """Whether a name is what one of the globs stands for."""
-    return any(fits(text, glob) for glob in globs)
+    if text in globs:
+        return True
+    return any(is_glob(glob) and fnmatchcase(text, glob) for glob in globs)

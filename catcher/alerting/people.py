@@ -15,6 +15,7 @@ from catcher.alerting.wording import is_address
 from catcher.model.alert import Alert, AuditEntry, Severity
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
+from catcher.model.text import plain
 from catcher.model.time import MINUTE, Instant, Span
 
 CONFIRMED_WITHIN: Span = 30 * MINUTE
@@ -80,7 +81,9 @@ class People:
 
     def assign(self, text: str, to: str, deed: Deed) -> Changed:
         """Says who sees to an alert."""
-        return self._each(text, deed, lambda alert: handling.assign(alert, to, deed.who))
+        return self._each(
+            text, deed, lambda alert: handling.assign(alert, plain(to, 100), deed.who)
+        )
 
     def note(self, text: str, words: str, link: str, deed: Deed) -> Changed:
         """Says something about an alert, and where there is more."""
@@ -129,6 +132,7 @@ class People:
             asked = [
                 self._desk.silences.keep(replace(one, confirm_by=by, warned=False))
                 for one in self._desk.silences
+                if one.who != to
             ]
             shelves = sum(one.state == "shelved" for one in alerts)
             entry = deed.entry("shift", alerts=len(alerts), shelves=shelves, silences=len(asked))
@@ -140,7 +144,7 @@ class People:
     def _move(self, alert: Alert, to: str, deed: Deed) -> Changed:
         """One open alert changes hands; those on a shelf wait to be confirmed."""
         alert, moved = handling.assign(alert, to, deed.who)
-        if alert.shelf is not None:
+        if alert.shelf is not None and alert.shelf.who != to:
             alert, moved = handling.ask_to_confirm(alert, deed.now + CONFIRMED_WITHIN)
         if not moved.real:
             return Changed()

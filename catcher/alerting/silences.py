@@ -58,7 +58,7 @@ class Silences:
         text = f"{name}\0{sorted(labels.items())}\0{who}\0{now}\0{len(self._of)}"
         id = "s" + hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=4).hexdigest()
         silence = Silence(
-            id, who, plain(reason, 1_000), now, until, name.strip(), dict(labels), severity
+            id, who, plain(reason, 1_000), now, until, plain(name, 500), _bounded(labels), severity
         )
         self._of[id] = silence
         return silence
@@ -100,6 +100,10 @@ def why_over(silence: Silence) -> str:
 def idle(silence: Silence) -> bool:
     """Whether it has held nothing back yet."""
     return silence.hits == 0
+
+
+def _bounded(labels: Mapping[str, str]) -> dict[str, str]:
+    return {plain(name, 100): plain(glob, 300) for name, glob in list(labels.items())[:20]}
 
 
 def _holds_back(silence: Silence, alert: Alert) -> bool:

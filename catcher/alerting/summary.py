@@ -94,18 +94,20 @@ def _shelved(alert: Alert) -> Row:
     shelf = alert.shelf
     if shelf is None:
         return (plain(alert.name, 120), "", "", "")
-    until = _time(shelf.ends)
-    if shelf.confirm_by is not None:
-        until += " unless confirmed"
+    until = _until(shelf.ends, shelf.confirm_by)
     return plain(alert.name, 120), until, plain(shelf.who, 80), plain(shelf.reason)
 
 
 def _silence(silence: Silence) -> Row:
     idle = "" if silence.hits else " (idle: it has held nothing back)"
     return (
-        plain(silence.what, 120), _time(silence.ends), plain(silence.who, 80),
+        plain(silence.what, 120), _until(silence.ends, silence.confirm_by), plain(silence.who, 80),
         plain(silence.reason) + idle,
     )  # fmt: skip
+
+
+def _until(end: Instant, confirm_by: Instant | None) -> str:
+    return _time(end) + (" unless confirmed" if confirm_by is not None else "")
 
 
 def _fired(alerts: list[Alert]) -> Iterable[Row]:

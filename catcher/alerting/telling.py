@@ -26,6 +26,7 @@ KINDS: dict[TransitionKind, NoticeKind] = {
     "unacknowledged": "reminder",
     "shelved": "updated",
     "ending": "reminder",
+    "unconfirmed": "updated",
     "confirmed": "updated",
     "unshelved": "reminder",
     "escalated": "updated",
@@ -36,7 +37,9 @@ KINDS: dict[TransitionKind, NoticeKind] = {
 """As what a transition is told; what is not here is told to nobody."""
 NEWS: frozenset[NoticeKind] = frozenset({"opened", "raised", "test"})
 """What may be the first that a sink hears of an alert; all else is `opened` to it then."""
-ON_SHELF: frozenset[TransitionKind] = frozenset({"shelved", "ending", "confirmed", "resolved"})
+ON_SHELF: frozenset[TransitionKind] = frozenset(
+    {"shelved", "ending", "unconfirmed", "confirmed", "resolved"}
+)
 """What is told of an alert on its shelf."""
 Told = tuple[Alert, tuple[Notice, ...]]
 

@@ -10,8 +10,8 @@ from catcher.model.time import Instant
 
 TransitionKind = Literal[
     "nothing", "pending", "withdrawn", "opened", "raised", "lowered", "updated", "resolved",
-    "acknowledged", "unacknowledged", "shelved", "ending", "confirmed", "unshelved", "escalated",
-    "assigned", "note", "calm",
+    "acknowledged", "unacknowledged", "shelved", "ending", "unconfirmed", "confirmed",
+    "unshelved", "escalated", "assigned", "note", "calm",
 ]  # fmt: skip
 
 

@@ -104,7 +104,8 @@ def _facts(notice: Notice, text: str) -> list[tuple[str, str]]:
         ("since", _since(alert)),
         ("data", _age(alert, notice.time)),
         ("state", _state(alert)),
-        ("owner", plain(alert.owner, LONGEST_NAME)),
+        ("note", _note(alert)),
+        ("owner", _owner(alert)),
         ("runbook", runbook),
     ]
 
@@ -150,9 +151,26 @@ def _state(alert: Alert) -> str:
             f"shelved by {plain(shelf.who, 60)} until {_clock_time(shelf.until)}: "
             f"{plain(shelf.reason)}"
         )
-    if alert.escalated and alert.state == "firing":
+    if alert.state == "firing" and alert.aside:
+        parts.append(plain(alert.aside))
+    elif alert.state == "firing" and alert.escalated:
         parts.append(f"escalated to {plain(', '.join(alert.escalate_to))}")
     return "; ".join(parts)
+
+
+def _note(alert: Alert) -> str:
+    """The last of what people wrote to it."""
+    if not alert.notes:
+        return ""
+    last = alert.notes[-1]
+    return f"{plain(last.who, 60)} at {_clock_time(last.time)}: {plain(last.text)}"
+
+
+def _owner(alert: Alert) -> str:
+    """Who is responsible for the rule, and who sees to the alert."""
+    owner = plain(alert.owner, LONGEST_NAME)
+    seen_to = f"seen to by {plain(alert.assignee, 60)}" if alert.assignee else ""
+    return ", ".join(filter(None, (owner, seen_to)))
 
 
 def _links(alert: Alert) -> list[tuple[str, str]]:

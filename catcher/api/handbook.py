@@ -7,6 +7,7 @@ have.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -55,7 +56,7 @@ def _operation(
 ) -> Iterator[str]:
     name = f"{method} {path}"
     yield f"<h2 id={escape(json.dumps(name))}><code><span class=method>{escape(method.upper())}"
-    yield f"</span> {escape(path)}</code></h2><p>{escape(operation.get('description', ''))}</p>"
+    yield f"</span> {escape(path)}</code></h2><p>{_words(operation.get('description', ''))}</p>"
     rows = [
         (one["name"], one["in"], one.get("required", False), one.get("schema", {}))
         for one in operation.get("parameters", ())
@@ -75,6 +76,11 @@ def _operation(
             yield f"<tr><td><code>{escape(field)}</code><td>{where}<td>{escape(words)}"
         yield "</table>"
     yield f"<pre>{escape(_example(path, method, bool(rows and content)))}</pre>"
+
+
+def _words(text: str) -> str:
+    """Text with what stands between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 def _kind(schema: Mapping[str, Any]) -> str:

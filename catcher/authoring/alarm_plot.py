@@ -37,6 +37,7 @@ def draw(found: Figures, file: Path) -> None:
     counts = [count for _, count in reversed(found.offenders)]
     most_frequent.barh(range(len(names)), counts, color="#777777")
     most_frequent.set_yticks(range(len(names)), names)
+    most_frequent.xaxis.get_major_locator().set_params(integer=True)
     most_frequent.set_xlabel("times opened, the ten most frequent alerts")
     try:
         figure.savefig(file, dpi=120)

@@ -14,7 +14,7 @@ from typing import Any
 
 from catcher.model.event import Event
 from catcher.model.problem import CatcherError
-from catcher.model.time import SECOND, Instant, Span, parse_duration, parse_instant
+from catcher.model.time import MAX_INSTANT, SECOND, Instant, Span, parse_duration, parse_instant
 from catcher.site.reader import json_of
 from catcher.site.strict import documents
 
@@ -41,7 +41,7 @@ def _single(topic: str, one: Any, start: Instant) -> Event:
     if not isinstance(one, Mapping) or "at" not in one:
         raise CatcherError(f"the feed of {topic} has an event without a time", "add at: 5s")
     fields = {name: value for name, value in one.items() if name != "at"}
-    return Event(topic, start + _step(topic, str(one["at"])), fields)
+    return Event(topic, _bounded(topic, start + _step(topic, str(one["at"]))), fields)
 
 
 def _segments(topic: str, text: str, start: Instant) -> Iterator[Event]:
@@ -58,7 +58,7 @@ def _segments(topic: str, text: str, start: Instant) -> Iterator[Event]:
         for _ in range(count):
             if what != _NOTHING:
                 yield Event(topic, time, fields)
-            time += step
+            time = _bounded(topic, time + step)
 
 
 def _split(topic: str, text: str) -> Iterator[tuple[str, re.Match[str]]]:
@@ -97,7 +97,14 @@ def _step(topic: str, text: str) -> Span:
     try:
         return parse_duration(text)
     except ValueError as error:
-        raise CatcherError(f"the feed of {topic}: {error}") from error
+        message, _, hint = str(error).partition("; ")
+        raise CatcherError(f"the feed of {topic}: {message}", hint) from error
+
+
+def _bounded(topic: str, time: Instant) -> Instant:
+    if time > MAX_INSTANT:
+        raise CatcherError(f"the feed of {topic} goes on beyond the year 2262", "make it shorter")
+    return time
 
 
 def _fields(topic: str, text: str) -> Mapping[str, Any]:

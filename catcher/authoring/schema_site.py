@@ -52,7 +52,10 @@ def site_schema(adapters: Adapters) -> Schema:
             "stores": table(stores, "Where things are kept; the embedded defaults serve."),
             "executor": _adapter(EXECUTORS, adapters, "Where jobs run."),
             "observations": names(_OBSERVATION, "What has an id and a span of time."),
-            "links": ref("labels", "Addresses in alerts, with {id} for the observation."),
+            "links": ref(
+                "labels",
+                "Addresses in alerts, with {id} for the observation, {alert}, {rule}, {key}.",
+            ),
             "api": _API,
             "data": ref("text", "The folder of ledger, history and artifacts."),
             "limits": _LIMITS,
@@ -70,13 +73,16 @@ def routes_schema(adapters: Adapters) -> Schema:
     sink = either(
         "A sink: {kind: {settings}}.",
         _BARE,
-        *(table({kind: schema}, "", (kind,)) for kind, schema in known.items()),
-        {"type": "object", "minProperties": 1, "maxProperties": 1, "propertyNames": {
+        table(_OF_ANY_SINK),
+        *(table({kind: schema, **_OF_ANY_SINK}, "", (kind,)) for kind, schema in known.items()),
+        {"type": "object", "minProperties": 1, "maxProperties": 3, "propertyNames": {
             "not": {"enum": list(SINKS.all)}}},
     )  # fmt: skip
     root = table(
         {
             "sinks": names(sink, "Who may be told, each under a name."),
+            "people": names(ref("texts"), "Who may be on shift, each with the names of sinks."),
+            "noise": _NOISE,
             "route": ref("route", "The outermost route takes every alert."),
         },
         "Who hears of which alert.",
@@ -147,6 +153,23 @@ _LIMITS = table({
     "stop": ref("duration", "How long jobs and notices may take to end at a stop (20s)."),
 }, "How much of this machine may be used.")  # fmt: skip
 
+_OF_ANY_SINK: Mapping[str, Schema] = {
+    "rate": ref("text", "At most so many messages, such as 30 per 1m; worsenings always go."),
+    "each": {"type": "boolean", "description": "Whether it hears of each alert by itself."},
+}
+_NOISE = table({
+    "flapping": either("When an alert flaps: it came back too often.", {"const": "off"}, table({
+        "swings": number("So often (4).", 2, 50),
+        "within": ref("duration", "Within so long (10m)."),
+        "calm": ref("duration", "It is calm after so long without (10m)."),
+    })),
+    "flood": either("When alerts are a flood: one summary then.", {"const": "off"}, table({
+        "above": number("More new alerts than this begin one (10).", 1, 10_000),
+        "below": number("Fewer than this end it (5).", 1, 10_000),
+        "within": ref("duration", "Within so long (10m)."),
+    })),
+}, "What keeps the alerts bearable.")  # fmt: skip
+
 _HAND_ON = table({
     "after": ref("duration"), "to": ref("texts", "The names of sinks."),
 }, "", ("after", "to"))  # fmt: skip
@@ -157,10 +180,13 @@ _ROUTES: Mapping[str, Schema] = {
         "group_by": ref("texts", "What is told together."),
         "group_wait": ref("duration", "How long it waits for others of a group."),
         "repeat": ref("duration", "Told again so often, while nobody has taken it."),
-        "mute": ref("texts", 'When it tells nobody: "16:00-21:00 UTC".'),
+        "mute": ref("texts", 'When it tells nobody: "16:00-21:00 UTC", day, night.'),
         "inhibit_if": ref("match", "An alert during which it tells nobody."),
-        "escalate": {**_HAND_ON, "description": "If nobody acknowledged it."},
+        "escalate": either("If nobody acknowledged it; or a list of steps.", _HAND_ON,
+                           many(_HAND_ON, "Each `after` counts from the beginning.")),
         "undelivered": {**_HAND_ON, "description": "If the sink did not answer."},
+        "auto_acknowledge": ref("duration", "So long after its end, where nobody took it."),
+        "reminder": ref("duration", "So long after it was taken, if it goes on."),
         "continue": {"type": "boolean", "description": "Whether the next routes are tried, too."},
         "routes": many(ref("route"), "The first that matches takes it."),
     }),
@@ -170,6 +196,7 @@ _ROUTES: Mapping[str, Schema] = {
         "owner": ref("texts"),
         "tags": ref("texts", "One of them has to fit."),
         "labels": ref("labels", "All of them have to fit."),
-        "time": ref("texts", 'Such as "Mon-Fri 08:00-17:00 America/Santiago".'),
+        "time": ref("texts", 'Such as "Mon-Fri 08:00-17:00 America/Santiago", night, "sun < -12".'),
+        "unknown": {"type": "boolean", "description": "Whether its level cannot be judged now."},
     }),
 }  # fmt: skip

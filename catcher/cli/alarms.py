@@ -26,6 +26,7 @@ from catcher.cli.options import (
 from catcher.cli.spans import instant, labelled
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError
+from catcher.model.text import plain
 from catcher.model.time import wall_clock
 
 if TYPE_CHECKING:
@@ -187,11 +188,13 @@ def audit(
         rows,
         {
             "time": lambda row: row["time"][:19],
-            "who": lambda row: row["who"],
+            "who": lambda row: plain(row["who"]),
             "channel": lambda row: row["channel"],
             "what": lambda row: row["what"],
-            "of": lambda row: row["detail"].get("name") or row["subject"],
-            "why": lambda row: row["detail"].get("refused") or row["detail"].get("reason", ""),
+            "of": lambda row: plain(row["detail"].get("name") or row["subject"]),
+            "why": lambda row: plain(
+                row["detail"].get("refused") or row["detail"].get("reason", "")
+            ),
         },
     )
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from catcher.cli.options import Data, Json, Row, Site, Who, print_row, print_rows, print_table
 from catcher.cli.spans import instant, labelled
 from catcher.model.problem import CatcherError
+from catcher.model.text import plain
 from catcher.model.time import wall_clock
 
 if TYPE_CHECKING:
@@ -201,10 +202,10 @@ def dead_letters(
             "id": lambda row: row["id"],
             "given up": lambda row: row["given_up"][:19],
             "sink": lambda row: row["sink"],
-            "alert": lambda row: f"{row['severity']} {row['name']}",
+            "alert": lambda row: plain(f"{row['severity']} {row['name']}"),
             "change": lambda row: row["change"],
             "tries": lambda row: row["attempts"],
-            "why": lambda row: row["error"],
+            "why": lambda row: plain(row["error"]),
         },
     )
 

@@ -83,15 +83,16 @@ async def _show(running: Running, title: str) -> None:
 
 async def _tell_health(running: Running) -> None:
     """A line whenever a source, store or sink comes or goes."""
-    before: dict[str, HealthState] = {}
+    before: dict[tuple[str, str], HealthState] = {}
     while True:
         for health in running.health():
-            known = before.get(health.name, "ok")
+            part = health.kind, health.name
+            known = before.get(part, "ok")
             if health.state != known and health.state != "starting":
                 words = f": {health.problem}" if health.problem else ""
                 typer.echo(f"health  {health.kind} {health.name} is {health.state}{words}")
             if health.state != "starting":
-                before[health.name] = health.state
+                before[part] = health.state
         await asyncio.sleep(HEALTH_EVERY)
 
 

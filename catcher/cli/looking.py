@@ -176,8 +176,9 @@ def alerts(
         {
             "id": lambda row: row["id"],
             "severity": lambda row: Text(row["severity"], COLOURS[Severity[row["severity"]]]),
-            "state": lambda row: row["state"],
+            "state": _alert_state,
             "since": lambda row: row["opened"][:19],
+            "who": lambda row: row["assignee"] or row["acknowledged_by"],
             "alert": lambda row: " ".join(filter(None, (row["rule"], row["key"], row["per"]))),
             "message": lambda row: row["message"] or row["reason"],
         },
@@ -255,6 +256,16 @@ def _with_client(
             return await ask(client)
 
     return asyncio.run(open_andask())
+
+
+def _alert_state(row: Row) -> str:
+    """The state with what a person has to know beside it."""
+    beside = [
+        "unknown" if row["unknown"] else "",
+        f"flapping, {row['untold']} changes untold" if row["flapping"] else "",
+        f"nobody hears: {row['held_back']}" if row["held_back"] else "",
+    ]
+    return ", ".join([row["state"], *filter(None, beside)])
 
 
 def _run_state(row: Row) -> Text:

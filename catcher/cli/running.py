@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -72,19 +72,29 @@ def doctor(
     send_test: Annotated[
         str, typer.Option(metavar="SINK", help="Send a marked test through this sink instead.")
     ] = "",
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Try out how much the brokers keep for us, too.")
+    ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="List what nobody needs instead: orphaned artifacts.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --sweep: remove it.")] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Looks at the site, its stores and whatever runs, and says what to do.
 
-    Status 1 when something is wrong. Examples: `catcher doctor`,
+    Status 1 when something is wrong. Example: `catcher doctor`, `catcher doctor --sweep --yes`,
     `catcher doctor --send-test tma-slack`
     """
     from catcher import app as composition
 
+    if sweep:
+        _sweep(asyncio.run(composition.sweep(site, data, yes)), yes, as_json)
+        return
     if send_test:
         rows = [asyncio.run(composition.send_test(site, data, send_test, typer.echo))]
     else:
-        rows = asyncio.run(composition.examine(site, data))
+        rows = asyncio.run(composition.examine(site, data, probe))
     if as_json:
         print_rows(rows)
     else:
@@ -99,3 +109,21 @@ def doctor(
             },
         )
     raise typer.Exit(any(row["state"] == "error" for row in rows))
+
+
+def _sweep(rows: list[dict[str, Any]], removed: bool, as_json: bool) -> None:
+    if as_json:
+        print_rows(rows)
+        return
+    print_table(
+        rows,
+        {
+            "what": lambda row: row["what"],
+            "name": lambda row: row["name"],
+            "MB": lambda row: f"{row['size'] / 1e6:.2f}",
+            "written": lambda row: row["written"],
+        },
+    )
+    size = sum(row["size"] for row in rows) / 1e6
+    done = "removed" if removed else "would be removed; say --yes to remove them"
+    typer.echo(f"{len(rows)} things of {size:.1f} MB {done}")

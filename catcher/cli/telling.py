@@ -15,6 +15,7 @@ from rich.text import Text
 from catcher.cli.options import COLOURS, Json, Row, Site, print_rows
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError
+from catcher.model.text import visible
 
 
 class Kind(StrEnum):
@@ -75,7 +76,7 @@ def new(
 
 def _panel(row: Row, severity: Severity | None) -> Panel:
     style = "red" if row["problem"] else COLOURS[severity] if severity else "none"
-    text = Text(row["text"] or row["problem"])
+    text = Text(visible(row["text"] or row["problem"]))
     title = f"{row['sink']} ({row['kind']})" if row["kind"] else row["sink"]
     return Panel(text, title=title, title_align="left", border_style=style)
 

@@ -36,6 +36,11 @@ def plain(text: object, limit: int = 300) -> str:
     return shorten(clean + ELLIPSIS if len(head) < len(whole) else clean, limit)
 
 
+def visible(text: str) -> str:
+    """Lines as they are, without what moves a cursor or turns the direction of text."""
+    return "\n".join(_HIDDEN.sub("", _ANSI.sub("", line)) for line in text.split("\n"))
+
+
 def entities(text: str) -> str:
     """Text that Slack shows as it is: no mention, no link (docs.slack.dev, formatting text)."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

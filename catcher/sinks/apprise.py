@@ -7,7 +7,7 @@
         apprise:
           urls:
             - "pagerduty://${PAGERDUTY_KEY}@${PAGERDUTY_TOKEN}"
-            - "tgram://${TELEGRAM_TOKEN}/-100123"
+            - "ntfys://ntfy.example/${NTFY_TOPIC}"
           tell: [opened, raised]
 
 Each address is Apprise's (github.com/caronc/apprise/wiki says how each service is written). Mail
@@ -25,7 +25,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import unquote
 
 from apprise import Apprise, AppriseAsset, AppriseAttachment, NotifyBase, NotifyFormat, NotifyType
@@ -63,12 +63,14 @@ _PIECES = re.compile(r"[/:@?&=#,+ ]+")
 class Settings:
     """`urls` of the services; `tell` names the changes that they hear of.
 
-    `plots`: whether the plot goes along where a service takes files.
+    `plots`: whether the plot goes along where a service takes files. `form`: what the site's own
+    template for them is written in.
     """
 
     urls: tuple[str, ...] = field(repr=False)
     tell: tuple[str, ...] = _NEWS
     plots: bool = True
+    form: Literal["text", "html", "markdown"] = "text"
 
     def __post_init__(self) -> None:
         if not self.urls:
@@ -214,7 +216,8 @@ def _notify(
     service: NotifyBase, notice: Notice, message: Message, plot: tuple[str, bytes] | None
 ) -> str | None:
     """In the thread: None once the service has it, else what Apprise says of the failure."""
-    form = form_of(service)
+    # What the site wrote itself stays in its form; Apprise makes the service's of it.
+    form = message.form if message.custom else form_of(service)
     attach = None
     if plot is not None and service.attachment_support:
         memory = AttachMemory(content=plot[1], name=plot[0])  # type: ignore[no-untyped-call]

@@ -16,6 +16,7 @@ from catcher.site.words import closest
 
 EVERY = 10 * SECOND
 SHORTEST, LONGEST = SECOND, 10 * MINUTE
+_DECLARE = "declare one: sinks: {love: {love: {url: …}}}"
 _HINT = "write it like heartbeat: {every: 10s, mqtt: {host: broker.example}}"
 
 
@@ -70,6 +71,6 @@ def check_sink(heartbeat: Heartbeat, loves: Collection[str] | None, report: Repo
         if way.kind != "love" or entry is None or loves is None or name in loves:
             continue
         best = closest(name, sorted(loves))
-        hint = f"did you mean {quoted(best)}?" if best else "sinks: {love: {love: {url: …}}}"
+        hint = f"did you mean {quoted(best)}?" if best else _DECLARE
         message = f"there is no sink to LOVE named {quoted(name)} in alerts/routes.yaml"
         report.error(entry.node.place, message, hint)

@@ -13,6 +13,7 @@ from catcher.alerting.routing import RouteTree
 from catcher.alerting.sun import Ground
 from catcher.model.problem import Place, Problem
 from catcher.model.rule import Rule
+from catcher.model.text import plain
 from catcher.site import routes, settings
 from catcher.site.across import Claim, Known, check_across, check_sources_of_results, references
 from catcher.site.adapters import Adapters
@@ -30,6 +31,7 @@ from catcher.site.syntax import Source
 from catcher.working.registry import Registry
 
 MOST_SHOWN = 200
+LONGEST_LINE = 400
 _SINK = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
@@ -214,9 +216,17 @@ class _Loading:
         for one in self._report.problems:
             source = self._sources.get(one.place.file)
             place = source.settle(one.place) if source else one.place
-            told = replace(one, place=place, message=redact(one.message), hint=redact(one.hint))
+            told = replace(
+                one, place=place, message=_line(redact(one.message)), hint=_line(redact(one.hint))
+            )
             unique.setdefault((place, told.message), told)
         return sorted(unique.values(), key=lambda one: (one.place, one.message))
+
+
+def _line(text: str) -> str:
+    """What is told of a file in one line: it may quote the file."""
+    short = len(text) <= LONGEST_LINE and text.isprintable()
+    return text if short else plain(text, LONGEST_LINE)
 
 
 def _bounded(problems: Iterable[Problem]) -> Iterator[Problem]:

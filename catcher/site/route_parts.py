@@ -23,6 +23,7 @@ def read_match(table: Table, key: str) -> Match | None:
     if below is None:
         return None
     severity = parsed(below, "severity", SeverityTest.parse)
+    unknown = below.flag("unknown", True)
     match = Match(
         rule=below.texts("rule"),
         severity=severity[0] if severity else None,
@@ -30,7 +31,7 @@ def read_match(table: Table, key: str) -> Match | None:
         tags=below.texts("tags"),
         labels=below.labels("labels"),
         time=windows(below, "time"),
-        unknown=below.flag("unknown", True) if below.has("unknown") else None,
+        unknown=unknown if below.has("unknown") else None,
         place=below.place,
     )
     below.done()

@@ -106,7 +106,7 @@ class _Reader:
         if below is None:
             return None
         rate = read_rate(below)
-        each = below.flag("each", True) if below.has("each") else None
+        each = below.flag("each", True) if below.raw("each") else None
         if not set(below.node.entries) - set(OF_ANY_SINK) and entry.key in self._kinds.here:
             section = Section(entry.key, entry.place, Branch({}, entry.place), entry.key)
             made = fit(section, self._kinds, table.report)

@@ -51,6 +51,7 @@ _WALL = SourceClock()
 _SQLITE, _EMBEDDED = section("sqlite", _START), section("embedded", _START)
 _LEDGER, _FOLDER = section("ledger", _START), section("file", _START)
 _LOCAL = section("local", _START)
+_NO_HEARTBEAT = Heartbeat()
 _STREAMED = ("replay", "simulator")
 
 
@@ -120,7 +121,7 @@ class Settings:
     api: Api = Api()
     data: Path | None = None
     limits: Limits = Limits()
-    heartbeat: Heartbeat = Heartbeat()
+    heartbeat: Heartbeat = _NO_HEARTBEAT
 
 
 def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) -> Settings:

@@ -7,37 +7,43 @@ Samples are gathered in memory, a tail per topic, and go to disk as compressed b
 when a tail is long enough or its first sample has waited long enough (`history_segments`). A
 reader sees both. Telemetry that was not yet written is lost with the process; what was written
 is read again after a crash, less a block torn by it.
+
+A disk that is full, fails or hangs never stops whoever brings samples: they wait in memory up to
+a bound, beyond which the oldest are dropped and counted. Reading goes on from memory, and from
+the disk as far as it answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from catcher.model.event import Event, Series
 from catcher.model.health import Health, HealthState
 from catcher.model.problem import CatcherError
 from catcher.model.time import DAY, MAX_INSTANT, SECOND, Clock, Instant, Span, wall_clock
-from catcher.ports import Predicate
+from catcher.ports import Predicate, StoreAway
 from catcher.stores.history_block import Block, encoded
 from catcher.stores.history_reading import Part, series_of
 from catcher.stores.history_segments import Segments
 from catcher.stores.history_table import table_of
+from catcher.stores.history_tails import Sealed, Tail, Waiting
 
-LONGEST_TAIL = 4096
-OLDEST_TAIL = 30 * SECOND
-HEAVIEST_TAIL = 500_000
-"""Cells (fields, and places of lists) of one tail."""
-MOST_SEALING = 16
-"""Tails on their way to the disk; beyond it, appending waits."""
 MOST_UNWRITTEN = 64 * 2**20
 """Bytes of blocks that the disk did not take and that are kept in memory."""
+LONGEST_READ = 30.0
+LONGEST_CLOSING = 10.0
+"""Seconds after which a disk that does not answer is given up."""
+UNWRITABLE = (ValueError, TypeError, ArithmeticError, LookupError, MemoryError, RecursionError)
+"""What no samples should lead to; if they do, they are dropped, and the next are written."""
 Answer = TypeVar("Answer")
 
 
@@ -58,9 +64,11 @@ class EmbeddedHistory:
     ) -> None:
         self._clock = clock
         self._segments = Segments(folder, max_bytes, horizon)
-        self._tails: dict[str, _Tail] = {}
-        self._sealing: deque[asyncio.Future[None]] = deque()
+        self._tails: dict[str, Tail] = {}
+        self._waiting = Waiting()
         self._unwritten: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._writing: asyncio.Task[None] | None = None
         self._next_look = 0
         self._since: Instant = 0
         self._last: Instant | None = None
@@ -71,17 +79,19 @@ class EmbeddedHistory:
 
     async def __aenter__(self) -> Self:
         self._since = self._clock()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="history-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="history-reader")
         try:
-            await self._in_thread(self._segments.load)
+            await self._in(self._writer, self._segments.load)
         except OSError as error:
-            self._thread.shutdown()
+            self._shut()
             raise CatcherError(
                 f"the history in {self._segments.folder} cannot be used: {error.strerror}",
                 "choose another folder with --data, or give this user the right to write there",
             ) from None
         self._topics.update(self._segments.topics)
         self._state = "ok"
+        self._writing = asyncio.create_task(self._write_out(), name="history")
         return self
 
     async def __aexit__(
@@ -92,14 +102,22 @@ class EmbeddedHistory:
     ) -> None:
         for topic in list(self._tails):
             self._seal(topic, self._clock())
-        while self._sealing:
-            await self._sealing.popleft()
-        await self._in_thread(self._segments.close)
-        self._thread.shutdown()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST_CLOSING):
+                await self._waiting.drained()
+                await self._in(self._writer, self._segments.close)
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait({self._writing})
+        self._counts["dropped"] += sum(len(sealed.events) for sealed in self._waiting)
+        self._shut()
         self._state = "ended"
 
     async def append(self, events: Sequence[Event]) -> None:
-        """Keeps samples, in whatever order they come; waits only for a disk that falls behind."""
+        """Keeps samples, in whatever order they come; never raises.
+
+        It waits for a disk that falls behind, and not for one that does not answer.
+        """
         now = self._clock()
         for event in events:
             if not -MAX_INSTANT <= event.time <= MAX_INSTANT:
@@ -107,15 +125,16 @@ class EmbeddedHistory:
                 continue
             tail = self._tails.get(event.topic)
             if tail is None:
-                tail = self._tails[event.topic] = _Tail(now)
+                tail = self._tails[event.topic] = Tail(now)
                 self._topics.add(event.topic)
             if tail.add(event):
                 self._seal(event.topic, now)
         self._counts["samples"] += len(events)
         self._last = now
         self._seal_old(now)
-        while self._sealing and (self._sealing[0].done() or len(self._sealing) > MOST_SEALING):
-            await self._sealing.popleft()
+        self._counts["dropped"] += await self._waiting.make_room()
+        if self._waiting.stuck:
+            self._turn("away", "the disk does not answer")
 
     async def read(
         self,
@@ -130,38 +149,51 @@ class EmbeddedHistory:
         A list is read as `name0 … nameN`, a nested field as `name.key`, a truth value as 0 or
         1. Samples of one time with the same fields are one.
         """
-        tail = self._tails.get(topic)
-        recent = [event for event in tail.events if start <= event.time <= end] if tail else []
+        recent = [event for event in self._in_memory(topic) if start <= event.time <= end]
+        # In this order: what is written meanwhile is in both, and not in neither.
+        not_taken = self._not_taken(topic)
+        entries = self._segments.entries(topic, start, end)
 
         def collect() -> Series:
-            parts: list[Part] = [*self._segments.find(topic, start, end), *self._waiting(topic)]
+            parts: list[Part] = [*self._segments.blocks(entries), *not_taken]
             if recent:
                 parts.append(table_of(recent))
             return series_of(topic, parts, fields, start, end, where)
 
-        return await self._in_thread(collect)
+        if not entries:
+            return await asyncio.to_thread(collect)
+        reading = self._in(self._reader, collect)
+        done, _ = await asyncio.wait({reading}, timeout=LONGEST_READ)
+        if not done:
+            raise StoreAway("the disk of the history does not answer")
+        return reading.result()
+
+    def _in_memory(self, topic: str) -> list[Event]:
+        """The samples that are in no block yet."""
+        waiting = [event for one in self._waiting if one.topic == topic for event in one.events]
+        tail = self._tails.get(topic)
+        return waiting + tail.events if tail else waiting
 
     async def topics(self) -> Sequence[str]:
         """The topics that have a sample, sorted."""
-        gone = self._topics - set(self._tails) - set(await self._in_thread(self._known))
-        self._topics -= gone
+        held = {*self._tails, *(one.topic for one in self._waiting), *self._segments.topics}
+        with self._lock:
+            held |= {Block(data).head.topic for data in self._unwritten}
+        self._topics &= held
         return sorted(self._topics)
 
     async def latest(self, topic: str) -> Instant | None:
         """The time of the last sample of a topic; None where there is none."""
-        tail = self._tails.get(topic)
-        times = [event.time for event in tail.events] if tail else []
-
-        def newest() -> Instant | None:
-            waiting = [block.head.last for block in self._waiting(topic)]
-            return max([*times, *waiting, *self._segments.lasts(topic)], default=None)
-
-        return await self._in_thread(newest)
+        times = [event.time for event in self._in_memory(topic)]
+        times += [block.head.last for block in self._not_taken(topic)]
+        written = self._segments.last(topic)
+        return max(times if written is None else [*times, written], default=None)
 
     def health(self) -> Health:
         """`away` while the disk does not take what is written."""
         counts = {
             **self._counts,
+            "waiting": sum(len(one.events) for one in self._waiting),
             "segments": self._segments.files,
             "bytes": self._segments.size,
             "removed": self._segments.removed,
@@ -179,69 +211,61 @@ class EmbeddedHistory:
             self._seal(topic, now)
 
     def _seal(self, topic: str, now: Instant) -> None:
-        events = self._tails.pop(topic).events
-        future = self._in_thread(lambda: self._store(topic, events, now))
-        self._sealing.append(future)
+        tail = self._tails.pop(topic)
+        self._waiting.put(Sealed(topic, tail.events, tail.cells, now))
 
-    def _store(self, topic: str, events: Sequence[Event], now: Instant) -> None:
-        """Writes a tail as a block; what the disk does not take waits in memory (own thread)."""
-        table = table_of(events)
+    async def _write_out(self) -> None:
+        """One block after the other, as the disk takes them."""
+        while True:
+            sealed = await self._waiting.take()
+            try:
+                problem = await self._in(self._writer, partial(self._store, sealed))
+            except UNWRITABLE as error:
+                self._counts["dropped"] += len(sealed.events)
+                problem = f"samples of {sealed.topic} cannot be written: {error}"
+            self._waiting.done()
+            self._turn("away" if problem else "ok", problem)
+
+    def _store(self, sealed: Sealed) -> str:
+        """Writes a tail as a block; what the disk does not take waits in memory (own thread).
+
+        Returns what is wrong with the disk.
+        """
+        table = table_of(sealed.events)
         self._counts["too wide"] += table.lost
-        self._unwritten.append(encoded(topic, table, now))
+        block = encoded(sealed.topic, table, sealed.at)
+        with self._lock:
+            self._unwritten.append(block)
         try:
             while self._unwritten:
-                self._segments.append(self._unwritten[0], now)
-                self._unwritten.popleft()
+                self._segments.append(self._unwritten[0], sealed.at)
+                with self._lock:
+                    self._unwritten.popleft()
         except OSError as error:
-            self._turn("away", f"the disk did not take a block: {error.strerror or error}")
             self._bound()
-        else:
-            self._turn("ok", "")
+            return f"the disk did not take a block: {error.strerror or error}"
+        return ""
 
     def _bound(self) -> None:
-        while sum(map(len, self._unwritten)) > MOST_UNWRITTEN:
-            self._counts["dropped"] += Block(self._unwritten.popleft()).rows
+        with self._lock:
+            while sum(map(len, self._unwritten)) > MOST_UNWRITTEN:
+                self._counts["dropped"] += Block(self._unwritten.popleft()).rows
 
-    def _waiting(self, topic: str) -> list[Block]:
-        blocks = [Block(data) for data in self._unwritten]
+    def _not_taken(self, topic: str) -> list[Block]:
+        """The blocks that the disk did not take."""
+        with self._lock:
+            blocks = [Block(data) for data in self._unwritten]
         return [block for block in blocks if block.head.topic == topic]
-
-    def _known(self) -> list[str]:
-        return self._segments.topics + [Block(data).head.topic for data in self._unwritten]
 
     def _turn(self, state: HealthState, problem: str) -> None:
         if self._state != state:
             self._since = self._clock()
         self._state, self._problem = state, problem
 
-    def _in_thread(self, work: Callable[[], Answer]) -> asyncio.Future[Answer]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, work)
+    def _shut(self) -> None:
+        # A thread that a dead disk holds ends with it; nobody waits for that.
+        self._writer.shutdown(wait=False, cancel_futures=True)
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
-
-class _Tail:
-    """The samples of one topic that are not yet in a block."""
-
-    def __init__(self, opened: Instant) -> None:
-        self.events: list[Event] = []
-        self._opened = opened
-        self._cells = 0
-
-    def add(self, event: Event) -> bool:
-        """Takes a sample; whether the tail is full."""
-        self.events.append(event)
-        self._cells += len(event.fields)
-        for value in event.fields.values():
-            if type(value) is list or type(value) is dict:
-                self._cells += _cells(value)
-        return len(self.events) >= LONGEST_TAIL or self._cells >= HEAVIEST_TAIL
-
-    def old(self, now: Instant) -> bool:
-        """Whether its first sample has waited long enough, or the clock was set back."""
-        return not 0 <= now - self._opened < OLDEST_TAIL
-
-
-def _cells(value: list[Any] | dict[str, Any]) -> int:
-    with contextlib.suppress(RecursionError):
-        inner = value.values() if isinstance(value, dict) else value
-        return len(value) + sum(_cells(one) for one in inner if isinstance(one, list | dict))
-    return HEAVIEST_TAIL
+    def _in(self, thread: Executor, work: Callable[[], Answer]) -> asyncio.Future[Answer]:
+        return asyncio.get_running_loop().run_in_executor(thread, work)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import mmap
 import os
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -50,7 +51,11 @@ class Entry:
 
 @dataclass(slots=True)
 class Segments:
-    """All blocks of a history, oldest first per topic. Used from one thread at a time."""
+    """All blocks of a history, oldest first per topic.
+
+    One thread writes; others may read meanwhile, and no lock is held while the disk is waited
+    for: a disk that hangs holds up who asks it, and nobody else.
+    """
 
     folder: Path | None
     max_bytes: int
@@ -62,6 +67,7 @@ class Segments:
     _topics: dict[str, list[Entry]] = field(default_factory=dict)
     _open: BinaryIO | None = None
     _number: Iterator[int] = field(default_factory=itertools.count)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def load(self) -> None:
         """Finds what earlier engines left. OSError where the folder cannot be used."""
@@ -109,10 +115,11 @@ class Segments:
             segment.data = block
         head, _, _ = opened(block)
         entry = Entry(segment, offset, len(block), head.rows, head.first, head.last)
-        self._topics.setdefault(head.topic, []).append(entry)
-        segment.size += len(block)
-        segment.written = now
-        self.size += len(block)
+        with self._lock:
+            self._topics.setdefault(head.topic, []).append(entry)
+            segment.size += len(block)
+            segment.written = now
+            self.size += len(block)
         self.trim(now)
 
     def _segment(self, more: int, now: Instant) -> Segment:
@@ -152,31 +159,37 @@ class Segments:
             self._remove(self._files.popleft())
 
     def _remove(self, segment: Segment) -> None:
-        segment.gone = True
-        segment.data = b""
-        self.size -= segment.size
-        self.removed += 1
+        with self._lock:
+            segment.gone = True
+            segment.data = b""
+            self.size -= segment.size
+            self.removed += 1
+            for topic in list(self._topics):
+                left = [entry for entry in self._topics[topic] if not entry.segment.gone]
+                self._topics[topic] = left
+                if not left:
+                    del self._topics[topic]
         if segment.path is not None:
             segment.path.unlink(missing_ok=True)
-        for topic in list(self._topics):
-            left = [entry for entry in self._topics[topic] if not entry.segment.gone]
-            self._topics[topic] = left
-            if not left:
-                del self._topics[topic]
 
-    def find(self, topic: str, start: Instant, end: Instant) -> Iterator[Block]:
-        """The blocks of a topic that reach into a span; a damaged one is counted and left out."""
-        for entry in list(self._topics.get(topic, ())):
-            if entry.first > end or entry.last < start:
-                continue
+    def entries(self, topic: str, start: Instant, end: Instant) -> list[Entry]:
+        """Where the blocks of a topic are that reach into a span."""
+        with self._lock:
+            held = list(self._topics.get(topic, ()))
+        return [entry for entry in held if entry.first <= end and entry.last >= start]
+
+    def blocks(self, entries: Iterable[Entry]) -> Iterator[Block]:
+        """The blocks at these places; one that is damaged or gone is counted and left out."""
+        for entry in entries:
             try:
                 yield Block(self._bytes(entry))
             except (Torn, OSError):
-                self.torn += 1
+                self.torn += not entry.segment.gone
 
-    def lasts(self, topic: str) -> Iterator[Instant]:
-        """The last instant of each block of a topic."""
-        return (entry.last for entry in self._topics.get(topic, ()))
+    def last(self, topic: str) -> Instant | None:
+        """The last instant of all blocks of a topic; None where there are none."""
+        with self._lock:
+            return max((entry.last for entry in self._topics.get(topic, ())), default=None)
 
     def _bytes(self, entry: Entry) -> bytes:
         if entry.segment.path is None:
@@ -187,7 +200,8 @@ class Segments:
     @property
     def topics(self) -> list[str]:
         """The topics that have a block."""
-        return list(self._topics)
+        with self._lock:
+            return list(self._topics)
 
     @property
     def files(self) -> int:

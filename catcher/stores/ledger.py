@@ -31,7 +31,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.run import Run
 from catcher.model.time import SECOND, Clock, Instant, Span, to_seconds, wall_clock
 from catcher.ports import Fenced, StoreAway
-from catcher.stores import ledger_desk, ledger_exports, ledger_lease
+from catcher.stores import ledger_desk, ledger_exports, ledger_files, ledger_lease
 from catcher.stores import ledger_opening as opening
 from catcher.stores import ledger_reading as reading
 from catcher.stores.ledger_answers import LedgerAnswers
@@ -40,7 +40,7 @@ from catcher.stores.ledger_tenure import Tenure, Told, granted
 from catcher.stores.ledger_writing import LedgerWriter, Stamp
 
 Answer = TypeVar("Answer")
-LONGEST_READ, LONGEST_WRITE, LONGEST_RENEWAL = 12, 2, 1
+LONGEST_READ, LONGEST_WRITE, LONGEST_RENEWAL = 12, 4, 1
 """After so many times its patience a server that does not answer is given up, and asked anew."""
 
 
@@ -101,6 +101,8 @@ class SqlLedger(LedgerAnswers):
                 opened.enter_context(opening.lock(file))
             elif file is not None and not file.is_file():
                 raise CatcherError(f"there is no ledger {file} yet", "`catcher run` makes one")
+            if file is not None:
+                ledger_files.look(file)
             self._read_lane = await opened.enter_async_context(self._lane("reader"))
             version = await self._read(partial(opening.judge, name=self._name))
             if not self._engine_id:
@@ -170,6 +172,12 @@ class SqlLedger(LedgerAnswers):
     async def exported(self, through: int) -> None:
         """A metric store has taken all that `owed_points` gave up to a place."""
         await self._write(partial(ledger_exports.exported, through=through))
+
+    async def compact(self) -> None:
+        """Gives back the room of what was deleted; a server does that by itself."""
+        file = opening.file_of(self._url)
+        if file is not None:
+            await asyncio.to_thread(ledger_files.compact, file)
 
     async def announce(self, address: str) -> None:
         """Tells engines that stand by where this one answers."""
@@ -276,7 +284,7 @@ class SqlLedger(LedgerAnswers):
         try:
             answer = await lane.transact(work, limit)
         except (SQLAlchemyError, sqlite3.Error) as error:
-            explained = opening.explained(error, self._name)
+            explained = opening.explained(error, self._name, self._url)
             self._counts["failures"] += 1
             if isinstance(explained, StoreAway):
                 self._note(lane, explained.message)

@@ -17,9 +17,17 @@ from catcher.model.observation import Observation
 from catcher.model.run import ArtifactRecord, Firing, Run
 from catcher.model.time import Instant
 from catcher.ports import DeadLetter, MetricPoint, Query
-from catcher.stores import ledger_desk, ledger_exports, ledger_inbox
+from catcher.stores import (
+    ledger_checks,
+    ledger_desk,
+    ledger_exports,
+    ledger_inbox,
+    ledger_lease,
+)
 from catcher.stores import ledger_reading as reading
+from catcher.stores.ledger_checks import Tally
 from catcher.stores.ledger_exports import Owed
+from catcher.stores.ledger_lease import Holder
 
 Answer = TypeVar("Answer")
 
@@ -110,3 +118,35 @@ class LedgerAnswers(ABC):
     async def owed(self) -> tuple[int, Instant | None]:
         """How many finished runs wait for a metric store, and since when the oldest does."""
         return await self._read(ledger_exports.waiting)
+
+    async def holder(self) -> Holder | None:
+        """Who holds the lease of a ledger on a server; None for a file, or where nobody does."""
+        return await self._read(_holder)
+
+    async def flaws(self) -> Sequence[str]:
+        """What is wrong with the database as such; every page of a file is looked at."""
+        return await self._read(ledger_checks.flaws)
+
+    async def tally(self) -> Tally:
+        """What waits: events, runs, notices, metrics on their way."""
+        return await self._read(ledger_checks.tally)
+
+    async def artifact_keys(self) -> Collection[str]:
+        """The keys of all artifacts that runs list."""
+        return await self._read(ledger_checks.artifact_keys)
+
+    async def artifact_checksum(self, key: str) -> str | None:
+        """The checksum that a run lists for the artifact under a key; None where none does."""
+        return await self._read(partial(ledger_checks.artifact_checksum, key=key))
+
+    async def run_states(self, ids: Sequence[str]) -> Mapping[str, str]:
+        """The states of these runs; those that are not there are left out."""
+        return await self._read(partial(ledger_checks.run_states, ids=ids))
+
+    async def job_digests(self) -> Collection[str]:
+        """The versions of job files that any run was made by."""
+        return await self._read(ledger_checks.job_digests)
+
+
+def _holder(connection: Connection) -> Holder | None:
+    return ledger_lease.look(connection) if connection.dialect.name == "postgresql" else None

@@ -29,6 +29,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND, SECOND, Span
 from catcher.ports import StoreAway
 from catcher.stores import schema, schema_columns
+from catcher.stores.ledger_files import MEND, is_frozen, is_full
 
 CHECKED_BYTES = 64 * 2**20
 """A SQLite file up to this size is checked whole when it is opened."""
@@ -66,8 +67,12 @@ def connect(url: URL, *, full: bool, patience: Span, reader: bool) -> Engine:
         return _connect_server(url, patience, reader)
     options: dict[str, Any] = {"hide_parameters": True}
     options["connect_args"] = {"timeout": patience / SECOND, "check_same_thread": False}
-    if file_of(url) is None:
+    file = file_of(url)
+    if file is None:
         options["poolclass"] = StaticPool
+    if reader and file is not None and is_frozen(file):
+        frozen = {"mode": "ro", "immutable": "1", "uri": "true"}
+        url = url.set(database=file.absolute().as_uri()).update_query_dict(frozen)
     engine = create_engine(url, **options)
     event.listen(engine, "connect", _prepare(full, reader))
     begin = "BEGIN" if reader else "BEGIN IMMEDIATE"
@@ -223,16 +228,13 @@ def migrate(connection: Connection) -> None:
         raise CatcherError(f"the ledger cannot be brought up to date: {error}") from None
 
 
-MEND = (
-    "move the file away and start again, or bring a backup back; "
-    "`sqlite3 FILE .recover` saves what can be read"
-)
-
-
-def explained(error: SQLAlchemyError | sqlite3.Error, name: str) -> CatcherError:
+def explained(error: SQLAlchemyError | sqlite3.Error, name: str, url: URL) -> CatcherError:
     """What a failure of the database means to whoever runs Catcher; never its parameters."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     words = str(cause).splitlines()[0] if str(cause) else type(error).__name__
+    file = file_of(url)
+    if "disk I/O" in words and file is not None and is_full(file):
+        words = "is full"  # SQLite has no better words where its shared memory cannot grow.
     if "malformed" in words or "not a database" in words:
         return CatcherError(f"{name} is damaged or no ledger: {words}", MEND)
     for sign, meaning, hint in _SIGNS:

@@ -1,9 +1,9 @@
 """What a site may say of its ledger.
 
-    stores:
-      ledger: sqlite
-      # ledger: {sqlite: {synchronous: full}}
-      # ledger: postgresql://catcher:${PGPASSWORD}@db.example/catcher
+stores:
+  ledger: sqlite
+  # ledger: {sqlite: {synchronous: full}}
+  # ledger: postgresql://catcher:${PGPASSWORD}@db.example/catcher
 """
 
 from __future__ import annotations

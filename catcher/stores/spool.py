@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,6 +31,7 @@ LIMIT = 2 * 10**9
 SLOWEST = 1_000_000
 """Bytes a second that an upload needs at least to have more time than `patience`."""
 FIRST_PAUSE = 0.5
+Listed = Callable[[str], Awaitable[str | None]]
 
 
 class SpooledObjects:
@@ -38,7 +39,8 @@ class SpooledObjects:
 
     `patience` (seconds) is how long the store may take for a small artifact, `limit` (bytes)
     how much may wait. While the store is away nobody waits for it: one task tries, from time
-    to time.
+    to time. `listed` gives the checksum (`sha256:…`) that a committed run has for a key: what
+    waits under it and is of another attempt would replace that, and is left out.
     """
 
     def __init__(
@@ -49,8 +51,9 @@ class SpooledObjects:
         limit: int = LIMIT,
         patience: float = 10.0,
         longest_pause: float = 30.0,
+        listed: Listed | None = None,
     ) -> None:
-        self._store, self._clock = store, clock
+        self._store, self._clock, self._listed = store, clock, listed
         self._files = SpoolFiles(folder)
         self._limit, self._patience, self._longest_pause = limit, patience, longest_pause
         self._arrived = asyncio.Event()
@@ -61,6 +64,7 @@ class SpooledObjects:
         self._last: Instant | None = None
         self._problem = ""
         self._counts = {"kept": 0, "spooled": 0, "caught_up": 0, "refused": 0, "damaged": 0}
+        self._counts["superseded"] = 0
 
     async def __aenter__(self) -> Self:
         try:
@@ -188,6 +192,11 @@ class SpooledObjects:
                 await asyncio.sleep(self._pause(failures))
 
     async def _bring_over(self, waiting: Waiting) -> None:
+        listed = await self._listed(waiting.key) if self._listed is not None else None
+        if listed is not None and listed != f"sha256:{waiting.checksum}":
+            self._counts["superseded"] += 1
+            await asyncio.to_thread(self._files.remove, waiting)
+            return
         try:
             item = await asyncio.to_thread(self._files.read, waiting)
         except Damaged:

@@ -42,12 +42,14 @@ class Head(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """An artifact that waits: its place in the order, its file's size, and when it came."""
+    """An artifact that waits: its place in the order, its file's size, when it came, and the
+    SHA-256 of its bytes in hexadecimal digits."""
 
     number: int
     key: str
     size: int
     written: Instant
+    checksum: str = ""
 
 
 class SpoolFiles:
@@ -100,7 +102,8 @@ class SpoolFiles:
                 head, _ = _opened(path)
             except Damaged:
                 continue
-            self._note(Waiting(number, head.key, path.stat().st_size, head.written))
+            size = path.stat().st_size
+            self._note(Waiting(number, head.key, size, head.written, head.checksum))
 
     def write(self, key: str, item: Encoded, now: Instant) -> None:
         """Keeps an artifact, on the disk when it returns. OSError."""
@@ -122,7 +125,7 @@ class SpoolFiles:
             draft.unlink(missing_ok=True)
             raise
         _sync(self.folder)
-        self._note(Waiting(number, key, path.stat().st_size, now))
+        self._note(Waiting(number, key, path.stat().st_size, now, checksum))
 
     def read(self, waiting: Waiting) -> Encoded:
         """An artifact that waits. OSError, Damaged."""

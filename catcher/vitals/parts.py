@@ -9,12 +9,12 @@ from typing import Any, Literal
 from catcher.model.health import Health
 from catcher.model.time import to_seconds
 
-Role = Literal["source", "store", "executor", "sink", "heartbeat"]
+Role = Literal["source", "store", "executor", "sink", "desk", "heartbeat"]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One source, store, executor, sink or heartbeat, and how it does."""
+    """One source, store, executor, sink, the alert desk or a heartbeat, and how it does."""
 
     role: Role
     health: Health

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import asyncio.events
 import sys
 import threading
 import time
@@ -9,6 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -19,26 +22,28 @@ LIMIT = 1.0
 """Seconds without a turn of the loop after which it counts as blocked."""
 REMEMBERED = 20
 DEEPEST = 40
+_LIBRARY = str(Path(asyncio.__file__).parents[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """One time that the loop was blocked: for how long so far (s), and the stack that did it.
 
-    `over` tells that the loop turns again, so that `seconds` is the whole of it. The stack is
-    empty where no thread could run meanwhile: something held the interpreter itself.
+    `place` is the innermost line of the stack that is not of Python's own library. `over` tells
+    that the loop turns again, so that `seconds` is the whole of it. Stack and place are empty
+    where no thread could run meanwhile: something held the interpreter itself.
     """
 
     seconds: float
     stack: str
+    place: str = ""
     over: bool = False
 
     def __str__(self) -> str:
         head = f"the event loop was blocked for {self.seconds:.1f} s"
         if not self.over:
             head = f"the event loop has been blocked for {self.seconds:.1f} s"
-        where = self.stack.strip().splitlines()[-2:]
-        return f"{head}, by {' '.join(line.strip() for line in where)}" if where else head
+        return f"{head}, by {self.place}" if self.place else head
 
 
 class Watchdog:
@@ -100,12 +105,10 @@ class Watchdog:
                 continue
             if now - ticked > self._limit and ticked != told_at:
                 told_at = ticked
-                self._now = Block(now - ticked, self._stack())
-                self._write(f"{self._now}\n{self._now.stack}")
-
-    def _stack(self) -> str:
-        frame = sys._current_frames().get(self._loops_thread)
-        return "".join(traceback.format_stack(frame)[-DEEPEST:]) if frame is not None else ""
+                stack = traceback.extract_stack(sys._current_frames().get(self._loops_thread))
+                text = "".join(stack.format()[-DEEPEST:])
+                self._now = Block(now - ticked, text, _place(stack))
+                self._write(f"{self._now}\n{text}")
 
     # -- in the loop's ------------------------------------------------------------------------
 
@@ -118,3 +121,16 @@ class Watchdog:
         over = replace(seen, seconds=max(lag, seen.seconds), over=True)
         self.blocks.append(over)
         self._tell(over)
+
+
+def _place(stack: traceback.StackSummary) -> str:
+    """The innermost line that somebody wrote for what the loop does now."""
+    begins = [number for number, one in enumerate(stack) if one.filename == asyncio.events.__file__]
+    own = stack[begins[-1] + 1 :] if begins else stack
+    written = [one for one in own if not _is_pythons(one.filename)]
+    one = (written or own or stack)[-1]
+    return f"{one.filename}:{one.lineno} in {one.name}: {one.line}"
+
+
+def _is_pythons(name: str) -> bool:
+    return name.startswith((_LIBRARY, "<")) and "site-packages" not in name

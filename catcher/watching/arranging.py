@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from catcher.model.event import Event
+from catcher.model.time import Instant
 from catcher.watching.blueprint import Branch, fires
 from catcher.watching.checking import LISTENING
 from catcher.watching.conditions import Condition
 from catcher.watching.fronts import Front
 from catcher.watching.tree import Node
-from catcher.watching.watch import Feed, Watch
+from catcher.watching.watch import Decision, Feed, Watch
 
 OWN = frozenset(("",))
 
@@ -23,8 +24,17 @@ class Listeners:
     fronts: list[Front] = field(default_factory=list)
     others: list[tuple[Watch, Feed]] = field(default_factory=list)
 
-    def take(self, event: Event, late: bool) -> list[Watch]:
+    @property
+    def alone(self) -> Front | None:
+        """The front that can look at stretches of events, where nobody else listens."""
+        if self.others or len(self.fronts) != 1 or not self.fronts[0].plain:
+            return None
+        return self.fronts[0]
+
+    def take(self, event: Event, late: bool) -> Sequence[Watch]:
         """An event; the rules that may have decided something."""
+        if len(self.fronts) == 1 and not self.others:
+            return self.fronts[0].take(event, late)
         asked: list[Watch] = []
         for front in self.fronts:
             asked += front.take(event, late)
@@ -53,6 +63,19 @@ def arrange(watches: Mapping[str, Watch]) -> dict[str, Listeners]:
     for (topic, *_), members in simple.items():
         found[topic].fronts.append(Front(members))
     return found
+
+
+def decided(asked: Sequence[Watch]) -> list[Decision]:
+    """What some rules decided on one event, ordered by time, rule and key."""
+    out: list[Decision] = []
+    for watch in asked:
+        if watch.out:
+            out += watch.take_out()
+    return sorted(out, key=_order) if len(out) > 1 else out
+
+
+def _order(decision: Decision) -> tuple[Instant, str, str]:
+    return decision.time, decision.rule, decision.key
 
 
 def _place(watch: Watch) -> tuple[str, str, str] | None:

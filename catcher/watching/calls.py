@@ -96,7 +96,8 @@ def _plain(reader: Reading, tree: ast.Call, function: Function) -> Node:
         if node.kind == "const" and isinstance(node.value, str):
             raise reader.error(arg, f"{name} takes no text", f"write {function.usage}")
         if node.kind == "packed" and function.kind != "array":
-            raise reader.error(arg, "packed stands only inside a function with a window")
+            hint = 'write mean(packed(angle, "1s"), "1m")'
+            raise reader.error(arg, "packed stands only inside a function with a window", hint)
     text = f"{name}({', '.join(arg.text for arg in args)})"
     if name in ("previous", "changed", "streak"):
         return make("over", text, args, name=name, value=Reach(), at=at)
@@ -182,7 +183,8 @@ def _span(reader: Reading, tree: ast.expr) -> Span:
     try:
         span = parse_duration(tree.value)
     except ValueError as error:
-        raise reader.error(tree, str(error)) from None
+        message, _, hint = str(error).partition("; ")
+        raise reader.error(tree, message, hint) from None
     if span == 0:
         raise reader.error(tree, "a window cannot be empty", 'write "5m"')
     return span

@@ -14,7 +14,7 @@ from catcher.watching.machines import Machine
 from catcher.watching.memories import Slot
 from catcher.watching.timers import Timer
 
-REMEMBERED = 20
+REMEMBERED = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Member:
     """One rule, with the events that it knows of."""
 
     __slots__ = (
-        "_whens", "branch", "due", "index", "lazy", "levels", "seen", "slotted", "timed",
+        "_whens", "branch", "due", "index", "lazy", "levels", "plain", "seen", "slotted", "timed",
         "unknown", "watch",
     )  # fmt: skip
 
@@ -63,6 +63,8 @@ class Member:
         holds = [trigger.hold, trigger.clear_hold, trigger.every]
         holds += [span for one in levels for span in (one.spec.hold, one.spec.clear_hold)]
         self.timed = any(holds)
+        self.plain = not self.timed and self.levels is None and trigger.forget_after is None
+        """Whether nothing of what was noted matters once it has seen another event."""
         self.slotted = bool(branch.plan.slots or (self.levels and self.levels.plan.slots))
         judged = trigger.when is not None or (bool(self._whens) and trigger.every is None)
         self.lazy = judged and trigger.forget_after is None and not self.slotted
@@ -129,6 +131,11 @@ class Company:
     def slotted(self) -> bool:
         """Whether anybody looks back in time."""
         return bool(self.functions)
+
+    @property
+    def plain(self) -> bool:
+        """Whether everybody looks at fields of the event alone."""
+        return not self.slotted and all(signal.name and not signal.truth for signal in self.signals)
 
     def hand_over(self, member: Member) -> None:
         """Tells a member of the events that it has not seen itself."""

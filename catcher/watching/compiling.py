@@ -14,8 +14,17 @@ from catcher.watching.arrays import REDUCERS
 from catcher.watching.errors import ExpressionError
 from catcher.watching.expressions import Scope, parse
 from catcher.watching.fields import Fields, array_finder, scalar_finder
-from catcher.watching.frames import Eval, Frame, against_constant, all_of, one_of, spread
+from catcher.watching.frames import (
+    Eval,
+    Frame,
+    against_constant,
+    all_of,
+    one_of,
+    own_field,
+    spread,
+)
 from catcher.watching.memories import Memory, Slot, Streak
+from catcher.watching.shapes import WindowShape
 from catcher.watching.tree import Node, Reach
 from catcher.watching.values import (
     COMPARISONS,
@@ -28,7 +37,7 @@ from catcher.watching.values import (
     some,
     truth,
 )
-from catcher.watching.windows import Window, WindowShape
+from catcher.watching.windows import Window
 
 
 @dataclass(slots=True)
@@ -127,6 +136,8 @@ def _constant(plan: Plan, node: Node, array: bool) -> Eval:
 
 def _field(plan: Plan, node: Node, array: bool) -> Eval:
     path = node.value
+    if node.root == plan.root and len(path) == 1 and not array:
+        return own_field(str(path[0]))
     find = array_finder(path) if array else scalar_finder(path)
     if node.root == plan.root:
         return lambda fields, frame: find(fields)

@@ -67,10 +67,10 @@ class Drafting:
             self._check_name("read", name, self.rule.place)
             plan = Plan(root=name)
             scope = Scope(names=self._names, windows=False, what="the `where` of a read")
-            node = self._parse(read.where, scope)
-            where = None if node is None else Plan().condition(node)
-            self.blueprint.reads[name] = ReadPlan(name, read, where, plan)
-            self._note(f"read {name} {read.topic} {read.max_age}", node)
+            where = self._condition(Plan(), read.where, scope)
+            passes = where.truth if where else None
+            self.blueprint.reads[name] = ReadPlan(name, read, passes, plan)
+            self._note(f"read {name} {read.topic} {read.max_age}", where.node if where else None)
 
     def _draft_lets(self) -> None:
         waiting = dict(self.rule.let)

@@ -17,6 +17,7 @@ from catcher.watching.tree import Node, bracketed, constant, make
 MOST_NODES = 5_000
 DEEPEST = 40
 LARGEST_INTEGER = 2**63
+LARGEST_INDEX = 1_000_000
 
 _BINARY: dict[type[ast.operator], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
@@ -112,7 +113,9 @@ class Reader:
             raise self.error(tree, "the number is too large", "the greatest is about 1.8e308")
         if isinstance(value, int | float):
             return constant(value, self.offset(tree))
-        raise self.error(tree, f"{value!r} is neither a number, a text nor a truth value")
+        hint = "write a number, a text in quotes, true or false"
+        shown = repr(value)[:40]
+        raise self.error(tree, f"{shown} is neither a number, a text nor a truth value", hint)
 
     def _name(self, tree: ast.Name) -> Node:
         at, name = self.offset(tree), tree.id
@@ -120,7 +123,8 @@ class Reader:
         if name in self.scope.names:
             found = self.scope.names[name]
             if found.stateful and not self.scope.windows:
-                raise self.error(tree, f"{name} looks back in time, but {self.scope.what} cannot")
+                words = f"{name} looks back in time, but {self.scope.what} cannot"
+                raise self.error(tree, words, "move it to `when`, or to a level of the alert")
             return found
         if name in self.scope.reads:
             return Node("read", name, root=name, at=at, roots=frozenset((name,)))
@@ -166,10 +170,12 @@ class Reader:
         index: Any = tree.slice
         if isinstance(index, ast.UnaryOp) and isinstance(index.op, ast.USub):
             inner = index.operand
-            if isinstance(inner, ast.Constant) and type(inner.value) is int:
-                return -inner.value
+            if isinstance(inner, ast.Constant) and _is_index(inner.value):
+                return -int(inner.value)
         value = index.value if isinstance(index, ast.Constant) else None
-        if isinstance(value, str) or (type(value) is int and value < 1_000_000):
+        if isinstance(value, str):
+            self._refuse_hidden(tree, value)
+        if isinstance(value, str) or _is_index(value):
             return value
         raise self.error(tree, "an index is a whole number", "write name[0]")
 
@@ -257,6 +263,10 @@ class Reader:
             "docs/functions.md shows the language"
         )  # fmt: skip
         return self.error(tree, f"{what} is not in the language", hint)
+
+
+def _is_index(value: object) -> bool:
+    return type(value) is int and value < LARGEST_INDEX
 
 
 def is_name(text: str) -> bool:

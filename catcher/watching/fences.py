@@ -7,11 +7,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from catcher.model.time import Instant
+from catcher.model.time import MAX_INSTANT, Instant
 from catcher.watching.company import Company
 from catcher.watching.frames import Frame
 from catcher.watching.sharing import Pool
 from catcher.watching.signals import FURTHEST, Home, Signal
+from catcher.watching.stretches import Stretch, moves
 from catcher.watching.values import scalar
 from catcher.watching.windows import Window
 
@@ -62,6 +63,14 @@ class FieldFence(Fence):
         super().__init__(signal)
         self._name = signal.name
 
+    def places(self, stretch: Stretch) -> list[int] | None:
+        """Where in a stretch it moves past a limit or onto one; None: look at each event."""
+        limits = self._signal.exact
+        if limits is None or not _is_number(self.previous):
+            return None
+        values = stretch.numbers(self._name, self.previous)
+        return None if values is None else moves(values, limits)
+
     def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
         """Nobody, after one comparison, where the value lies between the same two limits."""
         value = fields.get(self._name)
@@ -74,15 +83,23 @@ class FieldFence(Fence):
 class FigureFence(Fence):
     """A figure of a window, which all rules share."""
 
-    __slots__ = ("_figure", "_quantile", "_window")
+    __slots__ = ("_between", "_figure", "_quantile", "_ready", "_window")
 
     def __init__(self, signal: Signal, window: Window, figure: str, quantile: float) -> None:
         super().__init__(signal)
         self._window, self._figure, self._quantile = window, figure, quantile
+        self._between = window.between(figure)
+        self._ready: Instant = MAX_INSTANT
 
     def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
         """The figure is worked out exactly only where it may be near a limit."""
-        value = self._window.value(self._figure, now, self._quantile)
+        window = self._window
+        if now >= self._ready and window.known and self._between is not None:
+            if self._between(self.low, self.high):
+                return ()
+        elif self._ready == MAX_INSTANT and (ready := window.ready()) is not None:
+            self._ready = ready
+        value = window.value(self._figure, now, self._quantile)
         if value is not None and self.low < value < self.high:
             return ()
         return self.move(value)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from catcher.model.time import Instant
 from catcher.watching.fields import Fields
 from catcher.watching.memories import Slot
-from catcher.watching.values import BINARY, broadcast
+from catcher.watching.values import BINARY, LARGEST, ORDERINGS, broadcast, scalar
 
 
 class ReadView(Protocol):
@@ -32,10 +32,30 @@ class Frame:
 Eval = Callable[[Fields, Frame], Any]
 
 
+def own_field(name: str) -> Eval:
+    """A field of the event in hand, the commonest value of all."""
+
+    def run(fields: Fields, frame: Frame) -> Any:
+        value = fields.get(name)
+        return value if type(value) is float and -LARGEST <= value <= LARGEST else scalar(value)
+
+    return run
+
+
 def against_constant(left: Eval, name: str, limit: Any) -> Eval:
     """A comparison with a constant, the commonest condition of all."""
-    compare = BINARY[name]
-    return lambda fields, frame: compare(left(fields, frame), limit)
+    if type(limit) is str:
+        compare = BINARY[name]
+        return lambda fields, frame: compare(left(fields, frame), limit)
+    operate = ORDERINGS[name]
+
+    def run(fields: Fields, frame: Frame) -> Any:
+        value = left(fields, frame)
+        if value is None or type(value) is str:
+            return None
+        return operate(value, limit)
+
+    return run
 
 
 def all_of(parts: Sequence[Eval]) -> Eval:

@@ -8,7 +8,7 @@ which alone decide. What it noted is handed to a machine before it is called or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -18,6 +18,7 @@ from catcher.watching.company import Company, Member
 from catcher.watching.frames import Frame
 from catcher.watching.keys import MOST_KEYS
 from catcher.watching.posts import NOBODY, Post
+from catcher.watching.stretches import Stretch
 from catcher.watching.values import text_of
 from catcher.watching.watch import Watch
 
@@ -33,6 +34,8 @@ class Front:
         node = first.by_node
         plain = node is not None and node.kind == "field" and len(node.value) == 1
         self._by_field = str(node.value[0]) if plain and node is not None else ""
+        self.plain = self._by is None and self._where is None and self.company.plain
+        """Whether a stretch of events can be looked at together."""
         self._posts: dict[str, Post] = {}
         self._known: dict[int | str, Post] = {}
         self._frame = Frame()
@@ -69,6 +72,28 @@ class Front:
             return settled
         asked = post.take(event) if post.passed else post.begin(event, self._crowded())
         return [*settled, *asked] if settled else asked
+
+    def take_stretch(self, stretch: Stretch) -> Iterator[Sequence[Watch]]:
+        """The same for many events, of which those that change nothing are not looked at."""
+        company, post, events = self.company, self._posts.get(""), stretch.events
+        known = self._looked and stretch.source in self._sources
+        places, done = None, 0
+        if post is not None and known and stretch.start >= max(company.newest, company.settled):
+            places = post.places(stretch)
+        for place in [*places, len(events)] if places is not None else ():
+            if post is None or not self._is_calm(post, stretch):
+                break
+            if place > done:
+                post.skip(events[place - 1], place - done)
+            if place < len(events):
+                yield self.take(events[place], False)
+            done = place + 1
+        for event in events[done:]:
+            yield self.take(event, False)
+
+    def _is_calm(self, post: Post, stretch: Stretch) -> bool:
+        """Whether nothing but a value that moves can concern anybody up to the end."""
+        return self._posts.get("") is post and stretch.end <= self._due and post.calm(stretch)
 
     def _post(self, event: Event) -> Post | None:
         """The post of an event's key; None where that is unknown."""

@@ -63,7 +63,7 @@ class Judge:
 
     def feed(self, cell: Cell, event: Event, *, run: str = "", firing: str = "") -> None:
         """An event or a result that the levels see."""
-        if not cell.shared:
+        if self.results or not cell.shared:
             self.levels.plan.fill(event.fields, self._frame(cell, event.time))
         cell.latest = event
         sight = self._sight_of(cell, event.time, event.fields, run, firing)

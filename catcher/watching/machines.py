@@ -177,6 +177,8 @@ class EdgeMachine(Machine):
 
     def _set_timer(self, now: Instant) -> None:
         """An instant that has passed without a firing does not come again."""
+        if self.edge.hold is None and self.edge.clear_hold is None:
+            return
         due = self.edge.due
         self.timer.set(None if due is None or due < now else due)
 
@@ -225,7 +227,7 @@ class EdgeMachine(Machine):
         self.true = bool(state["true"])
         latest = state["latest"]
         self.latest = Event(latest[0], int(latest[1]), latest[2], latest[3]) if latest else None
-        self.timer.set(state["due"] if "due" in state else self.edge.due)
+        self.timer.set(state.get("due", self.edge.due))
 
 
 class EveryMachine(Machine):

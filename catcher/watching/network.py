@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
 
-from catcher.model.alert import LevelChange, Severity
+from catcher.model.alert import LevelChange
 from catcher.model.commit import TriggerState
 from catcher.model.event import Admitted, Event
 from catcher.model.problem import CatcherError, Problem
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
 from catcher.model.time import Instant, Span
-from catcher.watching.arranging import Listeners, arrange
+from catcher.watching.arranging import Listeners, arrange, decided
 from catcher.watching.checking import check_rule
 from catcher.watching.drafting import draft
+from catcher.watching.ending import ended, outdated
 from catcher.watching.explaining import Explanation, explain
 from catcher.watching.fronts import Front
 from catcher.watching.keeping import figures, load, take_states, tally
+from catcher.watching.marks import Marks
+from catcher.watching.stretches import LONGEST, SHORTEST, stretch_of
 from catcher.watching.visits import by_hand, primer
 from catcher.watching.watch import Decision, Watch
 
@@ -39,6 +42,7 @@ class Network:
         self._watches: dict[str, Watch] = {}
         self._by_topic: dict[str, Listeners] = {}
         self._heap: list[tuple[Instant, str]] = []
+        self._marks = Marks()
         for rule in rules:
             self._add(rule, start)
         self._index()
@@ -55,7 +59,7 @@ class Network:
             return
         if not rule.enabled:
             return
-        watch = Watch(draft(rule), self._earlier)
+        watch = Watch(draft(rule), self._earlier, self._marks)
         self._watches[rule.id] = watch
         if start is not None:
             watch.begin(start)
@@ -87,20 +91,43 @@ class Network:
 
         Those of one event are ordered by time, rule and key.
         """
+        batch = events if isinstance(events, list) else list(events)
         decisions: list[Decision] = []
+        for first in range(0, len(batch), LONGEST):
+            some = batch[first : first + LONGEST]
+            if self._start is None:
+                self._begin(some[0].event.time)
+            if len(some) < SHORTEST or not self._feed_stretch(some, decisions):
+                self._feed_each(some, decisions)
+        return decisions
+
+    def _feed_each(self, events: Sequence[Admitted], decisions: list[Decision]) -> None:
         by_topic, latest = self._by_topic, self._now
         for event, late in events:
-            if self._start is None:
-                self._begin(event.time)
             if event.time > latest:
                 latest = event.time
             listeners = by_topic.get(event.topic)
             if listeners is not None:
                 asked = listeners.take(event, late)
                 if asked:
-                    decisions += _decided(asked)
-        self._now = max(self._now, latest)
-        return decisions
+                    decisions += decided(asked)
+        self._now = latest
+
+    def _feed_stretch(self, events: Sequence[Admitted], decisions: list[Decision]) -> bool:
+        """Events that one front alone listens to; whether they are such."""
+        topic = events[0].event.topic
+        listeners = self._by_topic.get(topic)
+        front = None if listeners is None else listeners.alone
+        if front is None or events[-1].event.topic != topic:
+            return False
+        stretch = stretch_of(events)
+        if stretch is None:
+            return False
+        for asked in front.take_stretch(stretch):
+            if asked:
+                decisions += decided(asked)
+        self._now = max(self._now, stretch.end)
+        return True
 
     def _begin(self, start: Instant) -> None:
         self._start = start
@@ -134,7 +161,8 @@ class Network:
             return []
         furthest = max(marks.values())
         self._now = max(self._now, furthest)
-        return self._run_timers(furthest, lambda watch: _limit(watch, marks))
+        begun = self._start is not None
+        return self._run_timers(furthest, lambda watch: _limit(watch, marks, begun))
 
     def finish(self, end: Instant) -> list[Decision]:
         """The end of a recording: timers due until then run, that instant included."""
@@ -228,7 +256,7 @@ class Network:
                 load(watch, state.key, state.state)
                 resumed.add(state.rule)
             elif watch is not None:
-                changes += _outdated(state)
+                changes += outdated(state)
         if self._start is not None:
             for name in resumed:
                 self._watches[name].resume(self._start)
@@ -238,12 +266,18 @@ class Network:
                 self._earlier(name, due)
         return changes
 
-    def resume(self, start: Instant, sources: Collection[str]) -> None:
-        """After downtime, which nobody observed, for the rules that hear some sources or none."""
+    def resume(self, start: Instant, sources: Collection[str], everywhere: bool) -> None:
+        """After downtime, which nobody observed, for the rules that hear some sources.
+
+        Where there are no others (`everywhere`), watching starts now, for all rules.
+        """
         self._disband()
         for watch in self._watches.values():
-            if watch.started and (not watch.sources or not watch.sources.isdisjoint(sources)):
+            concerned = not watch.sources.isdisjoint(sources) if watch.sources else everywhere
+            if watch.started and concerned:
                 watch.resume(start)
+        if everywhere and self._start is None:
+            self._begin(start)
 
     def swap(self, rules: Sequence[Rule]) -> list[LevelChange]:
         """Other rules in place of these; what means the same keeps its state.
@@ -267,7 +301,7 @@ class Network:
             elif name in self.broken:
                 self._watches[name] = old[name]
             else:
-                changes += _ended(old[name], self._now, new is not None)
+                changes += ended(old[name], self._now, new is not None)
         self._index()
         return changes
 
@@ -285,48 +319,13 @@ class Network:
         return {name: count(watch) for name, watch in self._watches.items()}
 
 
-def _decided(asked: Sequence[Watch]) -> list[Decision]:
-    """What some rules decided on one event, ordered by time, rule and key."""
-    out: list[Decision] = []
-    for watch in asked:
-        if watch.out:
-            out += watch.take_out()
-    return sorted(out, key=_order) if len(out) > 1 else out
-
-
-def _limit(watch: Watch, marks: Mapping[str, Instant]) -> Instant:
+def _limit(watch: Watch, marks: Mapping[str, Instant], begun: bool) -> Instant:
     """How far time has come for a rule: at its own sources, or where it knows none, at all.
+
+    Such a rule waits until watching has begun: only then is it known which time it is.
 
     A mark of 0 is that of a source which has not spoken yet; a rule that knows the source from
     before a restart waits for it, others do not.
     """
     own = [mark for source, mark in marks.items() if source in watch.sources]
-    return min(own or [mark for mark in marks.values() if mark] or [0])
-
-
-def _order(decision: Decision) -> tuple[Instant, str, str]:
-    return decision.time, decision.rule, decision.key
-
-
-def _outdated(state: TriggerState) -> list[LevelChange]:
-    """The end of what the levels of a rule said before it was changed."""
-    saved = state.state.get("cell") or {}
-    return [
-        LevelChange(
-            state.rule, state.key, standing["per"], Severity.NONE, int(standing["fed"]),
-            "the rule was changed",
-        )
-        for standing in saved.get("levels", ())
-        if standing["said"] > Severity.NONE or standing["unknown"]
-    ]  # fmt: skip
-
-
-def _ended(watch: Watch, now: Instant, edited: bool) -> list[LevelChange]:
-    words = "the rule was changed" if edited else "the rule is gone"
-    return [
-        LevelChange(watch.rule.id, cell.key, standing.per, Severity.NONE, now, words)
-        for cell in watch.keys.cells.values()
-        if cell.levels is not None
-        for standing in cell.levels.standings.values()
-        if standing.said is not Severity.NONE or standing.unknown
-    ]
+    return min(own or [mark for mark in marks.values() if mark and begun] or [0])

@@ -8,8 +8,9 @@ from heapq import heappop, heappush
 from catcher.model.event import Event
 from catcher.model.time import MAX_INSTANT, Instant
 from catcher.watching.company import Company, Member
-from catcher.watching.fences import Fence, fences
+from catcher.watching.fences import Fence, FieldFence, fences
 from catcher.watching.sharing import Pool
+from catcher.watching.stretches import Stretch
 from catcher.watching.watch import Watch
 
 NOBODY: tuple[Watch, ...] = ()
@@ -66,21 +67,25 @@ class Post:
     def take(self, event: Event) -> Sequence[Watch]:
         """An event of the key, in time; the rules that were asked about it."""
         _, now, fields, _ = event
-        pool = self._pool
+        pool, company = self._pool, self._company
         if pool is not None:
             if pool.strangers and self.passed >= self._next_try:
                 return self._try_again(event)
             pool.fill(event)
-        asked: list[int] = []
+        asked: Sequence[int] = ()
         for fence in self.fences:
             moved = fence.moved(fields, now)
             if moved:
-                asked += moved
-        if self._timed and (now >= self._until or now - self.last > self._company.stale):
-            asked += self._overdue(now)
+                asked = [*asked, *moved]
+        if self._timed and (now >= self._until or now - self.last > company.stale):
+            asked = [*asked, *self._overdue(now)]
         if asked or self.restless or (pool is not None and pool.strangers):
             return self.ask(event, asked)
-        self.note(event)
+        # The commonest way of all, so `note` is written out.
+        company.newest = self.last = now
+        company.seen += 1
+        self.passed += 1
+        self.latest = event
         return NOBODY
 
     def _try_again(self, event: Event) -> Sequence[Watch]:
@@ -97,6 +102,31 @@ class Post:
         self._until = self._starts[0][0] if self._starts else MAX_INSTANT
         silent = now - self.last > self._company.stale
         return [*found, *self._company.holders] if silent else found
+
+    def places(self, stretch: Stretch) -> list[int] | None:
+        """Where in a stretch somebody has to be asked; None: look at each event."""
+        if self._pool is not None or not self.calm(stretch):
+            return None
+        found: set[int] = set()
+        for fence in self.fences:
+            some = fence.places(stretch) if isinstance(fence, FieldFence) else None
+            if some is None:
+                return None
+            found.update(some)
+        return sorted(found)
+
+    def calm(self, stretch: Stretch) -> bool:
+        """Whether nothing but a value that moves can concern anybody up to its end."""
+        if self.restless or not self.passed:
+            return False
+        gap = max(stretch.longest_gap, stretch.start - self.last)
+        return not self._timed or (stretch.end < self._until and gap <= self._company.stale)
+
+    def skip(self, event: Event, count: int) -> None:
+        """Events that change nothing, the last of them."""
+        self._company.seen += count - 1
+        self.passed += count - 1
+        self.note(event)
 
     def note(self, event: Event) -> None:
         """An event that changes nothing for those who are not asked."""
@@ -115,13 +145,13 @@ class Post:
         company = self._company
         members = [company.members[index] for index in sorted(chosen)]
         for member in members:
-            self.hand_over(member)
+            if not member.plain or member.unknown != company.unknown:
+                self.hand_over(member)
         self.note(event)
         for member in members:
-            self._handed[member.index] = self.passed
-            member.seen = company.seen
-            member.watch.next_event()
-            member.watch.take(member.branch, event, False, self.key)
+            seen, passed = company.seen - member.seen, self.passed - self._handed[member.index]
+            member.seen, self._handed[member.index] = company.seen, self.passed
+            member.watch.visit(member.branch, event, self.key, seen, passed)
             if self._timed:
                 self._expect(member)
         return [member.watch for member in members]

@@ -17,8 +17,9 @@ from catcher.model.time import MINUTE, SECOND, Instant, format_duration
 from catcher.watching.compiling import Plan, SlotPlan
 from catcher.watching.frames import Eval, Frame
 from catcher.watching.memories import Streak
+from catcher.watching.shapes import presence
 from catcher.watching.values import elements, number, truth
-from catcher.watching.windows import MOST_SAMPLES, Window, presence
+from catcher.watching.windows import MOST_SAMPLES, Window
 
 SLACK = 10 * MINUTE
 MOST_ROWS = 20_000

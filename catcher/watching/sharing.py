@@ -79,7 +79,8 @@ class Pool:
 
     def fill(self, event: Event) -> None:
         """A sample, taken in once for all."""
-        now, fields, frame = event.time, event.fields, self._frame
+        _, now, fields, _ = event
+        frame = self._frame
         frame.now = now
         for source, slot in self.fills:
             slot.push(now, source(fields, frame))

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from catcher.watching.compiling import Plan
 from catcher.watching.frames import Eval
 from catcher.watching.tree import Node
@@ -17,6 +20,8 @@ from catcher.watching.values import COMPARISONS
 
 FURTHEST = 1e300
 """Raw values beyond are looked at closely: they are near to what counts as unknown."""
+LARGEST_WHOLE = 2**53
+"""Up to here floats tell whole numbers apart."""
 
 
 @dataclass(slots=True)
@@ -38,6 +43,8 @@ class Signal:
     pairs: list[tuple[float, int]] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
+    exact: npt.NDArray[np.float64] | None = None
+    """The limits as an array, where floats are exact."""
     owners: list[int] = field(default_factory=list)
 
     @property
@@ -57,6 +64,8 @@ class Signal:
         self.pairs.sort()
         self.limits = [limit for limit, _ in self.pairs]
         self.owners = [owner for _, owner in self.pairs]
+        whole = all(abs(limit) <= LARGEST_WHOLE for limit in self.limits)
+        self.exact = np.array(self.limits, dtype=np.float64) if whole else None
 
     def all(self) -> list[int]:
         """Everybody who looks at it."""

@@ -33,7 +33,9 @@ def syntax(text: str) -> tuple[ast.expr, int]:
         ) from None
     if "#" in line and not _hash_is_quoted(body, line):
         raise ExpressionError(
-            "a # starts a comment, which an expression cannot hold", "", line.index("#")
+            "a # starts a comment, which an expression cannot hold",
+            "leave it out, or put the text in quotes",
+            line.index("#"),
         )
     return body, shift
 

@@ -107,6 +107,15 @@ def _angle_diff(a: float, b: float) -> float:
     return (a - b + 180.0) % 360.0 - 180.0
 
 
+ORDERINGS: dict[str, Binary] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
 BINARY: dict[str, Binary] = {
     "+": arithmetic(operator.add),
     "-": arithmetic(operator.sub),
@@ -115,15 +124,10 @@ BINARY: dict[str, Binary] = {
     "//": arithmetic(operator.floordiv),
     "%": arithmetic(operator.mod),
     "**": arithmetic(_power),
-    "==": comparison(operator.eq),
-    "!=": comparison(operator.ne),
-    "<": comparison(operator.lt),
-    "<=": comparison(operator.le),
-    ">": comparison(operator.gt),
-    ">=": comparison(operator.ge),
+    **{sign: comparison(operate) for sign, operate in ORDERINGS.items()},
 }
 
-COMPARISONS = frozenset(("==", "!=", "<", "<=", ">", ">="))
+COMPARISONS = frozenset(ORDERINGS)
 
 _PLAIN: dict[str, Callable[..., Any]] = {
     **BINARY,

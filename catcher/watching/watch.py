@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from catcher.model.alert import LevelChange
 from catcher.model.event import Event, is_result
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
 from catcher.model.time import Instant
-from catcher.watching.blueprint import TIMED, Blueprint, Branch, fires, own_results
+from catcher.watching.blueprint import Blueprint, Branch, fires, own_results
 from catcher.watching.cells import Cell, Note
+from catcher.watching.fields import Fields
 from catcher.watching.frames import Frame
-from catcher.watching.guarding import UNGUARDED, Guard
 from catcher.watching.judging import Judge, names_of, origin_of
-from catcher.watching.keys import Keys
 from catcher.watching.machines import NOTHING, Machine
-from catcher.watching.marks import mark_of
+from catcher.watching.marks import Marks
 from catcher.watching.memories import Slot
 from catcher.watching.reading import ReadFeed
 from catcher.watching.timed import machine
-from catcher.watching.timers import Act, Timer, Timers
+from catcher.watching.timekeeping import Timekeeping
 from catcher.watching.values import text_of
 
 REMEMBERED_ONCE = 2_000
@@ -30,32 +29,24 @@ Decision = Firing | LevelChange
 Feed = Callable[[Event, bool], None]
 
 
-class Watch:
+class Watch(Timekeeping):
     """The state machines of one rule."""
 
-    def __init__(self, blueprint: Blueprint, earlier: Callable[[str, Instant], None]) -> None:
-        self.rule: Rule = blueprint.rule
-        self.blueprint = blueprint
+    def __init__(
+        self, blueprint: Blueprint, earlier: Callable[[str, Instant], None], marks: Marks
+    ) -> None:
+        super().__init__(blueprint, earlier)
         self.meaning = blueprint.meaning
-        self.counts: Counter[str] = Counter()
         self.reads = {name: ReadFeed(plan) for name, plan in blueprint.reads.items()}
-        self._earlier = earlier
-        self.timers = Timers(self._timer_set)
+        self._marks = marks
         self.sources: set[str] = set()
         self.out: list[Decision] = []
-        self.settled: Instant = 0
         self.horizon: Instant = 0
         self._late_until: Instant = 0
-        self.started = False
         self.latest: dict[int, Instant] = {}
         self.once: dict[str, None] = {}
-        self._guard: Guard = UNGUARDED
-        self._fired: set[tuple[str, Instant, str]] = set()
-        self._fed: set[str] = set()
         self._frame = Frame(0, [], self.reads)
         self.judge = self._make_judge()
-        spans = [branch.trigger.forget_after or 0 for branch in blueprint.branches]
-        self.keys = Keys(self.timers, max(spans, default=0), self.counts, self._equip)
 
     def _make_judge(self) -> Judge | None:
         levels = self.blueprint.levels
@@ -63,21 +54,14 @@ class Watch:
             return None
         return Judge(self.blueprint, levels, self.reads, self.timers, self.counts, self._say)
 
-    def _equip(self, cell: Cell) -> None:
+    def equip(self, cell: Cell) -> None:
+        """Completes a new cell."""
         cell.machines = [
             machine(self, branch, cell.key, fires(self.rule, branch.trigger))
             for branch in self.blueprint.branches
         ]
         if self.judge is not None:
             self.judge.equip(cell)
-
-    def _timer_set(self, due: Instant) -> None:
-        self._earlier(self.rule.id, due)
-        self._guard.timer_set(due)
-
-    def stand_behind(self, guard: Guard) -> None:
-        """Something stands before its machines from now on."""
-        self._guard = self.keys.guard = guard
 
     # -- what it listens to -----------------------------------------------------------------
 
@@ -106,13 +90,8 @@ class Watch:
 
     # -- events -----------------------------------------------------------------------------
 
-    def next_event(self) -> None:
-        """Another event is about to be fed: what one event does at most once starts anew."""
-        self._fired.clear()
-        self._fed.clear()
-
-    def take(self, branch: Branch, event: Event, late: bool, key: str | None = None) -> None:
-        """An event of one of its triggers; with a key, that of an event that passes `where`."""
+    def take(self, branch: Branch, event: Event, late: bool) -> None:
+        """An event of one of its triggers."""
         counts, now = self.counts, event.time
         counts["events"] += 1
         self.know_source(event)
@@ -120,7 +99,7 @@ class Watch:
         if late:
             counts["late"] += 1
         self.settle(now)
-        cell = self.cell_for(branch, event) if key is None else self.keys.cell(key)
+        cell = self.cell_for(branch, event)
         if cell is None:
             return
         one = cell.machines[branch.index]
@@ -135,6 +114,22 @@ class Watch:
             counts["evaluations"] += 1
         if one.feeds_levels and (one.plain or not late):
             self._feed_levels(cell, event, late)
+
+    def visit(self, branch: Branch, event: Event, key: str, seen: int, passed: int) -> None:
+        """An event in time, the last of some that a front counted: it changes something."""
+        self.next_event()
+        counts, now = self.counts, event.time
+        counts["events"] += seen
+        counts["evaluations"] += passed
+        self.latest[branch.index] = self.horizon = now
+        self.keys.dirty.add("")
+        self.settle(now)
+        cell = self.keys.cell(key)
+        self.keys.touch(cell, now)
+        one = cell.machines[branch.index]
+        one.sample(event)
+        if one.feeds_levels and self.judge is not None:
+            self._feed_levels(cell, event, False)
 
     def catch_up(self, branch: Branch, newest: Instant, seen: int, unknown: int) -> None:
         """Events that a front saw in its stead, the last at `newest`; `unknown` had no key."""
@@ -232,10 +227,6 @@ class Watch:
         self._frame.slots, self._frame.now = slots, now
         return self._frame
 
-    def timer(self, key: str, act: Act) -> Timer:
-        """A timer of this rule."""
-        return self.timers.timer(key, act)
-
     def note(self, one: Machine, now: Instant, what: str, text: str) -> None:
         """Remembers a decision for `explain`."""
         self.keys.cell(one.key).notes.append(Note(now, what, text))
@@ -253,11 +244,11 @@ class Watch:
                 self.counts["unknown_keys" if once is None else "repeats"] += 1
                 return False
             self._remember(once)
-        cause = cause or (mark_of(event) if event else "")
+        cause = cause or (self._marks.of(event) if event else "")
         if (one.key, now, cause) in self._fired:
             return True
         self._fired.add((one.key, now, cause))
-        values = names_of(self.rule, self.reads, fields, frame, one.branch.lets)
+        values = self._values(one, fields, frame)
         firing = Firing(self.rule.id, one.key, now, cause, reason, event, values, once)
         self.counts["firings"] += 1
         self.keys.dirty.add(one.key)
@@ -268,6 +259,12 @@ class Watch:
                 self.keys.cell(one.key), firing, one.branch.trigger.kind, self._late_until
             )
         return True
+
+    def _values(self, one: Machine, fields: Fields, frame: Frame) -> Mapping[str, Any]:
+        lets = one.branch.lets
+        if lets or self.reads or self.rule.constants:
+            return names_of(self.rule, self.reads, fields, frame, lets)
+        return self._marks.shown(fields)
 
     def _remember(self, once: str) -> None:
         self.once[once] = None
@@ -289,45 +286,6 @@ class Watch:
         cell.notes.append(Note(now, "armed" if armed else "false", reason))
         if self.judge is not None:
             self.judge.calm(cell, now, reason, armed)
-
-    # -- time -------------------------------------------------------------------------------
-
-    def begin(self, start: Instant) -> None:
-        """The start of watching: silence and schedules count from here."""
-        if self.started:
-            return
-        self.started = True
-        for branch in self.blueprint.branches:
-            if branch.trigger.kind in TIMED and branch.by is None:
-                self.keys.cell("").machines[branch.index].begin(start)
-                self.keys.dirty.add("")
-
-    def settle(self, limit: Instant) -> None:
-        """Runs the timers that fall due before an instant."""
-        while (due := self.timers.next()) is not None and due < limit:
-            self.run_timer(due)
-
-    def run_timer(self, due: Instant) -> None:
-        """Runs one timer, the next."""
-        self._fired.clear()
-        self._fed.clear()
-        self.keys.dirty.add("")
-        key = self.timers.next_key()
-        self._guard.hand_over(key)
-        if self.timers.next_key() != key:
-            return
-        if self.timers.run(due):
-            self.settled = max(self.settled, due)
-        self._guard.timer_ran(key)
-
-    def resume(self, start: Instant) -> None:
-        """After downtime, which nobody observed."""
-        self.keys.resume(start)
-        for cell in self.keys.cells.values():
-            for one in cell.machines:
-                one.resume(start)
-            if cell.levels is not None:
-                cell.levels.resume(start)
 
     # -- from outside -----------------------------------------------------------------------
 

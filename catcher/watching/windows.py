@@ -5,54 +5,40 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from catcher.model.time import SECOND, Instant, Span, format_duration
+from catcher.watching.running import Running
+from catcher.watching.shapes import WindowShape, presence
 from catcher.watching.sums import Moments, Number, mean_angle, percentile
-from catcher.watching.values import elements, number, scalar
+from catcher.watching.values import LARGEST, elements, number
 
 MOST_SAMPLES = 200_000
 """The most samples that one window holds; beyond it the oldest leave, counted."""
 
 ORDERED = frozenset(("median", "percentile"))
 EXTREME = frozenset(("min_over", "max_over"))
-MOMENTS = frozenset(("mean", "sum_over", "std", "rms", "count", "rate"))
+SUMMED = frozenset(("mean", "sum_over", "std", "rms"))
 
 
-def presence(value: Any) -> int | None:
-    """What a sample counts for: 1 where it is true, or known and no truth value; 0 where false."""
-    if scalar(value) is None:
-        return None
-    return 0 if value is False else 1
-
-
-@dataclass(frozen=True, slots=True)
-class WindowShape:
-    """What a window holds, and for which functions.
-
-    `presence` windows count: they hold 1 for a known or true value and 0 for a false one.
-    `packed` is the span over which an array's elements are spread.
-    """
-
-    span: Span | None = None
-    last: int | None = None
-    presence: bool = False
-    packed: Span | None = None
-    functions: frozenset[str] = frozenset()
+Between = Callable[[float, float], bool]
 
 
 class Window:
     """The samples of one expression over a span or a number of evaluations, and their figures."""
 
     __slots__ = (
-        "angles", "dropped", "first", "greatest", "known", "least", "moments", "newest",
-        "origin", "sample_times", "sample_values", "sequence", "shape", "sloped", "sorted",
+        "_odd", "_plain", "_presence", "_span", "angles", "dropped", "first", "greatest",
+        "known", "least", "newest", "ones", "origin", "running", "sample_times",
+        "sample_values", "sequence", "shape", "sloped", "sorted",
     )  # fmt: skip
 
     def __init__(self, shape: WindowShape) -> None:
         self.shape = shape
+        self._plain = shape.packed is None and not shape.presence
+        self._presence, self._span = shape.presence, shape.span
         self.known = False
         self.first: Instant | None = None
         self.newest: Instant | None = None
@@ -65,7 +51,8 @@ class Window:
         self.sample_values: deque[Number] = deque()
         self.origin: Instant | None = None
         self.sequence = 0
-        self.moments = Moments() if functions & MOMENTS else None
+        self.ones: Number = 0
+        self.running = Running(self.sample_values) if functions & SUMMED else None
         self.sloped = Moments() if "slope" in functions else None
         self.sorted: list[Number] | None = [] if functions & ORDERED else None
         self.least: deque[tuple[int, Number]] | None = deque() if "min_over" in functions else None
@@ -73,11 +60,17 @@ class Window:
             deque() if "max_over" in functions else None
         )
         self.angles = (Moments(), Moments()) if "mean_angle" in functions else None
+        kept = (self.sloped, self.sorted, self.angles)
+        self._odd = self._presence or any(one is not None for one in kept)
 
     # -- samples ----------------------------------------------------------------------------
 
     def push(self, time: Instant, value: Any) -> None:
         """Takes in what the expression is at a sample; None where it is unknown."""
+        if self._plain and type(value) is float and -LARGEST <= value <= LARGEST:
+            self.known = True
+            self._keep(time, value)
+            return
         if self.shape.packed is not None:
             self._push_packed(time, value, self.shape.packed)
             return
@@ -101,22 +94,28 @@ class Window:
                 self._keep(time - span + span * index // count, sample)
 
     def _keep(self, time: Instant, value: Number) -> None:
-        if self.newest is not None and time < self.newest:
-            time = self.newest
         if self.first is None:
-            self.first = time
+            self.first = self.newest = time
+        elif time < self.newest:  # type: ignore[operator]
+            time = self.newest  # type: ignore[assignment]
         self.newest = time
         self._enter(time, value)
-        self._expire(time)
+        times, span = self.sample_times, self._span
+        if span is None or len(times) > MOST_SAMPLES:
+            self._expire(time)
+            return
+        edge = time - span
+        while times[0] <= edge:
+            self._leave()
 
     def _expire(self, now: Instant) -> None:
-        times, shape = self.sample_times, self.shape
-        if shape.span is not None:
-            edge = now - shape.span
+        times, span, last = self.sample_times, self._span, self.shape.last
+        if span is not None:
+            edge = now - span
             while times and times[0] <= edge:
                 self._leave()
         else:
-            while shape.last is not None and len(times) > shape.last:
+            while last is not None and len(times) > last:
                 self._leave()
         if len(times) > MOST_SAMPLES:
             self._leave()
@@ -126,38 +125,51 @@ class Window:
         self.sample_times.append(time)
         self.sample_values.append(value)
         self.sequence += 1
-        if self.moments is not None:
-            self.moments.add(value)
+        if self.running is not None:
+            self.running.entered(value)
+        if (least := self.least) is not None:
+            while least and least[-1][1] >= value:
+                least.pop()
+            least.append((self.sequence, value))
+        if (greatest := self.greatest) is not None:
+            while greatest and greatest[-1][1] <= value:
+                greatest.pop()
+            greatest.append((self.sequence, value))
+        if self._odd:
+            self._enter_odd(time, value)
+
+    def _enter_odd(self, time: Instant, value: Number) -> None:
+        if self._presence:
+            self.ones += value
         if self.sloped is not None:
             if self.origin is None:
                 self.origin = time
             self.sloped.add_timed(time - self.origin, value)
         if self.sorted is not None:
             insort(self.sorted, value)
-        if self.least is not None:
-            while self.least and self.least[-1][1] >= value:
-                self.least.pop()
-            self.least.append((self.sequence, value))
-        if self.greatest is not None:
-            while self.greatest and self.greatest[-1][1] <= value:
-                self.greatest.pop()
-            self.greatest.append((self.sequence, value))
         if self.angles is not None:
             self._turn(value, 1)
 
     def _leave(self) -> None:
-        oldest = self.sequence - len(self.sample_times) + 1
         time = self.sample_times.popleft()
         value = self.sample_values.popleft()
-        if self.moments is not None:
-            self.moments.add(value, -1)
+        if self.running is not None:
+            self.running.left(value)
+        oldest = self.sequence - len(self.sample_times)
+        if self.least and self.least[0][0] == oldest:
+            self.least.popleft()
+        if self.greatest and self.greatest[0][0] == oldest:
+            self.greatest.popleft()
+        if self._odd:
+            self._leave_odd(time, value)
+
+    def _leave_odd(self, time: Instant, value: Number) -> None:
+        if self._presence:
+            self.ones -= value
         if self.sloped is not None and self.origin is not None:
             self.sloped.add_timed(time - self.origin, value, -1)
         if self.sorted is not None:
             del self.sorted[bisect_left(self.sorted, value)]
-        for extreme in (self.least, self.greatest):
-            if extreme and extreme[0][0] == oldest:
-                extreme.popleft()
         if self.angles is not None:
             self._turn(value, -1)
 
@@ -195,20 +207,12 @@ class Window:
         return self._figure(function, quantile)
 
     def _figure(self, function: str, quantile: float) -> float | int | None:
-        if self.moments is not None:
-            match function:
-                case "mean":
-                    return self.moments.mean()
-                case "sum_over":
-                    return self.moments.sum() if self.sample_times else None
-                case "std":
-                    return self.moments.deviation()
-                case "rms":
-                    return self.moments.rms()
-                case "count":
-                    return self._count()
-                case "rate":
-                    return self._rate()
+        if self.running is not None and function in SUMMED:
+            return self._summed(function, self.running.exact())
+        if function == "count":
+            return self.ones
+        if function == "rate":
+            return self._rate()
         if function == "delta":
             values = self.sample_values
             return number(values[-1] - values[0]) if len(values) > 1 else None
@@ -221,16 +225,23 @@ class Window:
         extreme = self.least if function == "min_over" else self.greatest
         return extreme[0][1] if extreme else None
 
-    def _count(self) -> int:
-        return self.moments.first if self.moments is not None else 0
+    def _summed(self, function: str, sums: Moments) -> float | None:
+        match function:
+            case "mean":
+                return sums.mean()
+            case "sum_over":
+                return sums.sum() if self.sample_times else None
+            case "std":
+                return sums.deviation()
+        return sums.rms()
 
     def _rate(self) -> float | None:
         if self.shape.span is not None:
-            return self._count() * SECOND / self.shape.span
+            return self.ones * SECOND / self.shape.span
         if len(self.sample_times) < 2:
             return None
         elapsed = self.sample_times[-1] - self.sample_times[0]
-        later = self._count() - self.sample_values[0]
+        later = self.ones - self.sample_values[0]
         return later * SECOND / elapsed if elapsed else None
 
     def figure_of(
@@ -269,6 +280,21 @@ class Window:
         if span is None or self.first is None or self.newest is None:
             return span is None
         return self.newest >= self.first + span
+
+    def ready(self) -> Instant | None:
+        """From when on figures are known at known samples; None while that is open."""
+        if self._span is not None:
+            return None if self.first is None else self.first + self._span
+        return 0 if len(self.sample_times) >= (self.shape.last or 0) else None
+
+    def between(self, function: str) -> Between | None:
+        """What tells whether a figure at a sample just pushed is sure to lie between two limits."""
+        if self.shape.packed is not None:
+            return None
+        if function in EXTREME:
+            extreme = self.least if function == "min_over" else self.greatest
+            return None if extreme is None else lambda low, high: low < extreme[0][1] < high
+        return None if self.running is None else self.running.between(function)
 
     # -- saving -----------------------------------------------------------------------------
 

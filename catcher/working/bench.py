@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from catcher.model.rule import Rule
 from catcher.model.run import Run
-from catcher.model.time import Clock
-from catcher.ports import Executor, History, Images, Ledger, ObjectStore
+from catcher.model.time import Clock, to_seconds
+from catcher.ports import Executor, History, Images, Ledger, ObjectStore, StoreAway
 from catcher.working.inputs import Inputs
 from catcher.working.observations import Observations
 from catcher.working.registry import Registry
 
+T = TypeVar("T")
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds between two questions to a store that is away."""
 Report = Callable[[Run], Awaitable[None]]
 Pause = Callable[[float], Awaitable[None]]
 
@@ -34,3 +38,15 @@ class Bench:
     engine: str
     report: Report = field(repr=False)
     pause: Pause = field(repr=False)
+    noted: Callable[[str], None] = field(repr=False, default=lambda what: None)
+
+    async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Asks a store until it answers: while it is away, work waits."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await ask()
+            except StoreAway as trouble:
+                self.noted("store_away")
+                await self.pause(max(pause, to_seconds(trouble.retry_after or 0)))
+                pause = min(LONGEST_PAUSE, 2 * pause)

@@ -18,6 +18,7 @@ from catcher.working.parts import absent, labelled, missing_note, part_of, resul
 from catcher.working.performing import TROUBLE, Performer, Task, pause_before
 
 Start = Callable[[Coroutine[Any, Any, Run]], asyncio.Task[Run]]
+Late = Callable[[asyncio.Task[Run], Run], None]
 ONLY = "all"
 """The name of the one part where the images of a site are not split."""
 PARTS_AT_ONCE = 32
@@ -25,12 +26,15 @@ PARTS_AT_ONCE = 32
 
 
 class PartedRun:
-    """One run of a rule with `each`. `start` begins a task that may outlast the run, for parts
-    that come in late."""
+    """One run of a rule with `each`.
 
-    def __init__(self, performer: Performer, start: Start) -> None:
+    `start` begins a task that may outlast the run, for parts that come in late; `late` hears of
+    these, since nothing else knows of them if they are not over before the engine ends.
+    """
+
+    def __init__(self, performer: Performer, start: Start, late: Late) -> None:
         self._performer = performer
-        self._start = start
+        self._start, self._late = start, late
         self._gate = asyncio.Semaphore(PARTS_AT_ONCE)
         self._lock = asyncio.Lock()
         self._shared: Fetched | None = None
@@ -78,7 +82,8 @@ class PartedRun:
         """The parts that are over when all are, or when patience is."""
         gather = self._performer.spec.gather
         patience = gather.patience if gather is not None else None
-        tasks = [self._start(self._part(part_of(run, name), observation)) for name in names]
+        wanted = [part_of(run, name) for name in names]
+        tasks = [self._start(self._part(part, observation)) for part in wanted]
         try:
             limit = None if patience is None else to_seconds(patience)
             done, _ = await asyncio.wait(tasks, timeout=limit)
@@ -86,6 +91,9 @@ class PartedRun:
             for task in tasks:
                 task.cancel()
             raise
+        for task, part in zip(tasks, wanted, strict=True):
+            if task not in done:
+                self._late(task, part)
         return [task.result() for task in tasks if task in done]
 
     async def _part(self, run: Run, observation: Observation) -> Run:

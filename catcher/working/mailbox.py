@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class Mailbox:
     def __init__(self, overlap: Overlap) -> None:
         self._overlap = overlap
         self._running: set[str] = set()
-        self._waiting: deque[str] = deque()
+        self._waiting: OrderedDict[str, None] = OrderedDict()
         self.dropped = 0
 
     @property
@@ -57,7 +57,7 @@ class Mailbox:
         """A firing wants to run. One that is here already changes nothing."""
         if run in self._running or run in self._waiting:
             return Decision()
-        self._waiting.append(run)
+        self._waiting[run] = None
         return self._next()
 
     def done(self, run: str) -> Decision:
@@ -74,7 +74,7 @@ class Mailbox:
         width = self._overlap.width if self._overlap.kind == "parallel" else 1
         started = []
         while self._waiting and len(self._running) < width:
-            run = self._waiting.popleft()
+            run, _ = self._waiting.popitem(last=False)
             self._running.add(run)
             started.append(run)
         return Decision(tuple(started), tuple(self._surplus()))
@@ -84,6 +84,6 @@ class Mailbox:
         reason = REPLACED if self._overlap.kind == "latest" else SKIPPED
         dropped = []
         while len(self._waiting) > kept:
-            dropped.append((self._waiting.popleft(), reason))
+            dropped.append((self._waiting.popitem(last=False)[0], reason))
         self.dropped += len(dropped)
         return dropped

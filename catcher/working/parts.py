@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 
 from catcher.model.result import Metric, Output, Result
 from catcher.model.run import Outcome, Run
@@ -17,8 +18,13 @@ SUMMARIES: Mapping[str, Callable[[Sequence[float]], float]] = {
 
 
 def part_of(run: Run, part: str) -> Run:
-    """The run of one part; its id is the whole's with the part behind."""
+    """The run of one part; its id is the whole's with the part behind.
+
+    What an id cannot hold is written `_`, with a digest, so that no two parts share an id.
+    """
     name = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in part)
+    if name != part:
+        name += f"-{blake2b(part.encode('utf-8', 'replace'), digest_size=3).hexdigest()}"
     return replace(run, id=f"{run.id}.{name}", part=part, parent=run.id)
 
 

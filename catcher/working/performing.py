@@ -39,8 +39,8 @@ Prepare = Callable[[], Awaitable[Fetched]]
 class Task:
     """What is to be done for a run: which job, with which arguments.
 
-    `prepare` fetches what the rule gives, anew at each attempt; `offered` are the arguments
-    that the job gets if it takes them.
+    `prepare` fetches what the rule gives, anew at each attempt, and waits for a store that is
+    away; `offered` are the arguments that the job gets if it takes them.
     """
 
     job: str
@@ -59,7 +59,7 @@ class Performer:
 
     async def begin(self, run: Run) -> tuple[Run, Observation | None]:
         """The run as it begins, and the observation that it is about."""
-        observation = await self.bench.observations.of(run.firing)
+        observation = await self.bench.insist(lambda: self.bench.observations.of(run.firing))
         now = self.bench.clock()
         return begun(run, now, self.bench.engine, observation), observation
 
@@ -118,7 +118,7 @@ class Performer:
         try:
             signature = self.bench.registry.signature(task.job)
             require(signature, run.firing, task.observation, self.bench.observations)
-            fetched = await task.prepare()
+            fetched = await self.bench.insist(task.prepare)
             records = fetched.records
             call = Call(
                 run=run.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
@@ -18,13 +18,13 @@ from catcher.model.time import SECOND, Clock, Span, to_seconds
 from catcher.ports import (
     Executor,
     Expressions,
+    Fenced,
     History,
     Images,
     Ledger,
     ObjectStore,
     Query,
     Row,
-    StoreAway,
 )
 from catcher.working.bench import Bench, Pause, Report
 from catcher.working.gathering import PartedRun
@@ -39,9 +39,10 @@ MOST_HELD = 2000
 """Waiting runs that are kept in memory; of those beyond, the id, and the rest in the ledger."""
 BY_HAND = Overlap("parallel", 4)
 """Runs made by hand have a mailbox of their own: they replace nothing and are never dropped."""
-LONGEST_PAUSE = 10.0
 GONE = "its rule is no longer there, or runs no job"
 TAKEN = "another engine took it, or it was over already"
+LOST = "it waited in the ledger, which does not have it any more"
+STOPPED = "it came in late, and the engine stopped before it was over"
 
 
 class Workshop:
@@ -71,10 +72,12 @@ class Workshop:
         inputs = Inputs(history, images, ledger, expressions, observations, rules)
         self._bench = Bench(
             rules, registry, executor, ledger, history, images, objects, observations, inputs,
-            clock, engine, report, pause,
+            clock, engine, report, pause, self._note,
         )  # fmt: skip
         self._boxes: dict[tuple[str, bool], Mailbox] = {}
         self._held: dict[str, Run] = {}
+        self._spilled: dict[str, Run] = {}
+        self._late: dict[asyncio.Task[Run], Run] = {}
         self._group = asyncio.TaskGroup()
         self._runs: set[asyncio.Task[Any]] = set()
         self._counts: Counter[str] = Counter()
@@ -115,6 +118,7 @@ class Workshop:
             self._held[run.id] = run
         else:
             self._counts["spilled"] += 1
+            self._spilled[run.id] = _slim(run)
         self._act(box, box.offer(run.id))
 
     def recover(self, runs: Iterable[Run]) -> None:
@@ -147,22 +151,26 @@ class Workshop:
             return self._dropped(run, GONE)
         performer = Performer(self._bench, rule, rule.job)
         if rule.job.each:
-            return await PartedRun(performer, self._start).perform(run)
+            return await PartedRun(performer, self._start, self._note_late).perform(run)
         return await performer.perform(run)
 
     async def drain(self, limit: Span = 30 * SECOND) -> int:
         """Begins nothing more and waits for what goes on, up to `limit` (nanoseconds).
 
         Returns how many runs were handed back: those still going on, which are stopped, and
-        those that wait; the ledger has them for the next engine.
+        those that wait; the ledger has them for the next engine. Parts that come in late, after
+        the rest of their run, the ledger does not know: they are reported as failed.
         """
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(to_seconds(limit)):
                 await self._idle.wait()
         left = sum(box.running + box.waiting for box in self._boxes.values())
+        late = list(self._late.values())
         for task in self._runs:
             task.cancel()
+        for part in late:
+            await self._tell(self._dropped(part, STOPPED, "failed"))
         return left
 
     @property
@@ -227,47 +235,54 @@ class Workshop:
     async def _attend(self, box: Mailbox, name: str) -> None:
         """A run's turn has come: it is claimed, carried out and reported."""
         run = await self._recalled(name)
-        if run is not None:
-            await self._tell(await self._claimed(run))
+        over = run if run.over else await self._claimed(run)
+        if over is not None:
+            await self._tell(over)
         decision = box.done(name)
         if not self._closing:
             self._act(box, decision)
 
-    async def _recalled(self, name: str) -> Run | None:
-        """A run that waited: from memory, or from the ledger where there were too many."""
+    async def _recalled(self, name: str) -> Run:
+        """A run that waited: from memory, or from the ledger where there were too many.
+
+        One that the ledger does not have any more has failed: others wait for its end.
+        """
         run = self._held.pop(name, None)
         if run is not None:
             return run
-        with contextlib.suppress(CatcherError):
-            found = await self._insist(lambda: self._bench.ledger.runs(Query(id=name, limit=1)))
+        known, words = self._spilled.pop(name), LOST
+        try:
+            query = Query(id=name, limit=1)
+            found = await self._bench.insist(lambda: self._bench.ledger.runs(query))
             if found:
                 return found[0]
+        except CatcherError as error:
+            words = str(error)
         self._counts["lost"] += 1
-        return None
+        return self._dropped(known, words, "failed")
 
-    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Asks the ledger until it answers: while it is away, work waits."""
-        pause = 0.5
-        while True:
-            try:
-                return await ask()
-            except StoreAway:
-                self._counts["ledger_away"] += 1
-                await self._bench.pause(pause)
-                pause = min(LONGEST_PAUSE, 2 * pause)
-
-    async def _claimed(self, run: Run) -> Run:
-        claim = replace(run, engine=self._bench.engine, started=self._bench.clock())
+    async def _claimed(self, run: Run) -> Run | None:
+        """The run, carried out; None where this engine may write nothing any more."""
+        bench = self._bench
+        claim = replace(run, engine=bench.engine, started=bench.clock())
         try:
-            mine = await self._insist(lambda: self._bench.ledger.claim(claim))
+            mine = await bench.insist(lambda: bench.ledger.claim(claim))
+        except Fenced:
+            return None
         except CatcherError as error:
             return self._dropped(run, str(error), "failed")
         return await self.perform(run) if mine else self._dropped(run, TAKEN, "replaced")
 
     async def _drop(self, name: str, reason: str) -> None:
         run = await self._recalled(name)
-        if run is not None:
-            await self._tell(self._dropped(run, reason))
+        await self._tell(run if run.over else self._dropped(run, reason))
+
+    def _note(self, what: str) -> None:
+        self._counts[what] += 1
+
+    def _note_late(self, task: asyncio.Task[Run], part: Run) -> None:
+        self._late[task] = part
+        task.add_done_callback(lambda done: self._late.pop(task, None))
 
     def _dropped(self, run: Run, reason: str, state: RunState = "dropped") -> Run:
         now = self._bench.clock()
@@ -279,3 +294,8 @@ class Workshop:
         if run.missed_deadline:
             self._counts["missed_deadline"] += 1
         await self._bench.report(run)
+
+
+def _slim(run: Run) -> Run:
+    """What is needed to tell the end of a run that only the ledger has whole."""
+    return replace(run, firing=replace(run.firing, event=None, values={}))

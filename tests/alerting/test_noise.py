@@ -46,7 +46,7 @@ def storm(desk: Alerting, count: int, at: float = 0, severity: object = WARNING)
 
 def night(desk: Alerting, begin: float, end: float, step: float = 1) -> list[Notice]:
     """What time alone tells, second by second."""
-    told = []
+    told: list[Notice] = []
     at = begin
     while at <= end:
         told += desk.tick(later(at)).notices
@@ -59,7 +59,7 @@ def night(desk: Alerting, begin: float, end: float, step: float = 1) -> list[Not
 
 def comes_and_goes(desk: Alerting, times: int, severity: object = WARNING) -> list[list[str]]:
     """Opens and clears an alert so many times, a minute each."""
-    said = []
+    said: list[list[str]] = []
     for turn in range(times):
         for part, level in enumerate((severity, NONE)):
             at = 60 * turn + 30 * part

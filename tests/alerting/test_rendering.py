@@ -12,6 +12,7 @@ from catcher.alerting.rendering import (
     LONGEST_OUTPUT,
     Renderer,
     check_template,
+    sample_values,
     template_names,
 )
 
@@ -173,3 +174,92 @@ json_values = st.recursive(
 def test_no_text_and_no_value_raises(template: str, value: Any) -> None:
     done = Renderer().render(template, {"a": value, "b": [value]}, "STAND-IN")
     assert isinstance(done.text, str) and (check_template(template) == [] or done.problem)
+
+
+# -- forms ---------------------------------------------------------------------------------------
+
+NASTY = "<b>&\"' *x* [a](b) <!channel>\x1b[31m"
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [
+        ("text", "<i><b>&\"' *x* [a](b) <!channel></i>"),
+        ("html", "<i>&lt;b&gt;&amp;&quot;&#x27; *x* [a](b) &lt;!channel&gt;</i>"),
+        ("slack", "<i>&lt;b&gt;&amp;\"' *x* [a](b) &lt;!channel&gt;</i>"),
+        ("json", "<i><b>&\\\"' *x* [a](b) <!channel></i>"),
+        ("markdown", "<i>&lt;b&gt;&amp;\"' \\*x\\* \\[a\\]\\(b\\) &lt;\\!channel&gt;</i>"),
+    ],
+)
+def test_values_are_escaped_for_what_a_template_is_written_in(form: Any, text: str) -> None:
+    done = Renderer().render("<i>{{ a }}</i>", {"a": NASTY}, "", form=form)
+    assert done.text == text
+
+
+@pytest.mark.parametrize("form", ["text", "html", "slack", "json", "markdown"])
+def test_no_way_around_escaping(form: Any) -> None:
+    renderer = Renderer()
+    plain = renderer.render("{{ a }}", {"a": "<b>"}, "", form=form).text
+    for template in (
+        "{{ a ~ '' }}", "{{ [a] | join }}", "{{ a | default(1) }}", "{{ a if a else 1 }}",
+        "{% for x in [a] %}{{ x }}{% endfor %}", "{{ [a] | first }}", "{{ a | trim }}",
+    ):  # fmt: skip
+        assert renderer.render(template, {"a": "<b>"}, "", form=form).text == plain
+    failed = renderer.render("{{ nope }}", {}, "<b>", form=form).text
+    assert failed.startswith(plain)
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{{ number }}", 4), ("{{ flag }}", True), ("{{ nothing }}", None), ("{{ list }}", [1, 2]),
+        ("{{ 50 if severity == 'CRITICAL' else 30 }}", 50), ("  {{ number }}\n", 4),
+        ("n={{ number }}", "n=4"), ("{{ severity }}{{ number }}", "CRITICAL4"),
+        ("{{ severity | lower }}", "critical"), ("{{- number -}}", 4), ("plain", "plain"),
+        ("{{ since | tai }}", "2025-04-24T00:00:37.2"),
+    ],
+)  # fmt: skip
+def test_a_lone_expression_keeps_its_type(template: str, value: Any) -> None:
+    values = {
+        "number": 4, "flag": True, "nothing": None, "list": [1, 2], "severity": "CRITICAL",
+        "since": "2025-04-24T00:00:00.2003Z",
+    }  # fmt: skip
+    assert Renderer().value(template, values) == value
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ nope }}", "{{ nope }}!", "{{ a() }}", "{{", "{% set a=1 %}"]
+)
+def test_a_value_that_cannot_be_had_says_why(template: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        Renderer().value(template, {})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for a in x %}{% for b in x %}" + "{% if x | sort | unique %}{% endif %}" * 5
+        + "{% endfor %}{% endfor %}",
+        "{{ " + "not " * 2_000 + "a }}",
+        "{{ " + "1 + " * 2_000 + "1 }}",
+        "{% if a %}" * 900 + "{% endif %}" * 900,
+        "{{ a" + ".b" * 3_000 + " }}",
+        "{{ a" + " | string" * 1_000 + " }}",
+    ],
+    ids=["sorts in loops", "nots", "sums", "ifs", "dots", "filters"],
+)  # fmt: skip
+def test_what_would_take_long_or_deep_is_refused_beforehand(template: str) -> None:
+    ((_, words),) = check_template(template)
+    assert "too deeply" in words or "does too much" in words
+    assert rendered(template, x=[1], a=1).startswith("STAND-IN")
+
+
+def test_samples_stand_for_the_values_that_a_template_takes() -> None:
+    assert sample_values(
+        "{{ a.b | round(1) }} {{ c }} {% if d > 3 %}{{ e['f'] }}{% endif %}"
+        "{% for g in h %}{{ g }}{% endfor %} {{ i * 2 }} {{ alert.rule }}"
+    ) == {
+        "a": {"b": 12.345}, "c": "‹c›", "d": 12.345, "e": {"f": "‹e.f›"}, "h": ["‹h›"],
+        "i": 12.345, "alert": {"rule": "‹alert.rule›"},
+    }  # fmt: skip
+    assert sample_values("{{ broken") == {}

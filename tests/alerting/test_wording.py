@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from catcher.alerting import Renderer, composer
-from catcher.model.alert import Acknowledgement, Alert, Notice, NoticeKind, Severity, Shelf
+from catcher.alerting import Renderer, composer, filler
+from catcher.model.alert import Acknowledgement, Alert, Notice, NoticeKind, Remark, Severity, Shelf
 from catcher.model.time import DAY
 from tests.alerting.making import CRITICAL, NONE, SERIOUS, WARNING, alert, later
 
@@ -68,6 +68,15 @@ def test_who_took_it_and_who_shelved_it_is_told() -> None:
     )
 
 
+def test_who_sees_to_it_what_was_noted_and_what_befell_it_is_told() -> None:
+    note = Remark("ana", later(60), "looks like the anemometer")
+    one = alert(owner="weather", assignee="bo", notes=(note,), aside="the shelf of ana ended")
+    facts = dict(compose(notice(one)).facts)
+    assert facts["owner"] == "weather, seen to by bo"
+    assert facts["note"] == "ana at 2025-04-24 00:01:00Z: looks like the anemometer"
+    assert facts["state"] == "the shelf of ana ended"
+
+
 def test_the_age_of_data_of_another_night_is_its_date() -> None:
     facts = dict(compose(replace(notice(alert()), time=later(0) + 800 * DAY)).facts)
     assert facts["data"] == "of 2025-04-24 00:00:00Z"
@@ -111,3 +120,25 @@ def test_all_severities_have_their_word() -> None:
     said = [compose(notice(alert(one))).headline.split()[0] for one in Severity]
     assert said == ["NONE", "WARNING", "SERIOUS", "CRITICAL"]
     assert compose(notice(alert(), "test")).headline.startswith("TEST ")
+
+
+def test_a_template_of_a_sink_is_escaped_for_its_form() -> None:
+    one = notice(alert(message="a <b> & c"))
+    template = {"mail": "<p>{{ message }}</p>\n<p>{{ rule }}</p>"}
+    message = composer(Renderer(template), "mail", form="html")(one)
+    assert (message.form, message.custom) == ("html", True)
+    assert message.text == "<p>a &lt;b&gt; &amp; c</p>\n<p>wind-high</p>"
+
+
+def test_a_structure_is_filled_in_leaf_by_leaf() -> None:
+    one = notice(alert(message='say "hi"', tags=("wind",), runbook="https://run.book/wind"))
+    fill = filler(Renderer())
+    structure = {
+        "text": "{{ headline }}: {{ message }}", "level": "{{ number }}", "tags": "{{ tags }}",
+        "fixed": ["as it is", 1, None, True], "nested": {"{{ rule }}": "{{ runbook }}"},
+    }  # fmt: skip
+    assert fill(structure, one) == {
+        "text": 'SERIOUS wind-high 301: say "hi"', "level": 3, "tags": ["wind"],
+        "fixed": ["as it is", 1, None, True], "nested": {"{{ rule }}": "https://run.book/wind"},
+    }  # fmt: skip
+    assert fill("say: {{ message }}", one, "json") == 'say: say \\"hi\\"'

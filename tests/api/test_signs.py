@@ -16,6 +16,7 @@ from catcher.api.signs import signs
 from catcher.model.time import wall_clock
 from catcher.selfwatch import SelfWatch
 from catcher.vitals import Pulse
+from tests.cli.calling import call
 from tests.servers import victoria_metrics
 from tests.small_site import DOUBLING, PATIENCE, WIND, ThreadedEngine, engine_in_thread, write_site
 from tests.vitals.prometheus import Page, read
@@ -81,7 +82,7 @@ async def test_an_engine_whose_loop_hangs_says_so_with_the_reason() -> None:
 
 async def test_an_engine_that_stands_by_is_alive_and_not_ready() -> None:
     door = Door()
-    door.pulse.become("standing by", "for engine-0 at http://a:1")
+    door.pulse.become("standing by", "standing by for engine-0 at http://a:1")
     door.clock.now += 1000
     assert (await door.get("/healthz")).status_code == 200
     answer = await door.get("/readyz")
@@ -113,7 +114,7 @@ def test_whoever_blocks_the_loop_is_shown_with_the_stack(
     def a_careless_sink() -> None:
         # Here nothing else of the loop can run: only the watchdog's thread can change this.
         pause = threading.Event()
-        while watch.vitals()["last_block"] is None:
+        while "a_careless_sink" not in str(watch.vitals()["last_block"]):
             pause.wait(0.02)
         gone_on.set()
 
@@ -121,7 +122,7 @@ def test_whoever_blocks_the_loop_is_shown_with_the_stack(
         async with engine.running.live.watch() as updates:
             engine.loop.call_soon(a_careless_sink)
             async for update in updates:
-                if update.kind == "problem" and "blocked" in str(update.body):
+                if update.kind == "problem" and "a_careless_sink" in str(update.body):
                     told.append(update.body)
                     return
 
@@ -129,11 +130,13 @@ def test_whoever_blocks_the_loop_is_shown_with_the_stack(
     assert gone_on.is_set()
     row = engine.get("/healthz", verbose="")
     assert row["blocks"] >= 1
-    assert row["last_block"]["over"]
-    assert "a_careless_sink" in row["last_block"]["stack"]
+    assert row["last_block"]["place"] and row["last_block"]["stack"]
     assert "a_careless_sink" in capfd.readouterr().err
     assert "the event loop was blocked for" in told[0]
     assert figures(engine).value("catcher_loop_blocks_total") == row["blocks"]
+    found = call("doctor", "--json", "--site", engine.site, "--data", engine.data).rows
+    (blocked,) = [one for one in found if one["found"].startswith("blocked")]
+    assert (blocked["what"], blocked["state"]) == ("event loop", "warning")
 
 
 # -- figures -----------------------------------------------------------------------------------

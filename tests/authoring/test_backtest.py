@@ -129,6 +129,29 @@ async def test_lines_that_are_no_events_are_told_and_the_others_play(tmp_path: P
     assert progress == [f"0 events, {at(1)[:19]}"]
 
 
+async def test_an_event_from_the_future_is_told_and_lets_no_time_pass(tmp_path: Path) -> None:
+    times = [0, 1, 40_000_000, 2, 3]
+    file = recording(
+        tmp_path / "wind.jsonl",
+        ((when, "wind", {"mast": "a", "speed": 12}) for when in times),
+    )
+    rules = "rule: silent\ntrigger: {absent: {topic: wind, for: 1h}}\n"
+    rows, _, left_out = await played(tmp_path, file, rules=rules)
+    assert rows == []
+    assert left_out == [f"wind of {at(40_000_000)}: too far in the future"]
+
+
+async def test_a_condition_that_becomes_unknown_is_no_row(tmp_path: Path) -> None:
+    speeds = [12, None, 12, 5]
+    file = recording(
+        tmp_path / "wind.jsonl",
+        ((step, "wind", {"mast": "a", "speed": speed}) for step, speed in enumerate(speeds)),
+    )
+    rows, _, _ = await played(tmp_path, file, "wind")
+    told = [(row["time"], row["severity"], row["state"]) for row in rows]
+    assert told == [(at(0), "WARNING", "firing"), (at(3), "NONE", "resolved")]
+
+
 async def test_an_unknown_rule_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     file = recording(tmp_path / "numbers.jsonl", [])
     with pytest.raises(CatcherError, match="there is no rule 'doubeling'; did you mean 'doubling'"):

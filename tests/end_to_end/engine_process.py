@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +85,9 @@ class EngineProcess:
 
 @contextmanager
 def engine(
-    site: Path, data: Path, *, command: str = "run", arguments: tuple[str, ...] = ()
-) -> Iterator[EngineProcess]:
+    site: Path, data: Path, *, command: str = "run", arguments: tuple[str, ...] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[EngineProcess]:  # fmt: skip
     """Starts an engine and waits for its API; ends it afterwards."""
     data.mkdir(parents=True, exist_ok=True)
     (data / "engine.json").unlink(missing_ok=True)
@@ -97,6 +98,7 @@ def engine(
             [sys.executable, "-m", "catcher", command, *options, *arguments],
             stdout=output,
             stderr=output,
+            env={**os.environ, **(environment or {})},
         )
     running = EngineProcess(process, data, log)
     try:

@@ -31,6 +31,8 @@ stores:
   ledger: "{ledger}"
   objects: "{objects}"
 """
+FIRST = 100
+"""No number is thirteen, which the job does not like."""
 RULES = """
 rule: doubling
 trigger: {event: night.number, once_per: value}
@@ -102,7 +104,7 @@ class Load:
     def _publish(self) -> None:
         assert self._process.stdin is not None
         while not self._ended.wait(0.02):
-            line = json.dumps({"value": self.count, "lane": self.count % 5})
+            line = json.dumps({"value": FIRST + self.count, "lane": self.count % 5})
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
             self.count += 1
@@ -155,7 +157,7 @@ def test_stopped_and_let_go_again_the_first_is_fenced_off(pair: Pair, tmp_path: 
             standing.until(lambda: taken_over(standing), "the take-over")
             load.until(load.count + 30)
             first.process.send_signal(signal.SIGCONT)
-            assert first.process.wait(60) == 1
+            assert first.process.wait(60) == 2
             load.until(load.count + 30)
         assert "has taken over this ledger" in first.log.read_text()
         standing.until(lambda: each_has_one_run(pair, load.count), "one run for each event")

@@ -5,13 +5,17 @@ Values are worked out here with numpy and the standard library, never with the e
 
 from __future__ import annotations
 
+import asyncio
 import math
 import statistics
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from catcher.model.event import Event
+from catcher.model.time import SECOND
 from tests.meanings.scenarios import Scenario
 from tests.meanings.test_meanings import rehearse
 
@@ -19,27 +23,27 @@ RAMP = "3 1 4 1 5 9 2 6 5 3 5"
 LAST4 = [6, 5, 3, 5]
 LAST5 = [2, 6, 5, 3, 5]
 
-OVER_TIME = [
+OVER_TIME: list[tuple[str, str, int, float]] = [
     # expression, samples, first known at, value at the last sample
-    ('mean(x, "4s")', RAMP, 4, np.mean(LAST4)),
+    ('mean(x, "4s")', RAMP, 4, statistics.mean(LAST4)),
     ('min_over(x, "4s")', RAMP, 4, 3),
     ('max_over(x, "4s")', RAMP, 4, 6),
     ('sum_over(x, "4s")', RAMP, 4, 19),
     ('std(x, "4s")', RAMP, 4, statistics.stdev(LAST4)),
-    ('rms(x, "4s")', RAMP, 4, math.sqrt(np.mean(np.square(LAST4)))),
+    ('rms(x, "4s")', RAMP, 4, math.sqrt(statistics.mean(x * x for x in LAST4))),
     ('median(x, "4s")', RAMP, 4, 5),
     ('median(x, "2s")', RAMP, 2, 4),
     ('percentile(x, 90, "4s")', RAMP, 4, np.percentile(LAST4, 90)),
     ('percentile(x, 0, "4s")', RAMP, 4, 3),
     ('percentile(x, 100, "4s")', RAMP, 4, 6),
-    ('percentile(x, 37.5, last=5)', RAMP, 4, np.percentile(LAST5, 37.5)),
+    ("percentile(x, 37.5, last=5)", RAMP, 4, np.percentile(LAST5, 37.5)),
     ('count(x, "4s")', RAMP, 4, 4),
     ('count(x > 4, "4s")', RAMP, 4, 3),
     ('rate(x, "4s")', RAMP, 4, 1.0),
     ('rate(x > 4, "4s")', RAMP, 4, 0.75),
     ('delta(x, "4s")', RAMP, 4, -1),
     ('slope(x, "4s")', RAMP, 4, np.polyfit([0, 1, 2, 3], LAST4, 1)[0]),
-    ("mean(x, last=5)", RAMP, 4, np.mean(LAST5)),
+    ("mean(x, last=5)", RAMP, 4, statistics.mean(LAST5)),
     ("std(x, last=5)", RAMP, 4, statistics.stdev(LAST5)),
     ("sum_over(x, last=5)", RAMP, 4, 21),
     ("count(x > 4, last=5)", RAMP, 4, 3),
@@ -95,7 +99,7 @@ OVER_TIME = [
     ("-x + +x * 2", "4", 0, 4),
 ]
 
-ARRAYS = [
+ARRAYS: list[tuple[str, str, float]] = [
     # expression, fields of the only event, value
     ("mean_of(a)", "a: [1, 2, 6]", 3),
     ("max_of(a)", "a: [1, 2, 6]", 6),
@@ -114,34 +118,59 @@ ARRAYS = [
 ]
 
 
-def deciding(expression: str, value: float, **happened: str) -> Scenario:
+NEWEST = [10 * second + n for second in (2, 3) for n in range(10)]
+PACKED = [
+    # nought at the fourth event only
+    f'mean(packed(a, "1s"), "2s") - {statistics.mean(NEWEST)!r}',
+    f'std(packed(a, "1s"), "2s") + max_of(a) - {statistics.stdev(NEWEST) + 39!r}',
+    'count(packed(a, "1s"), "2s") + max_of(a) - 59',
+    'count(packed(a, "1s"), "1500ms") + max_of(a) - 54',
+    'slope(packed(a, "1s"), "2s") + max_of(a) - 49',
+    "max_of(a) - 39",
+]
+
+
+def deciding(expression: str, value: float, topic: str = "s") -> list[dict[str, Any]]:
     """Fires as `known` where the expression is first known, as `equal` where it has a value."""
     near = f"abs(({expression}) - ({value!r})) <= 1e-9"
-    rules = [
-        {"rule": "known", "trigger": {"telemetry": "s", "when": f"({expression}) == ({expression})"}},
-        {"rule": "equal", "trigger": {"event": "s", "every": "1ns", "when": near}},
+    known = f"({expression}) == ({expression})"
+    return [
+        {"rule": f"known-{topic}", "trigger": {"telemetry": topic, "when": known}},
+        {"rule": f"equal-{topic}", "trigger": {"event": topic, "every": "1ns", "when": near}},
     ]
-    return Scenario("functions", {"name": expression, "rules": rules, **happened})
 
 
-@pytest.mark.parametrize(("expression", "samples", "known", "value"), OVER_TIME)
-async def test_a_function_is_known_in_time_and_right(
-    tmp_path: Path, expression: str, samples: str, known: int, value: float
-) -> None:
-    scenario = deciding(expression, float(value), samples=samples)
-    told = scenario.told(await rehearse(tmp_path, scenario), "fires")
-    last = (scenario.events()[-1].time - scenario.start) // 10**9
-    assert told["known"][0] == f"{known}s"
-    assert told.get("equal", [])[-1:] == [f"{last}s"], f"{expression} is not {value}"
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """What both tables make fire: each row has a topic of its own, all are played at once."""
+    rules: list[dict[str, Any]] = []
+    events: list[Event] = []
+    table = [(row[0], row[-1], {"samples": row[1]}) for row in OVER_TIME]
+    table += [(row[0], row[-1], {"events": f"0s s {{{row[1]}}}"}) for row in ARRAYS]
+    for number, (expression, value, happened) in enumerate(table):
+        rules += deciding(expression, float(value), f"t{number}")
+        found = Scenario("row", happened).events()
+        events += [event._replace(topic=f"t{number}") for event in found]
+    events.sort(key=lambda event: event.time)
+    scenario = Scenario("functions", {"rules": rules})
+    rows = asyncio.run(rehearse(tmp_path_factory.mktemp("functions"), scenario, events))
+    return scenario.told(rows, "fires")
 
 
-@pytest.mark.parametrize(("expression", "fields", "value"), ARRAYS)
-async def test_a_function_of_an_array_is_right(
-    tmp_path: Path, expression: str, fields: str, value: float
-) -> None:
-    scenario = deciding(expression, float(value), events=f"0s s {{{fields}}}")
-    told = scenario.told(await rehearse(tmp_path, scenario), "fires")
-    assert told == {"known": ["0s"], "equal": ["0s"]}, f"{expression} is not {value}"
+@pytest.mark.parametrize("number", range(len(OVER_TIME)), ids=lambda n: OVER_TIME[n][0])
+def test_a_function_is_known_in_time_and_right(told: dict[str, list[str]], number: int) -> None:
+    expression, samples, known, value = OVER_TIME[number]
+    scenario = Scenario("row", {"samples": samples})
+    last = (scenario.events()[-1].time - scenario.start) // SECOND
+    assert told[f"known-t{number}"][0] == f"{known}s"
+    assert told.get(f"equal-t{number}", [])[-1:] == [f"{last}s"], f"{expression} is not {value}"
+
+
+@pytest.mark.parametrize("number", range(len(ARRAYS)), ids=lambda n: ARRAYS[n][0])
+def test_a_function_of_an_array_is_right(told: dict[str, list[str]], number: int) -> None:
+    topic = f"t{len(OVER_TIME) + number}"
+    assert told[f"known-{topic}"] == ["0s"]
+    assert told.get(f"equal-{topic}") == ["0s"], f"{ARRAYS[number][0]} is not {ARRAYS[number][2]}"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +178,8 @@ async def test_a_function_of_an_array_is_right(
     ["std_of(a)", "mean_of(b)", "max_of(gone)", "a[1]", "a[7]", "mean_of(c)", "a + 1 > 0"],
 )
 async def test_a_function_of_too_little_is_unknown(tmp_path: Path, expression: str) -> None:
-    scenario = deciding(expression, 1.0, events="0s s {a: [1], b: [], c: [null, .nan]}")
+    events = "0s s {a: [1], b: [], c: [null, .nan]}"
+    scenario = Scenario("functions", {"rules": deciding(expression, 1.0), "events": events})
     assert await rehearse(tmp_path, scenario) == []
 
 
@@ -159,15 +189,10 @@ async def test_an_array_packed_in_one_event_is_a_series_of_its_own(tmp_path: Pat
         f"{second}s s {{{', '.join(f'a{n}: {10 * second + n}' for n in range(10))}}}"
         for second in range(4)
     )
-    newest = [10 * second + n for second in (2, 3) for n in range(10)]
-    for expression, value in [
-        ('mean(packed(a, "1s"), "2s")', np.mean(newest)),
-        ('count(packed(a, "1s"), "2s")', 20),
-        ('std(packed(a, "1s"), "2s")', statistics.stdev(newest)),
-        ('slope(packed(a, "1s"), "2s")', 10.0),
-        ('count(packed(a, "1s"), "1500ms")', 15),
-        ('max_of(packed(a, "1s"))', 39),
-    ]:
-        scenario = deciding(expression, float(value), events=events)
-        told = scenario.told(await rehearse(tmp_path, scenario), "fires")
-        assert told.get("equal", [])[-1:] == ["3s"], f"{expression} is not {value}"
+    rules = [
+        {"rule": f"rule-{number}", "trigger": {"telemetry": "s", "when": f"abs({text}) <= 1e-9"}}
+        for number, text in enumerate(PACKED)
+    ]
+    scenario = Scenario("functions", {"rules": rules, "events": events})
+    told = scenario.told(await rehearse(tmp_path, scenario), "fires")
+    assert told == {f"rule-{number}": ["3s"] for number in range(len(PACKED))}

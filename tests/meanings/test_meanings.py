@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from catcher.app import load_site
+from catcher.model.event import Event
 from catcher.rehearsing import open_rehearsal
 from tests.meanings.scenarios import Scenario, all_scenarios
 from tests.small_site import write_site
@@ -29,18 +30,21 @@ async def twice(event: Event) -> Result:
 async def spread(event: Event) -> Result:
     """A number for each detector."""
     values = event.fields["values"]
-    return Result(fields={"seeing": Field("detector", [f"R22_S{n}" for n in range(len(values))], values)})
+    names = [f"R22_S{number}" for number in range(len(values))]
+    return Result(fields={"seeing": Field("detector", names, values)})
 '''
 
 
-async def rehearse(folder: Path, scenario: Scenario) -> list[dict[str, Any]]:
-    """The rows that a backtest tells of a scenario."""
+async def rehearse(
+    folder: Path, scenario: Scenario, events: list[Event] | None = None
+) -> list[dict[str, Any]]:
+    """The rows that a backtest tells of a scenario, or of other events."""
     site = load_site(write_site(folder, scenario.rules, jobs=JOBS))
     assert not site.problems, [str(problem) for problem in site.problems]
     rows: list[dict[str, Any]] = []
     async with open_rehearsal(site, site.rules) as rehearsal:
         rehearsal.listen(rows.append, list(site.rules))
-        await rehearsal.play(scenario.events())
+        await rehearsal.play(scenario.events() if events is None else events)
     return rows
 
 

@@ -19,7 +19,10 @@ def effort(examples: int, shrink: bool = True) -> settings:
     Without `shrink` a failing example is shown as it was found.
     """
     return settings(
-        phases=[phase for phase in Phase if shrink or phase is not Phase.shrink],
+        phases=[
+            *(Phase.explicit, Phase.reuse, Phase.generate),
+            *([Phase.shrink] if shrink else []),
+        ],
         max_examples=examples * TIMES,
         deadline=None,
         print_blob=True,

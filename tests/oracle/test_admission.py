@@ -50,7 +50,7 @@ def agree(rule: Rule, wanted: Sequence[Event], found: Sequence[Admitted]) -> Non
         assert changes_in(decisions) == level_changes(rule, watched), as_text(rule, found)
 
 
-@effort(300)
+@effort(120)
 @given(rules, streams(), randoms)
 def test_a_duplicate_counts_once(rule: Rule, stream: list[Admitted], random: Random) -> None:
     events = unique([item.event for item in stream])
@@ -63,7 +63,7 @@ def test_a_duplicate_counts_once(rule: Rule, stream: list[Admitted], random: Ran
     agree(rule, events, admitted(arrivals, SourceClock()))
 
 
-@effort(300)
+@effort(120)
 @given(rules, streams(), randoms)
 def test_lateness_within_reorder_gives_what_order_would_have_given(
     rule: Rule, stream: list[Admitted], random: Random
@@ -80,7 +80,7 @@ def test_lateness_within_reorder_gives_what_order_would_have_given(
     agree(rule, in_order, found)
 
 
-@effort(300)
+@effort(120)
 @given(st.one_of(firing_rules(), alert_rules(kinds=["telemetry"])), streams(disorder=True))
 def test_without_reorder_a_topic_is_late_only_against_itself(
     rule: Rule, stream: list[Admitted]
@@ -90,7 +90,7 @@ def test_without_reorder_a_topic_is_late_only_against_itself(
     agree(rule, events, admitted(events, SourceClock()))
 
 
-@effort(300)
+@effort(120)
 @given(rules, streams(), randoms)
 def test_one_event_from_the_future_makes_no_honest_one_late(
     rule: Rule, stream: list[Admitted], random: Random

@@ -24,7 +24,7 @@ from tests.oracle.watched import Watched
 from tests.oracle.yaml_text import as_text, as_yaml
 
 rules = st.one_of(firing_rules(), alert_rules(), always_rules())
-places = st.sets(st.integers(0, 40))
+places = st.sets(st.integers(0, 40), max_size=6)
 
 
 def decided_with_edits(
@@ -41,7 +41,7 @@ def decided_with_edits(
     return found + network.finish(max(item.event.time for item in stream))
 
 
-@effort(200)
+@effort(120)
 @given(rules, rules, streams(), places)
 def test_an_edit_of_its_words_or_of_another_rule_leaves_a_rule_alone(
     rule: Rule, other: Rule, stream: list[Admitted], edits: set[int]

@@ -33,7 +33,7 @@ from tests.oracle.yaml_text import as_text
 
 any_rules = any_triggers.map(lambda trigger: Rule("rule", trigger))
 all_rules = st.one_of(firing_rules(), alert_rules(), always_rules(), forgetful_rules())
-places = st.sets(st.integers(0, 30))
+places = st.sets(st.integers(0, 30), max_size=5)
 
 
 def agree(rule: Rule, stream: Sequence[Admitted], found: Sequence[Decision]) -> None:
@@ -61,13 +61,13 @@ def test_edges_and_holds_are_those_of_the_oracle(rule: Rule, stream: list[Admitt
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(300)
+@effort(250)
 @given(firing_rules(), streams(disorder=True))
 def test_disorder_changes_only_what_it_must(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(300)
+@effort(150)
 @given(any_rules, streams())
 def test_any_is_the_union_of_its_triggers(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
@@ -80,7 +80,7 @@ def test_levels_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> N
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(300)
+@effort(200)
 @given(always_rules(), streams())
 def test_levels_that_hold_from_a_firing_are_those_of_the_oracle(
     rule: Rule, stream: list[Admitted]
@@ -102,7 +102,7 @@ def test_clocks_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> N
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(300)
+@effort(120)
 @given(all_rules, streams(disorder=True), places)
 def test_batches_do_not_matter(rule: Rule, stream: list[Admitted], cuts: set[int]) -> None:
     whole, apart = decided([rule], stream), decided([rule], stream, cuts)
@@ -110,7 +110,7 @@ def test_batches_do_not_matter(rule: Rule, stream: list[Admitted], cuts: set[int
     assert in_words(apart) == in_words(whole), as_text(rule, stream)
 
 
-@effort(300)
+@effort(120)
 @given(all_rules, streams(disorder=True), st.dictionaries(st.integers(0, 30), st.floats(0, 1)))
 def test_watermarks_below_what_is_to_come_do_not_matter(
     rule: Rule, stream: list[Admitted], fractions: dict[int, float]
@@ -120,7 +120,7 @@ def test_watermarks_below_what_is_to_come_do_not_matter(
     assert sorted(in_words(marked)) == sorted(in_words(plain)), as_text(rule, stream)
 
 
-@effort(300)
+@effort(150)
 @given(all_rules, streams(), places)
 def test_a_restart_from_saved_state_does_not_matter(
     rule: Rule, stream: list[Admitted], stops: set[int]
@@ -130,7 +130,7 @@ def test_a_restart_from_saved_state_does_not_matter(
     assert in_words(stopped) == in_words(through), as_text(rule, stream)
 
 
-@effort(300)
+@effort(60)
 @given(st.lists(all_rules, min_size=2, max_size=4), streams(), st.randoms(use_true_random=False))
 def test_the_order_and_the_company_of_rules_do_not_matter(
     rules: list[Rule], stream: list[Admitted], random: Any
@@ -144,7 +144,7 @@ def test_the_order_and_the_company_of_rules_do_not_matter(
         agree(rule, stream, [each for each in together if each.rule == rule.id])
 
 
-@effort(300)
+@effort(80)
 @given(st.lists(absent_triggers(), min_size=2, max_size=4), streams(topics=("site.dome",)))
 def test_firings_of_one_instant_come_by_rule_and_in_order_of_time(
     triggers: list[Any], stream: list[Admitted]

@@ -67,7 +67,7 @@ class Love:
         self.producers.discard(connection)
 
     def show(self, message: dict[str, Any]) -> None:
-        """What LOVE-frontend makes of a message about the Watcher, or of a component's heartbeat."""
+        """What LOVE-frontend makes of a message of the Watcher, or of a heartbeat."""
         self.messages.append(message)
         assert message["category"] == "event" and len(message["data"]) == 1
         streams = message["data"][0]["data"]

@@ -183,3 +183,12 @@ def test_wrong_settings_say_what_is_right(wrong: dict[str, Any], says: str) -> N
     with pytest.raises(CatcherError, match=says) as refused:
         Settings(**wrong)
     assert "whisper" not in str(refused.value)
+
+
+async def test_a_template_of_plain_text_is_a_mail_of_plain_text(
+    mail: MailServer, thread: OwnThread
+) -> None:
+    own = {"mail": "{{ severity }}: {{ message }}"}
+    await sink(thread, mailto(mail), templates=own).deliver(notice(alert(message="a <b> & c")))
+    body = mail.mails[0].get_body(("plain",))
+    assert body is not None and "SERIOUS: a <b> & c" in body.get_content()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
@@ -64,3 +65,15 @@ async def test_a_closed_stream_is_a_failed_delivery() -> None:
     with pytest.raises(SinkError, match="nothing can be written"):
         await sink.deliver(notice())
     assert sink.health().state == "away"
+
+
+async def test_a_collector_of_logs_gets_json_in_ascii() -> None:
+    lines: list[str] = []
+    sink = ConsoleSink("log", Settings(form="json"), composer(Renderer()), lines.append)
+    await sink.deliver(notice(key="\u202e\x1b[2J\ud800" + "x" * 1_000_000))
+    (line,) = lines
+    assert line.isascii() and line.isprintable() and len(line) < 10_000
+    said = json.loads(line)
+    assert (said["severity_name"], said["change"], said["previous"]) == (
+        "SERIOUS", "raised", "WARNING",
+    )  # fmt: skip

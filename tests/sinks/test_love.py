@@ -262,3 +262,33 @@ def test_an_address_that_is_none_says_what_is_right(url: str) -> None:
     with pytest.raises(CatcherError, match="write it like ws://") as refused:
         Settings(url=url)
     assert "secret" not in str(refused.value)
+
+
+async def test_what_is_resent_is_what_was_sent(love: Love) -> None:
+    """LOVE-frontend compares: an alarm that merely looks new would sound again."""
+    one = alert(SERIOUS, message="Wind is 16 m/s", links={"board": "http://board/a"})
+    clock = iter(range(60, 10_000))
+    speaker = LoveSink(
+        "love", Settings(url=love.url, password=PASSWORD, resend=5 * MILLISECOND),
+        composer(Renderer()), lambda: [replace(one, sinks=("love",))], lambda: later(next(clock)),
+    )  # fmt: skip
+    async with speaker:
+        await connected(love)
+        await speaker.deliver(notice(one))
+        await love.until(lambda: love.sent[OURS] >= 5)
+    said = [json.dumps(message) for message in love.messages]
+    assert len(set(said)) == 1
+
+
+def test_what_happens_by_itself_has_its_time() -> None:
+    taken = Acknowledgement("ana", SERIOUS, later(60))
+    free = love_alarm.attributes(alert(acknowledges=later(600), reminds=later(900)), "r")
+    assert free["timestampAutoAcknowledge"]["value"] == to_seconds(later(600)) + TAI
+    assert free["timestampAutoUnacknowledge"]["value"] == 0
+    held = love_alarm.attributes(alert(acknowledgement=taken, reminds=later(900)), "r")
+    assert held["timestampAutoUnacknowledge"]["value"] == to_seconds(later(900)) + TAI
+
+
+def test_a_resolved_alert_is_nominal_whatever_its_condition_said_last() -> None:
+    gone = love_alarm.attributes(alert(SERIOUS, state="resolved"), "its rule is gone")
+    assert (gone["severity"]["value"], gone["maxSeverity"]["value"]) == (1, 1)

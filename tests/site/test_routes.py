@@ -173,7 +173,8 @@ def test_labels_times_and_continuing(tmp_path: Path) -> None:
          "1:19: `flapping` takes a mapping or off; write flapping: off, or a mapping"),
         ("people: {ana: [phone]}\nroute: {to: console}\n",
          "1:16: there is no sink 'phone'; choose from console"),
-        ("route:\n  to: console\n  escalate: [{after: 5m, to: console}, {after: 5m, to: console}]\n",
+        ("route:\n  to: console\n"
+         "  escalate: [{after: 5m, to: console}, {after: 5m, to: console}]\n",
          "3:14: the steps of `escalate` are not one after the other; "
          "each `after` counts from the beginning: 5m, then 15m"),
         ("route: {to: console, routes: [{match: {rul: x}}]}\n",

@@ -107,9 +107,9 @@ def test_a_ledger_on_a_server_by_its_address(tmp_path: Path) -> None:
 
 def test_limits_and_data(tmp_path: Path) -> None:
     settings = settings_of(
-        tmp_path, "limits: {workers: 4, memory: 2GiB, payload: 1.5 MB}\ndata: ./kept\n"
+        tmp_path, "limits: {workers: 4, memory: 2GiB, payload: 1.5 MB, stop: 30s}\ndata: ./kept\n"
     )
-    assert settings.limits == Limits(4, 2 * 2**30, 1_500_000)
+    assert settings.limits == Limits(4, 2 * 2**30, 1_500_000, 30 * SECOND)
     assert settings.data == tmp_path / "kept"
 
 

@@ -63,8 +63,8 @@ def test_templates_of_an_http_sink_are_checked_where_they_stand(tmp_path: Path) 
     )
     found = problems(tmp_path, {"alerts/routes.yaml": text + ROUTE})
     assert [one.split("; ")[0] for one in found] == [
-        "alerts/routes.yaml:7:15: there is no filter 'uper'",
-        "alerts/routes.yaml:8:16: a template calls nothing",
+        "alerts/routes.yaml:7:16: there is no filter 'uper'",
+        "alerts/routes.yaml:8:17: a template calls nothing",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from hypothesis import strategies as st
 from catcher.model.event import Event
 from catcher.model.problem import CatcherError
 from catcher.model.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Instant, parse_instant
-from catcher.stores.history import LONGEST_TAIL, EmbeddedHistory
+from catcher.stores.history import EmbeddedHistory
 from catcher.stores.history_reading import series_of
+from catcher.stores.history_segments import Segments
 from catcher.stores.history_table import table_of
-from tests.stores.making import NOON, FakeClock
+from catcher.stores.history_tails import LONGEST_TAIL
+from tests.stores.making import NOON, FakeClock, until
 
 WIND = "lsst.sal.ESS.airFlow"
 ALWAYS = (0, 2**62)
@@ -40,6 +43,11 @@ def clock() -> FakeClock:
 async def history(tmp_path: Path, clock: FakeClock) -> AsyncIterator[EmbeddedHistory]:
     async with EmbeddedHistory(tmp_path / "history", clock=clock) as opened:
         yield opened
+
+
+async def settled(history: EmbeddedHistory) -> None:
+    """Returns when the disk has taken or refused what was sealed."""
+    await until(lambda: history.health().counts["waiting"] == 0)
 
 
 async def speeds(history: EmbeddedHistory, start: Instant = 0, end: Instant = 2**62) -> list[float]:
@@ -216,6 +224,7 @@ async def test_what_was_written_before_the_horizon_is_deleted(
         await history.append([Event("tick", clock.now, {"x": 1})])
         clock.now += 2 * DAY
         await history.append([wind(1)])
+        await settled(history)
         assert await speeds(history) == [1.0]
         assert await history.topics() == [WIND, "tick"]
         assert history.health().counts["removed"] == 1
@@ -226,6 +235,7 @@ async def test_without_a_folder_it_serves_from_memory_within_its_size(clock: Fak
         for n in range(40):
             batch = [wind(n * LONGEST_TAIL + i) for i in range(LONGEST_TAIL)]
             await history.append(batch)
+        await settled(history)
         series = await history.read(WIND, ["speed"], *ALWAYS)
         assert series["speed"][-1] == 40 * LONGEST_TAIL - 1
         assert 0 < history.health().counts["bytes"] <= 300_000
@@ -240,15 +250,50 @@ async def test_a_disk_that_fails_is_told_and_what_it_did_not_take_is_kept(
         folder.rmdir()
         await history.append([wind(n) for n in range(LONGEST_TAIL)])
         assert len(await speeds(history)) == LONGEST_TAIL
+        await settled(history)
+        assert len(await speeds(history)) == LONGEST_TAIL
         assert history.health().state == "away"
         assert "disk" in history.health().problem
         assert await history.topics() == [WIND]
         folder.mkdir()
         await history.append([wind(n) for n in range(LONGEST_TAIL, 2 * LONGEST_TAIL)])
+        await settled(history)
         assert len(await speeds(history)) == 2 * LONGEST_TAIL
         assert history.health().state == "ok"
     async with EmbeddedHistory(folder, clock=clock) as history:
         assert len(await speeds(history)) == 2 * LONGEST_TAIL
+
+
+async def test_a_disk_that_hangs_holds_nobody_up_and_the_oldest_are_dropped(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catcher.stores.history_tails.LONGEST_STALL", 0.05)
+    monkeypatch.setattr("catcher.stores.history_tails.MOST_WAITING", 4 * LONGEST_TAIL)
+    monkeypatch.setattr("catcher.stores.history.Segments", Hanging)
+    async with EmbeddedHistory(tmp_path / "history", clock=clock) as history:
+        Hanging.gate.clear()
+        for start in range(0, 6 * LONGEST_TAIL, LONGEST_TAIL):
+            await history.append([wind(n) for n in range(start, start + LONGEST_TAIL)])
+        health = history.health()
+        assert (health.state, health.problem) == ("away", "the disk does not answer")
+        kept = await speeds(history)
+        assert health.counts["dropped"] == 6 * LONGEST_TAIL - len(kept) > 0
+        assert kept[-1] == 6 * LONGEST_TAIL - 1
+        assert kept[0] == 0.0, "what the disk has in hand is there still"
+        Hanging.gate.set()
+        await settled(history)
+        assert await speeds(history) == kept
+        assert history.health().state == "ok"
+
+
+class Hanging(Segments):
+    """Blocks on a disk that answers when a test lets it."""
+
+    gate = threading.Event()
+
+    def append(self, block: bytes, now: Instant) -> None:
+        assert self.gate.wait(30)
+        super().append(block, now)
 
 
 async def test_a_folder_that_cannot_be_used_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -6,13 +6,18 @@ import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
+import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine
 
 from catcher.model.alert import AuditEntry, Severity
 from catcher.model.commit import Commit
 from catcher.model.desk import Bundle, Shift, Silence
 from catcher.model.time import HOUR
 from catcher.ports import Query
+from catcher.stores import migrations
 from catcher.stores.ledger import SqlLedger
 from tests.alerting.making import NIGHT, SERIOUS, WARNING, alert, alerting, change, rule
 
@@ -43,21 +48,64 @@ async def test_a_silence_that_ended_is_not_in_force() -> None:
         assert await ledger.silences(Query(start=NIGHT + 6)) == []
 
 
-@pytest.mark.parametrize(
-    "deed", ["UPDATE audit SET who = 'nobody'", "DELETE FROM audit", "DELETE FROM audit WHERE 1"]
-)
+DEEDS = ("UPDATE audit SET who = 'nobody'", "DELETE FROM audit", "DELETE FROM audit WHERE 1 = 1")
+ENTRY = AuditEntry(NIGHT, "ana", "cli", "acknowledge", "abc", {"note": "seen"})
+
+
+@pytest.mark.parametrize("deed", DEEDS)
 async def test_the_audit_trail_is_append_only(tmp_path: Path, deed: str) -> None:
     file = tmp_path / "ledger.db"
-    entry = AuditEntry(NIGHT, "ana", "cli", "acknowledge", "abc", {"note": "seen"})
     async with SqlLedger(f"sqlite:///{file}", "engine") as ledger:
-        await ledger.commit(Commit(audit=(entry,)))
-        with (
-            sqlite3.connect(file) as other,
-            pytest.raises(sqlite3.IntegrityError, match="append only"),
-        ):
+        await ledger.commit(Commit(audit=(ENTRY,)))
+        refused = pytest.raises(sqlite3.IntegrityError, match="append only")
+        with sqlite3.connect(file) as other, refused:
             other.execute(deed)
         other.close()
-        assert await ledger.audit(Query()) == [entry]
+        assert await ledger.audit(Query()) == [ENTRY]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("deed", [*DEEDS, "TRUNCATE audit"])
+async def test_the_audit_trail_is_append_only_on_a_server(postgres_url: str, deed: str) -> None:
+    async with SqlLedger(postgres_url, "engine") as ledger:
+        await ledger.commit(Commit(audit=(ENTRY,)))
+        with psycopg.connect(postgres_url) as other:
+            with pytest.raises(psycopg.errors.RaiseException, match="append only"):
+                other.execute(deed.encode())
+            other.rollback()
+        assert await ledger.audit(Query()) == [ENTRY]
+
+
+@pytest.mark.server
+async def test_the_desk_is_kept_on_a_server_too(postgres_url: str) -> None:
+    async with SqlLedger(postgres_url, "engine") as ledger:
+        ended = replace(SILENCE, ended=NIGHT + 5, why="its time was over")
+        await ledger.commit(Commit(silences=(SILENCE, ended), shifts=SHIFTS, bundles=(BUNDLE,)))
+        assert await ledger.silences(Query()) == [ended]
+        assert await ledger.shifts(Query(limit=1)) == [SHIFTS[1]]
+        assert await ledger.bundles(Query(state="active")) == [BUNDLE]
+
+
+async def test_an_older_ledger_is_guarded_when_it_is_brought_up_to_date(tmp_path: Path) -> None:
+    file = tmp_path / "ledger.db"
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        migrate_to(connection, "0002")
+    engine.dispose()
+    async with SqlLedger(f"sqlite:///{file}", "engine") as ledger:
+        await ledger.commit(Commit(audit=(ENTRY,), silences=(SILENCE,)))
+        refused = pytest.raises(sqlite3.IntegrityError, match="append only")
+        with sqlite3.connect(file) as other, refused:
+            other.execute(DEEDS[0])
+        other.close()
+        assert await ledger.silences(Query()) == [SILENCE]
+
+
+def migrate_to(connection: Connection, version: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    command.upgrade(config, version)
 
 
 async def test_a_dead_letter_waits_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -117,6 +118,31 @@ async def test_of_two_under_one_key_the_later_stays(folder: Folder, tmp_path: Pa
         folder.bring_back()
         await caught_up(objects)
         assert await objects.get(key(1)) == item(3).data
+
+
+async def test_what_another_engine_has_made_anew_meanwhile_is_not_replaced(
+    folder: Folder, tmp_path: Path
+) -> None:
+    """An engine died with an artifact in its spool, and another one carried the run out."""
+    listed = {
+        key(1): f"sha256:{hashlib.sha256(item(2).data).hexdigest()}",
+        key(3): f"sha256:{hashlib.sha256(item(3).data).hexdigest()}",
+    }
+
+    async def look(asked: str) -> str | None:
+        return listed.get(asked)
+
+    folder.take_away()
+    async with spooled(folder.store, tmp_path) as objects:
+        for n in (1, 3, 4):
+            await objects.put(key(n), item(n))
+    folder.bring_back()
+    await folder.store.put(key(1), item(2))
+    async with spooled(folder.store, tmp_path, listed=look) as objects:
+        await caught_up(objects)
+        assert objects.health().counts["superseded"] == 1
+        kept = [await folder.store.get(key(n)) for n in (1, 3, 4)]
+    assert kept == [item(n).data for n in (2, 3, 4)]
 
 
 async def test_a_full_spool_takes_no_more_and_drops_nothing(folder: Folder, tmp_path: Path) -> None:

@@ -25,12 +25,19 @@ class Page:
 
     def value(self, name: str, /, **labels: str) -> float:
         """The one sample that has these labels, whatever others it has."""
-        (found,) = [
+        (found,) = self._fitting(name, labels)
+        return found
+
+    def total(self, name: str, /, **labels: str) -> float:
+        """The sum of all samples that have these labels; nought where there is none."""
+        return sum(self._fitting(name, labels))
+
+    def _fitting(self, name: str, labels: dict[str, str]) -> list[float]:
+        return [
             value
             for (one, its), value in self.values.items()
             if one == name and labels.items() <= dict(its).items()
         ]
-        return found
 
 
 def read(text: str) -> Page:

@@ -41,6 +41,10 @@ async def test_a_blocked_loop_is_seen_while_it_is_blocked_with_the_stack_that_bl
             await desk.over.wait()
     assert during is not None and not during.over
     assert "a_thoughtless_job" in during.stack
+    assert during.place.endswith(
+        " in a_thoughtless_job: assert desk.seen.wait(PATIENCE), "
+        '"nobody saw that the loop is blocked"'
+    )
     (text,) = desk.written
     assert "the event loop has been blocked for 0." in text
     assert "a_thoughtless_job" in text

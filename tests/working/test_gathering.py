@@ -116,6 +116,45 @@ async def test_patience_ends_and_the_late_part_is_kept_all_the_same(world: World
     assert (world.reported[2].part, world.reported[2].state) == ("R11", "done")
 
 
+async def test_a_late_part_that_a_stop_ends_is_told_to_have_failed(world: World) -> None:
+    job = """
+        @job
+        async def one(frame, detector, gate):
+            if detector == "R11":
+                await gate.wait()
+            return {"fwhm": 1.0}
+    """
+    write_frames(world, "a", R10="", R11="")
+    rule = job_rule(
+        inputs={"frame": Input(image="exposure")},
+        each="detector",
+        arguments={"gate": asyncio.Event()},
+        gather=Gather("visit", patience=MILLISECOND),
+    )
+    async with world.workshop(rule, one=job, visit=SUMMARY) as shop:
+        shop.submit(await world.pending(event=await world.exposure("a")))
+        await world.until(lambda runs: any(not run.parent for run in runs))
+        assert await shop.drain(limit=MILLISECOND) == 0
+    late = world.reported[-1]
+    assert (late.part, late.state, await world.state(late)) == ("R11", "failed", "failed")
+    assert "the engine stopped before it was over" in late.error
+
+
+async def test_parts_whose_names_are_alike_have_runs_and_artifacts_of_their_own(
+    world: World,
+) -> None:
+    frames = {"R22 S11": "1.0", "R22_S11": "2.0", "R22:S11": "4.0"}
+    write_frames(world, "a", **frames)
+    await carried_out(world, await world.exposure("a"), {"one": DETECTOR})
+    parts = {run.part: run for run in world.reported[:-1]}
+    assert {part: run.metrics["fwhm"].value for part, run in parts.items()} == {
+        part: float(text) for part, text in frames.items()
+    }
+    assert len({run.id for run in parts.values()}) == 3
+    assert len({run.artifacts[0].key for run in parts.values()}) == 3
+    assert len(await world.ledger.runs(Query())) == 4
+
+
 async def test_the_telemetry_of_all_parts_is_read_once(world: World) -> None:
     job = """
         @job

@@ -6,20 +6,25 @@ import asyncio
 import hashlib
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catcher.model.commit import Commit
-from catcher.model.event import Event
+from catcher.model.event import Event, Series
+from catcher.model.observation import Observation
 from catcher.model.result import Metric
 from catcher.model.rule import Input, Overlap
-from catcher.model.run import Run
+from catcher.model.run import Firing, Run
 from catcher.model.time import MILLISECOND, SECOND
-from catcher.ports import Query
+from catcher.ports import Query, StoreAway
+from catcher.stores.history import EmbeddedHistory
+from catcher.stores.ledger import SqlLedger
+from catcher.working import Observations
 from catcher.working.forms import decode
-from tests.working.conftest import NIGHT, TOPIC, World, job_rule, open_world
+from tests.working.conftest import NIGHT, READOUT, TOPIC, World, job_rule, open_world
 
 GATED = """
     @job
@@ -294,6 +299,30 @@ async def test_a_queue_longer_than_memory_is_read_back_from_the_ledger(
     assert [run.metrics["n"].value for run in done] == [0, 1, 2, 3, 4, 5]
 
 
+async def test_one_that_the_ledger_has_no_more_has_failed_and_holds_nobody_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catcher.working.workshop.MOST_HELD", 1)
+    held = gates()
+    async with world.workshop(job_rule(arguments=held), one=GATED) as shop:
+        shop.submit(await world.pending(number=0))
+        await held["entered"].get()
+        shop.submit(await world.pending(number=1))
+        never_kept = replace(await world.pending(number=2), firing=firing_of("forgotten"))
+        never_kept = replace(never_kept, id=never_kept.firing.id)
+        shop.submit(never_kept)
+        shop.submit(await world.pending(number=3))
+        held["gate"].set()
+        done = await world.until(lambda runs: len(runs) == 4)
+    assert [run.state for run in done] == ["done", "done", "failed", "done"]
+    assert done[2].firing.id == never_kept.id
+    assert "does not have it any more" in done[2].error
+
+
+def firing_of(cause: str) -> Firing:
+    return Firing("r", "", NIGHT, cause, "why")
+
+
 # -- beginnings and ends --------------------------------------------------------------------
 
 
@@ -363,6 +392,52 @@ async def test_a_swap_holds_for_what_begins_after_it(world: World) -> None:
         assert list(world.reported[2].metrics) == ["n"]
 
 
+class Distant(EmbeddedHistory):
+    """A history that does not answer the first questions."""
+
+    refusals = 3
+
+    async def read(self, *what: Any, **how: Any) -> Series:
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreAway("the archive is away", retry_after=7 * SECOND)
+        return await super().read(*what, **how)
+
+
+class Shy(SqlLedger):
+    """A ledger that does not answer the first questions for an observation."""
+
+    refusals = 2
+
+    async def observation(self, kind: str, id: str) -> Observation | None:
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreAway("the ledger is away")
+        return await super().observation(kind, id)
+
+
+async def test_an_input_whose_store_is_away_is_waited_for(world: World) -> None:
+    rule = job_rule(inputs={"seen": Input(topic=TOPIC, last=SECOND)})
+    job = "@job\ndef one(seen): return {'n': len(seen.time)}"
+    async with Distant(None, clock=world.clock) as world.history:
+        await world.telemetry([{"x": 1.0}])
+        async with world.workshop(rule, one=job) as shop:
+            shop.submit(await world.pending())
+            (run,) = await world.until(lambda runs: len(runs) == 1)
+    assert (run.state, run.attempt, run.metrics["n"].value) == ("done", 1, 1)
+    assert world.pauses == [7.0, 7.0, 7.0]
+
+
+async def test_a_ledger_that_is_away_as_a_run_begins_is_waited_for(world: World) -> None:
+    async with Shy("sqlite://", "shy", world.clock) as shy:
+        world.observations = Observations(world.specs, shy)
+        async with world.workshop(job_rule(), one="@job\ndef one(): return {}") as shop:
+            event = Event(READOUT, NIGHT, {"imageName": "long ago"})
+            shop.submit(await world.pending(event=event))
+            (run,) = await world.until(lambda runs: len(runs) == 1)
+    assert (run.state, world.pauses) == ("done", [0.5, 1.0])
+
+
 async def test_while_the_ledger_is_away_work_waits(tmp_path: Path) -> None:
     file = tmp_path / "ledger.db"
     async with (
@@ -375,5 +450,5 @@ async def test_while_the_ledger_is_away_work_waits(tmp_path: Path) -> None:
             shop.submit(run)
             await world.until(lambda runs: len(world.pauses) >= 2)
             assert (world.reported, world.pauses[:2]) == ([], [0.5, 1.0])
-            assert shop.health().counts["ledger_away"] >= 2
+            assert shop.health().counts["store_away"] >= 2
         assert (await world.until(lambda runs: len(runs) == 1))[0].state == "done"
