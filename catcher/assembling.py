@@ -73,7 +73,7 @@ class Assembly:
             name=name, rules=self.rules, sources=sources, admission=self.admission,
             network=self.network, alerting=self.alerting, send=send, hand_out=hand_out,
             drain=drain,
-            ledger=self.kept.ledger, history=self.kept.history, metrics=None,
+            ledger=self.kept.ledger, history=self.kept.history,
             remembered=remembered_topics(self.rules, self.network),
             observations=self.observations, streams=self.streams, clock=self.clock,
             vitals=vitals,

@@ -9,7 +9,7 @@ the ids that the ledger will know them by.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
@@ -93,6 +93,26 @@ class Bookkeeper:
         self.durable.update(one.source for one in owed.deliveries if one.durable)
         self._arrived.set()
 
+    async def take(
+        self,
+        decided: Decided,
+        deliveries: Sequence[Delivery],
+        deeds: Iterable[tuple[Deed, Outcome]],
+    ) -> None:
+        """The same; a delivery that is not durable waits for nothing.
+
+        However long the ledger is away, telemetry goes on: it must not pile up here.
+        """
+        self.add(decided, [one for one in deliveries if one.durable], deeds)
+        for delivery in deliveries:
+            if not delivery.durable:
+                await delivery.done()
+
+    def take_up(self, sources: Collection[str]) -> None:
+        """Events of these sources came in again from the inbox; some may be held back still."""
+        self.uncovered = bool(sources)
+        self.durable.update(sources)
+
     @property
     def idle(self) -> bool:
         """Whether all is kept and acted on."""
@@ -100,6 +120,8 @@ class Bookkeeper:
 
     async def room(self) -> None:
         """Returns once there is room for more."""
+        if self._owed.decided.size > MOST_OWED:
+            self._tell(f"ledger: {MOST_OWED} rows wait for it; nothing more is taken in until then")
         while self._owed.decided.size > MOST_OWED:
             self._settled.clear()
             await self._settled.wait()
@@ -112,11 +134,15 @@ class Bookkeeper:
 
     def look(self, now: Instant) -> None:
         """Saves the states in time; alerts do not wait for a ledger that does not answer."""
-        if now - self._saved > SAVE_EVERY:
+        if self._stale(now):
             self._owed.save = True
             self._arrived.set()
         if self._asked is not None and not self.away and now - self._asked > PATIENCE:
             self._lose(StoreAway("it does not answer", "see that it runs"))
+
+    def _stale(self, now: Instant) -> bool:
+        """Whether the states were saved too long ago, or in what a clock set back calls future."""
+        return not 0 <= now - self._saved <= SAVE_EVERY
 
     def stop(self) -> None:
         """A ledger that is away is not waited for much longer: what is owed comes again."""
@@ -149,7 +175,7 @@ class Bookkeeper:
         now = parts.clock()
         self._reached.update(decided.reached)
         self.uncovered = self.uncovered or bool(decided.inbox)
-        if not (owed.save or decided.tells or now - self._saved > SAVE_EVERY):
+        if not (owed.save or decided.tells or self._stale(now)):
             return self._signed(decided.as_commit())
         self._saved = now
         # A position and the state that it belongs to are kept together, or what came between

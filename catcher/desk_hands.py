@@ -108,17 +108,14 @@ class DeskHands:
     async def resend(self, ids: Sequence[str], who: str) -> int:
         """Has dead letters delivered again, all where none is named; returns how many.
 
-        What is sent is how each alert stands now, under the key that the letter had.
+        An id may be cut short. What is sent is how each alert stands now, under the key that the
+        letter had.
         """
         parts = self._engine.parts
         found = await parts.ledger.dead_letters(Query(limit=MOST_LETTERS))
-        known = {one.notice.id for one in found}
-        missing = [id for id in ids if id not in known]
-        if missing:
-            raise Unknown(
-                f"no dead letter is called {missing[0][:80]!r}", "`catcher dead-letters` lists them"
-            )
-        revived = await parts.ledger.revive(list(ids) or sorted(known))
+        known = sorted(one.notice.id for one in found)
+        wanted = [_letter(known, id) for id in dict.fromkeys(ids)]
+        revived = await parts.ledger.revive(wanted or known)
 
         def act(now: Instant) -> Decided:
             detail = {"notices": [one.id for one in revived][:100], "count": len(revived)}
@@ -157,3 +154,12 @@ class DeskHands:
 
         done: Any = await self._engine.do(act)
         return done if isinstance(done, Decided) else Decided()
+
+
+def _letter(known: Sequence[str], id: str) -> str:
+    """The one dead letter that is called so, or begins so."""
+    found = [one for one in known if id and one.startswith(id)]
+    if id in found or len(found) == 1:
+        return id if id in found else found[0]
+    words = f"{len(found)} dead letters begin with" if found else "no dead letter is called"
+    raise Unknown(f"{words} {id[:80]!r}", "`catcher dead-letters` lists them")

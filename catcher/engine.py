@@ -85,18 +85,20 @@ class Engine:
         """
         self._closed = True
         self.books.stop()
-        decided = Decided()
-        for name in self._source_names():
-            if name not in self.books.durable:
-                decided.events.extend(self.parts.admission.flush(name))
-        self._see(decided.events, decided, self.parts.clock())
-        await self._remember(decided)
-        self.books.add(decided, save=True)
+        async with self.books.between_steps:
+            decided = Decided()
+            for name in self._source_names():
+                if name not in self.books.durable:
+                    decided.events.extend(self.parts.admission.flush(name))
+            self._see(decided.events, decided, self.parts.clock())
+            await self._remember(decided)
+            self.books.add(decided, save=True)
         await self.books.kept()
         while not self._steps.empty():
             step = self._steps.get_nowait()
             if isinstance(step, Deed):
                 step.settle(Busy(CLOSED))
+            await asyncio.sleep(0)  # Whoever waited for room comes in, and is answered too.
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -123,8 +125,8 @@ class Engine:
     async def _resume(self) -> None:
         """Takes up what an earlier engine left: trigger states, the inbox, runs, the outbox."""
 
-        def keep(decided: Decided, from_inbox: bool) -> None:
-            self.books.uncovered = from_inbox
+        def keep(decided: Decided, from_inbox: set[str]) -> None:
+            self.books.take_up(from_inbox)
             self.books.add(decided, save=True)
 
         await resume(self.parts, Story(self._see, self._weigh, keep))
@@ -198,7 +200,7 @@ class Engine:
                         deeds.append((step, self._carry_out(step, decided, now)))
             self._look_at_the_clock(decided, now)
             await self._remember(decided)
-            self.books.add(decided, deliveries, deeds)
+            await self.books.take(decided, deliveries, deeds)
 
     async def advance(self, instant: Instant) -> None:
         """Runs the timers before an instant, whatever the sources say; for replay and tests."""
@@ -308,13 +310,11 @@ class Engine:
                 self._weigh(changes, decided, now)
 
     def _carry_out(self, deed: Deed, decided: Decided, now: Instant) -> Decided | CatcherError:
-        try:
-            done = deed.act(now)
-        except CatcherError as refusal:
-            if isinstance(refusal, Refused):
-                decided.audit.append(refusal.audit)
-            return refusal
-        decided.add(done)
+        done = deed.carry_out(now)
+        if isinstance(done, Decided):
+            decided.add(done)
+        elif isinstance(done, Refused):
+            decided.audit.append(done.audit)
         return done
 
     def _hand_out(self, run: Run) -> None:

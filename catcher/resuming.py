@@ -21,14 +21,14 @@ AT_ONCE = 5_000
 
 See = Callable[[Sequence[Admitted], Decided, Instant], None]
 Weigh = Callable[[Sequence[LevelChange], Decided, Instant], None]
-Keep = Callable[[Decided, bool], None]
+Keep = Callable[[Decided, set[str]], None]
 
 
 @dataclass(frozen=True)
 class Story:
     """How the engine takes things in; what it makes of them goes into a `Decided`.
 
-    `keep` is told, too, whether some of it came from the inbox.
+    `keep` is told, too, from which sources some of it came by the inbox.
     """
 
     see: See
@@ -51,7 +51,7 @@ async def resume(parts: Parts, story: Story) -> None:
     known = [source.name for source in parts.sources]
     on_wall_time = [name for name in known if parts.admission.on_wall_time(name)]
     parts.network.resume(now, on_wall_time, everywhere=on_wall_time == known)
-    story.keep(decided, bool(left))
+    story.keep(decided, {event.source for event, _ in left})
 
 
 async def _left(parts: Parts) -> list[Arrived]:

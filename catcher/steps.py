@@ -14,6 +14,7 @@ from catcher.model.commit import Commit
 from catcher.model.desk import Bundle, Shift, Silence
 from catcher.model.event import RESULT_PREFIX, Admitted, Arrived, Event
 from catcher.model.observation import Observation
+from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.run import Firing, Run
 from catcher.model.time import Clock, Instant
@@ -21,8 +22,6 @@ from catcher.ports import (
     Delivery,
     History,
     Ledger,
-    MetricPoint,
-    MetricStore,
     Source,
 )
 from catcher.streams import Streams
@@ -76,7 +75,6 @@ class Parts:
     drain: Callable[[], Coroutine[Any, Any, object]]
     ledger: Ledger
     history: History
-    metrics: MetricStore | None
     remembered: Collection[str]
     observations: Observations
     streams: Streams
@@ -97,6 +95,16 @@ class Deed:
 
     act: Callable[[Instant], Decided]
     answer: asyncio.Future[Decided]
+
+    def carry_out(self, now: Instant) -> Decided | CatcherError:
+        """What it comes to, or why not; a fault in one deed must not end the engine for all."""
+        try:
+            return self.act(now)
+        except CatcherError as refusal:
+            return refusal
+        except (ValueError, TypeError, ArithmeticError, LookupError) as fault:
+            words = f"this failed inside Catcher: {type(fault).__name__}: {fault}"
+            return CatcherError(words, "please report it, with what you did")
 
     def settle(self, outcome: Decided | Exception) -> None:
         """Answers whoever asked, unless they have left."""
@@ -220,21 +228,3 @@ def result_event(run: Run) -> Event:
         "state": run.state,
     }
     return Event(RESULT_PREFIX + firing.rule, firing.time, fields, "catcher")
-
-
-def points_of(run: Run) -> list[MetricPoint]:
-    """A finished run's metrics, as a metric store takes them."""
-    return [
-        MetricPoint(
-            name=name,
-            value=one.value if one.known else None,
-            unit=one.unit,
-            rule=run.rule,
-            key=run.firing.key,
-            run=run.id,
-            time=run.firing.time,
-            labels=one.labels,
-            observation=run.observation,
-        )
-        for name, one in run.metrics.items()
-    ]

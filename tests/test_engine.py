@@ -24,7 +24,7 @@ from catcher.model.health import Health
 from catcher.model.problem import CatcherError
 from catcher.model.result import Metric
 from catcher.model.run import Run
-from catcher.model.time import SECOND, parse_instant
+from catcher.model.time import SECOND, parse_duration, parse_instant
 from catcher.ports import Busy, Delivery, Query, StoreAway
 from catcher.stores.history import EmbeddedHistory
 from catcher.stores.ledger import SqlLedger
@@ -101,6 +101,14 @@ class Scripted:
             Delivery(self.name, events, rejected, durable=True, position="here", done=done)
         )
         return acknowledged
+
+    def mention(self, *events: Event) -> None:
+        """Hands over what is telemetry only: nobody waits for it."""
+
+        async def done() -> None:
+            self._diary.append("taken")
+
+        self._waiting.put_nowait(Delivery(self.name, events, done=done))
 
     def end(self) -> None:
         self._waiting.put_nowait(None)
@@ -242,6 +250,21 @@ async def test_alerts_do_not_wait_for_a_ledger_that_is_away(tmp_path: Path) -> N
         direct = [one.id for one in stage.told if one.unrecorded]
         assert direct == [one.id for one in stage.told if not one.unrecorded]
         assert [one.id for one in await stage.ledger.undelivered()] == direct
+
+
+async def test_telemetry_does_not_pile_up_while_the_ledger_is_away(tmp_path: Path) -> None:
+    async with staged(tmp_path, away=1000) as stage:
+        run = asyncio.create_task(stage.engine.run())
+        await stage.engine.opened.wait()
+        acknowledged = stage.source.deliver(number(1, 5))
+        await stage.diary.until(lambda: "away" in stage.diary)
+        for place in range(300):
+            stage.source.mention(event(2 + place / 100, "wind", speed=5, mast="m"))
+        await stage.diary.until(lambda: stage.diary.count("taken") == 300)
+        assert not acknowledged.is_set()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
 
 
 async def test_a_person_is_told_at_once_that_nothing_can_be_kept(tmp_path: Path) -> None:
@@ -415,6 +438,19 @@ async def test_what_a_person_does_is_kept_before_it_is_answered(tmp_path: Path) 
         assert kept.state == "acknowledged"
         deeds = await stage.ledger.audit(Query())
         assert ("acknowledged", "ana", "api") in [(one.what, one.who, one.channel) for one in deeds]
+
+
+async def test_an_end_beyond_all_time_is_refused_and_ends_no_engine(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        await stage.source.deliver(event(1, "wind", speed=12, mast="m")).wait()
+        hands, alert = stage.hands(), stage.told[0].alert.id
+        for words in ("300000w", "999999999999999w"):
+            with pytest.raises(CatcherError, match="cannot end"):
+                await hands.shelve(alert, parse_duration(words), "jo", "why")
+            with pytest.raises(CatcherError, match="cannot end"):
+                span = parse_duration(words)
+                await hands.silence("wind", {}, Severity.CRITICAL, span, "jo", "why")
+        assert (await hands.note(alert, "jo", "seen")).id == alert
 
 
 async def test_a_refused_deed_is_answered_with_its_reason_and_audited(tmp_path: Path) -> None:

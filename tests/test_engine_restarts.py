@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,8 +13,10 @@ import pytest
 from catcher.alerting import register
 from catcher.model.alert import Alert
 from catcher.model.commit import Commit
+from catcher.model.event import Event
 from catcher.model.time import SECOND
 from catcher.ports import Busy, Query, StoreAway
+from catcher.steps import Decided
 from catcher.watching import SourceClock
 from tests import test_engine
 from tests.test_engine import Stage, event, finished, number, running, staged
@@ -153,6 +155,30 @@ async def test_nothing_can_be_done_to_an_engine_that_has_stopped(tmp_path: Path)
         await stage.hands().fire("doubling", number(1, 5), "", "ana", False)
 
 
+async def test_whoever_waits_for_room_when_an_engine_ends_is_answered(tmp_path: Path) -> None:
+    asked: list[asyncio.Task[Alert]] = []
+    async with running(tmp_path) as stage:
+        await wind(stage, 1, 12)
+        hands, alert = stage.hands(), stage.told[0].alert.id
+
+        async def ask() -> None:
+            _, most = stage.engine.waiting
+            notes = (hands.note(alert, "jo", "seen") for _ in range(3 * most))
+            asked.extend(asyncio.create_task(note) for note in notes)
+
+        kept = stage.engine.books.kept
+
+        async def ask_and_keep() -> None:
+            await kept()
+            await ask()
+
+        stage.drain = ask
+        stage.engine.books.kept = ask_and_keep  # type: ignore[method-assign]
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(isinstance(one, Alert | Busy) for one in answers)
+
+
 async def test_a_rule_that_was_away_for_a_while_begins_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,10 +256,63 @@ async def test_an_event_that_was_held_back_at_a_crash_comes_in_after_it(tmp_path
         assert values == [5, 6, 7]
 
 
+async def test_an_event_that_is_still_held_back_survives_a_second_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffered = SourceClock(clock="stream", lateness=0, reorder=5 * SECOND)
+    monkeypatch.setattr(test_engine, "RECORDED", buffered)
+    ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with killed(tmp_path / "site", ledger) as stage:
+        await stage.source.deliver(number(1, 5)).wait()
+    async with killed(tmp_path / "site", ledger) as stage:
+        assert [one.fields["value"] for one in stage.engine.parts.admission.held()] == [5]
+        assert len(await stage.ledger.uncovered(0, 9)) == 1
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        stage.clock.now += 100 * SECOND
+        await stage.source.deliver(number(4, 6)).wait()
+        await stage.source.deliver(number(8, 7)).wait()
+        values = [one.firing.event.fields["value"] for one in stage.handed if one.firing.event]
+        assert values == [5]
+
+
+async def test_a_state_that_is_saved_at_the_stop_knows_of_no_firing_that_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffered = SourceClock(clock="stream", lateness=0, reorder=5 * SECOND)
+    monkeypatch.setattr(test_engine, "RECORDED", buffered)
+    async with running(tmp_path) as stage:
+        stage.source.mention(number(1, 5))
+        await stage.diary.until(lambda: bool(stage.engine.parts.admission.held()))
+        history, books = stage.engine.parts.history, stage.engine.books
+        append = history.append
+
+        async def slowly(events: Sequence[Event]) -> None:
+            books.add(Decided(), save=True)
+            for _ in range(100):  # Long enough for the writer to begin, were it let.
+                await asyncio.sleep(0)
+            await append(events)
+
+        monkeypatch.setattr(history, "append", slowly)
+    saving = [one for one in stage.ledger.commits if any(s.rule == "doubling" for s in one.states)]
+    assert [len(one.firings) for one in saving] == [1]
+
+
+async def test_states_are_saved_though_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_engine, "RULES", test_engine.RULES + QUIET)
+    async with running(tmp_path) as stage:
+        await gust(stage, 1, 1)
+        stage.clock.now -= 3600 * SECOND
+        await gust(stage, 2, 1)
+        await stage.engine.take([])
+        assert not await stage.ledger.uncovered(0, 9)
+
+
 async def test_a_commit_whose_answer_was_lost_is_neither_lost_nor_doubled(tmp_path: Path) -> None:
     async with running(tmp_path) as stage:
         keep = stage.ledger.commit
-        lost = []
+        lost: list[Commit] = []
 
         async def lose(commit: Commit) -> Commit:
             new = await keep(commit)

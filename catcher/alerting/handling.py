@@ -8,7 +8,15 @@ from catcher.alerting.transitions import Known, Transition, off_shelf, resolve, 
 from catcher.model.alert import Acknowledgement, Alert, AlertState, Remark, Severity, Shelf
 from catcher.model.problem import CatcherError
 from catcher.model.text import plain
-from catcher.model.time import DAY, MINUTE, Instant, Span, format_duration, format_instant
+from catcher.model.time import (
+    DAY,
+    MAX_INSTANT,
+    MINUTE,
+    Instant,
+    Span,
+    format_duration,
+    format_instant,
+)
 
 LONGEST_SHELF = 30 * DAY
 WARN_BEFORE = 10 * MINUTE
@@ -95,7 +103,7 @@ def check_end(what: str, until: Instant, who: str, reason: str, now: Instant) ->
         raise CatcherError(f"{what} needs an owner and a reason", "say who wants it and why")
     if not now < until <= now + LONGEST_SHELF:
         raise CatcherError(
-            f"{what} cannot end at {format_instant(max(0, until))}",
+            f"{what} cannot end at {format_instant(min(max(0, until), MAX_INSTANT))}",
             f"choose an end within {format_duration(LONGEST_SHELF)} from now",
         )
 

@@ -63,6 +63,7 @@ class Lane:
         self._waiting = Waiting(patience.size)
         self._arrived = asyncio.Event()
         self._in_hand: Notice | None = None
+        self._merged: dict[str, dict[str, Notice]] = {}
         self._overflowed = False
         self._refused = 0
         self._failures = 0
@@ -188,10 +189,28 @@ class Lane:
         paced = self._pace.limited and not self._waiting.worse_waits(notice.alert.id)
         newer = self._waiting.take_newer(notice) if behind or paced else []
         for old in (notice, *newer[:-1]) if newer else ():
-            self._counts["superseded"] += 1
-            self._settle(Fate(replace(old, receipt={})))
+            self._supersede(old)
         self._in_hand = present(notice, newer)
         return self._in_hand
+
+    def _supersede(self, old: Notice) -> None:
+        """A later notice stands for this one.
+
+        What makes it as loud as it is (of each alert the first that was missed, and the first of
+        each loud kind) is settled only with it: after a crash it must not be told as less.
+        """
+        self._counts["superseded"] += 1
+        kept = self._merged.setdefault(old.alert.id, {})
+        place = old.kind if kept else "first"
+        if place in ("first", "opened", "raised") and place not in kept:
+            kept[place] = old
+        else:
+            self._settle(Fate(replace(old, receipt={})))
+
+    def _settle_with(self, notice: Notice) -> None:
+        """It is over, and with it those that it stood for."""
+        for old in self._merged.pop(notice.alert.id, {}).values():
+            self._settle(Fate(replace(old, receipt={})))
 
     async def _attempt(self, notice: Notice) -> Span | None:
         """One try; how long to wait after it, None for not at all."""
@@ -216,6 +235,7 @@ class Lane:
         self._counts["delivered"] += 1
         told = (_thread(notice), notice.receipt)
         _remember(self._receipts, notice.alert.id, told, self._patience.size)
+        self._settle_with(notice)
         self._settle(Fate(notice))
         self._published(notice)
 
@@ -230,6 +250,7 @@ class Lane:
             self._counts["dead"] += 1
             self._dead.append(notice)
             self._problem = words
+            self._settle_with(notice)
             self._settle(Fate(notice, words, dead=True))
             return None
         if not self._failures:
@@ -256,6 +277,11 @@ class Lane:
                 told = replace(notice, receipt=receipt, unrecorded=False)
                 self._settling.put(Fate(told, over.error, over.dead))
             return True
+        kept = self._merged.get(notice.alert.id, {})
+        for place, one in kept.items():
+            if one.id == notice.id:
+                kept[place] = replace(one, unrecorded=one.unrecorded and notice.unrecorded)
+                return True
         in_hand = self._in_hand is not None and self._in_hand.id == notice.id
         if not in_hand and notice.id not in self._waiting:
             return False

@@ -10,6 +10,7 @@ import typer
 
 from catcher.cli.options import Data, Json, Row, Site, Who, print_row
 from catcher.model.problem import CatcherError
+from catcher.model.text import plain
 
 Alert = Annotated[
     str, typer.Argument(help="The alert's id, as `catcher alerts` shows it, or its beginning.")
@@ -90,7 +91,11 @@ def note(
 
     Example: `catcher note 5b1f0c9a77e2 "telescope operator told" --link elog=https://elog/17`
     """
-    _change(site, data, alert, "note", {"who": who, "note": text, "link": link}, as_json)
+    from catcher import app as composition
+
+    body = {"who": who, "note": text, "link": link}
+    row = composition.remote(site, data).alert(alert, "note", body)
+    _done(row, as_json, f"noted on {_name(row)}, which is {row['state']} at {row['severity']}")
 
 
 def _change(
@@ -99,7 +104,12 @@ def _change(
     from catcher import app as composition
 
     row = composition.remote(site, data).alert(alert, deed, body)
-    _done(row, as_json, f"{row['rule']} is {row['state']} at {row['severity']}")
+    _done(row, as_json, f"{_name(row)} is {row['state']} at {row['severity']}")
+
+
+def _name(row: Row) -> str:
+    """Which alert of the rule: the line must not fit another one as well."""
+    return plain(" ".join(filter(None, (row["rule"], row["key"], row["per"]))))
 
 
 def _done(row: Row, as_json: bool, words: str) -> None:

@@ -73,7 +73,8 @@ def silence(
         "reason": reason, "who": who,
     }  # fmt: skip
     row = _do(site, data, "/silences", body)
-    words = f"{row['id']}: nobody hears of {row['name']} up to {row['up_to']} until {row['until']}"
+    until = row["until"][:19]
+    words = f"{row['id']}: nobody hears of {_what(row)} up to {row['up_to']} until {until}"
     _tell(row, as_json, words)
 
 

@@ -196,7 +196,8 @@ def show(settings: Settings, compose: Compose, fill: Fill, notice: Notice) -> Sh
     made = body(settings, compose, fill, notice)
     text = made if isinstance(made, str) else json.dumps(made, indent=2, ensure_ascii=False)
     place = urlsplit(settings.url)
-    return Shown(f"{settings.method} {place.scheme}://{place.hostname}{place.path}\n{text}", made)
+    where = place.netloc.rpartition("@")[2]  # without a name and password, and without the query
+    return Shown(f"{settings.method} {place.scheme}://{where}{place.path}\n{text}", made)
 
 
 def encoded(made: Any) -> bytes:

@@ -33,6 +33,7 @@ from catcher.stores.ledger_rows import (
     state_row,
 )
 
+REMEMBERED_STARTS = 100
 PRUNE_EVERY = 200
 """After so many commits that cover the inbox, its oldest rows are forgotten."""
 
@@ -169,7 +170,11 @@ class LedgerWriter:
             "address": "",
         }
         self._upsert(connection, engines, [row])
-        return int(row["fence"])
+        # Every start has a name of its own: those of long ago, and what nobody can try again, go.
+        fence = int(row["fence"])
+        connection.execute(engines.delete().where(engines.c.fence < fence - REMEMBERED_STARTS))
+        connection.execute(schema.commits.delete().where(schema.commits.c.engine != row["name"]))
+        return fence
 
     def _write_inbox(self, connection: Connection, commit: Commit) -> tuple[Arrived, ...]:
         known = ledger_inbox.write(connection, commit.inbox, self._insert_absent)

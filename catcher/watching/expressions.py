@@ -7,7 +7,7 @@ import keyword
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from catcher.watching.calls import read_call
 from catcher.watching.errors import ExpressionError
@@ -265,7 +265,7 @@ class Reader:
         return self.error(tree, f"{what} is not in the language", hint)
 
 
-def _is_index(value: object) -> bool:
+def _is_index(value: object) -> TypeGuard[int]:
     return type(value) is int and value < LARGEST_INDEX
 
 

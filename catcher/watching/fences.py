@@ -7,12 +7,15 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from catcher.model.time import MAX_INSTANT, Instant
+from catcher.model.time import Instant
 from catcher.watching.company import Company
 from catcher.watching.frames import Frame
+from catcher.watching.running import Running, Sure
 from catcher.watching.sharing import Pool
 from catcher.watching.signals import FURTHEST, Home, Signal
 from catcher.watching.stretches import Stretch, moves
+from catcher.watching.sums import Number
+from catcher.watching.tree import Node
 from catcher.watching.values import scalar
 from catcher.watching.windows import Window
 
@@ -83,26 +86,77 @@ class FieldFence(Fence):
 class FigureFence(Fence):
     """A figure of a window, which all rules share."""
 
-    __slots__ = ("_between", "_figure", "_quantile", "_ready", "_window")
+    __slots__ = ("_figure", "_quantile", "_ready", "_window")
 
     def __init__(self, signal: Signal, window: Window, figure: str, quantile: float) -> None:
         super().__init__(signal)
         self._window, self._figure, self._quantile = window, figure, quantile
-        self._between = window.between(figure)
-        self._ready: Instant = MAX_INSTANT
+        self._ready: Instant | None = None
+
+    def known(self, now: Instant) -> bool:
+        """Whether the figure is known at an event whose sample is in the window already."""
+        if self._ready is None:
+            self._ready = self._window.ready()
+        return self._window.known and self._ready is not None and now >= self._ready
 
     def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
-        """The figure is worked out exactly only where it may be near a limit."""
-        window = self._window
-        if now >= self._ready and window.known and self._between is not None:
-            if self._between(self.low, self.high):
-                return ()
-        elif self._ready == MAX_INSTANT and (ready := window.ready()) is not None:
-            self._ready = ready
-        value = window.value(self._figure, now, self._quantile)
+        """Whom to ask about an event."""
+        value = self._window.value(self._figure, now, self._quantile)
         if value is not None and self.low < value < self.high:
             return ()
         return self.move(value)
+
+
+class ExtremeFence(FigureFence):
+    """The least or the greatest sample, which is at hand."""
+
+    __slots__ = ("_extremes",)
+
+    def __init__(
+        self, signal: Signal, window: Window, figure: str, extremes: Sequence[tuple[int, Number]]
+    ) -> None:
+        super().__init__(signal, window, figure, 0.0)
+        self._extremes = extremes
+
+    def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
+        """Nobody, where it lies between the same two limits."""
+        if self.known(now) and self.low < self._extremes[0][1] < self.high:
+            return ()
+        return super().moved(fields, now)
+
+
+class SumFence(FigureFence):
+    """A mean or the like: worked out exactly only where it may be near a limit."""
+
+    __slots__ = ("_running", "_sure", "_until")
+
+    def __init__(
+        self, signal: Signal, window: Window, figure: str, running: Running, sure: Sure
+    ) -> None:
+        super().__init__(signal, window, figure, 0.0)
+        self._running, self._sure = running, sure
+        self._until = 0
+
+    def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
+        """Nobody, for as long as the sums cannot have come to a limit."""
+        if self._running.operations < self._until and self._window.known:
+            return ()
+        if self.known(now):
+            self._until = self._sure(self.low, self.high)
+            if self._until:
+                return ()
+        self._until = 0
+        return super().moved(fields, now)
+
+
+def _figure_fence(signal: Signal, window: Window, node: Node) -> Fence:
+    extremes = {"min_over": window.least, "max_over": window.greatest}.get(node.name)
+    if extremes is not None and window.shape.packed is None:
+        return ExtremeFence(signal, window, node.name, extremes)
+    running, sure = window.running, window.sure(node.name)
+    if running is not None and sure is not None:
+        return SumFence(signal, window, node.name, running, sure)
+    return FigureFence(signal, window, node.name, node.value.quantile)
 
 
 class ValueFence(Fence):
@@ -145,6 +199,6 @@ def _fence(company: Company, signal: Signal, pool: Pool | None) -> Fence | None:
             plan = member.levels.plan if home.levels and member.levels else member.branch.plan
             slot = slots[plan.slot(home.node)]
             if isinstance(slot, Window):
-                return FigureFence(signal, slot, home.node.name, home.node.value.quantile)
+                return _figure_fence(signal, slot, home.node)
         return ValueFence(signal, home, Frame(0, list(slots)))
     return None

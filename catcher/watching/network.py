@@ -161,8 +161,7 @@ class Network:
             return []
         furthest = max(marks.values())
         self._now = max(self._now, furthest)
-        begun = self._start is not None
-        return self._run_timers(furthest, lambda watch: _limit(watch, marks, begun))
+        return self._run_timers(furthest, lambda w: _limit(w, marks, self._start is not None))
 
     def finish(self, end: Instant) -> list[Decision]:
         """The end of a recording: timers due until then run, that instant included."""

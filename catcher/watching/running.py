@@ -20,6 +20,8 @@ FEWEST = 64
 LARGEST_WHOLE = 2**53
 ROUNDED = 1e-14
 """More than the relative error of a square root and of what it is taken of."""
+NOTHING_HOLDS = 10**9
+Sure = Callable[[float, float], int]
 TINY = 1e-290
 """More than what is lost where a product is too small for a float."""
 
@@ -29,7 +31,7 @@ class Running:
 
     __slots__ = (
         "_centre", "_exact", "_first", "_first_error", "_gone", "_most", "_new", "_rest",
-        "_second", "_second_error", "_size_error", "_values",
+        "_second", "_second_error", "_size_error", "_values", "operations",
     )  # fmt: skip
 
     def __init__(self, values: deque[Number]) -> None:
@@ -41,6 +43,8 @@ class Running:
         self._first_error = self._second_error = self._size_error = 0.0
         self._most = -1.0
         self._rest = 0
+        self.operations = 0
+        """How many samples have entered or left; a leap where what was sure is so no longer."""
 
     # -- samples ----------------------------------------------------------------------------
 
@@ -48,6 +52,7 @@ class Running:
         """A sample has entered at the end."""
         self._new += 1
         self._rest -= 1
+        self.operations += 1
         most = self._most
         if most >= 0.0:
             apart = value - self._centre
@@ -55,6 +60,7 @@ class Running:
             self._second += apart * apart
             if not -most <= apart <= most:
                 self._most, self._rest = -1.0, 0
+                self.operations += NOTHING_HOLDS
 
     def left(self, value: Number) -> None:
         """The oldest sample has left."""
@@ -66,6 +72,7 @@ class Running:
                 self._exact = None
                 self._gone.clear()
         self._rest -= 1
+        self.operations += 1
         if self._most >= 0.0:
             apart = value - self._centre
             self._first -= apart
@@ -90,58 +97,69 @@ class Running:
 
     # -- bounds -----------------------------------------------------------------------------
 
-    def between(self, figure: str) -> Callable[[float, float], bool] | None:
-        """What tells whether a figure is sure to lie between two limits.
+    def sure(self, figure: str) -> Sure | None:
+        """What tells up to how many `operations` a figure is sure to lie between two limits.
 
-        Where it says no, it may yet.
+        0 where that is open even now. Each sample that enters or leaves moves a mean of n by at
+        most 2m / (n − 1) and a variance by at most 4m²n / ((n − 1)(n − 2)), where no sample is
+        further than m from the centre; as many operations are granted as the distance allows.
         """
         return {
-            "mean": self._mean_between,
-            "sum_over": self._sum_between,
-            "std": self._std_between,
-            "rms": self._rms_between,
+            "mean": self._sure_of_mean,
+            "sum_over": self._sure_of_sum,
+            "std": self._sure_of_std,
+            "rms": self._sure_of_rms,
         }.get(figure)
 
     def _open(self, count: int) -> bool:
         """Whether there are no bounds at present."""
         return count < 2 or self._rest > 0 or not self._begin(count)
 
-    def _mean_between(self, low: float, high: float) -> bool:
+    def _granted(self, count: int, steps: float) -> int:
+        return self.operations + 1 + (int(min(steps, count // 8)) if steps > 0.0 else 0)
+
+    def _sure_of_mean(self, low: float, high: float) -> int:
         count = len(self._values)
         if self._most < 0.0 and self._open(count):
-            return False
+            return 0
         value = self._centre + self._first / count
         error = self._first_error / count + self._size_error
-        return low < value - error and value + error < high
+        room = min(value - low, high - value) - error
+        return self._granted(count, room * self._mean_steps(count)) if room > 0.0 else 0
 
-    def _sum_between(self, low: float, high: float) -> bool:
+    def _mean_steps(self, count: int) -> float:
+        return (0.87 * count - 1) / (2.1 * self._most + TINY)
+
+    def _sure_of_sum(self, low: float, high: float) -> int:
         count = len(self._values)
         if self._most < 0.0 and self._open(count):
-            return False
+            return 0
         value = self._centre * count + self._first
         error = self._first_error + self._size_error * count
-        return low < value - error and value + error < high
+        return self.operations + 1 if low < value - error and value + error < high else 0
 
-    def _std_between(self, low: float, high: float) -> bool:
+    def _sure_of_std(self, low: float, high: float) -> int:
         count = len(self._values)
         if count < 2 or (self._most < 0.0 and self._open(count)):
-            return False
+            return 0
         first, second, slip = self._first, self._second, self._first_error
         square = first * first / count
         error = (2 * abs(first) + slip) * slip / count
         error += self._second_error + 8 * UNIT * (second + square)
-        return _root_between(second - square, error, count - 1, low, high)
+        room = _room(second - square, error, count - 1, low, high)
+        steps = (0.87 * count - 3) / (4.5 * self._most * self._most + TINY)
+        return self._granted(count, room * steps) if room > 0.0 else 0
 
-    def _rms_between(self, low: float, high: float) -> bool:
+    def _sure_of_rms(self, low: float, high: float) -> int:
         count = len(self._values)
         if self._most < 0.0 and self._open(count):
-            return False
+            return 0
         centre, first = self._centre, self._first
         size = abs(centre) + self._most
         total = self._second + 2 * centre * first + count * centre * centre
         error = self._second_error + 2 * abs(centre) * self._first_error
         error += 16 * UNIT * count * size * size
-        return _root_between(total, error, count, low, high)
+        return self.operations + 1 if _room(total, error, count, low, high) > 0.0 else 0
 
     def _begin(self, count: int) -> bool:
         """Adds up anew about the present mean, good for twice as many samples to come and go.
@@ -155,9 +173,10 @@ class Running:
             squares = math.fsum([one * one for one in apart])
         except OverflowError:
             return False
-        most = 4 * max(map(abs, apart))
+        most = 1.5 * max(map(abs, apart))
         if not abs(centre) + most < LARGEST_WHOLE:
             return False
+        self.operations += NOTHING_HOLDS
         self._centre, self._most = centre, most
         self._first, self._second = math.fsum(apart), squares
         bound = 2 * UNIT * (count + self._rest) * (self._rest + 8)
@@ -167,8 +186,8 @@ class Running:
         return True
 
 
-def _root_between(total: float, error: float, count: int, low: float, high: float) -> bool:
-    """Whether the square root of a mean lies between two limits; compared by their squares."""
-    if low >= 0.0 and not total - error > low * low * count * (1 + ROUNDED):
-        return False
-    return high > 0.0 and total + error < high * high * count * (1 - ROUNDED)
+def _room(total: float, error: float, count: int, low: float, high: float) -> float:
+    """How far a mean lies between the squares of two limits of its root; 0 where that is open."""
+    above = total - error - low * low * count * (1 + ROUNDED) if low >= 0.0 else math.inf
+    below = high * high * count * (1 - ROUNDED) - total - error if high > 0.0 else 0.0
+    return max(0.0, min(above, below)) / count

@@ -45,15 +45,15 @@ class Moments:
     @classmethod
     def of(cls, values: Sequence[Number]) -> Moments:
         """The sums of many numbers: floats of one power of two together, as whole numbers."""
-        if len(values) < MANY or any(type(value) is not float for value in values):
+        if len(values) < MANY or set(map(type, values)) != {float}:
             return cls(values)
-        parts, powers = np.frexp(np.array(values, dtype=np.float64))
-        sizes = np.unique(powers).tolist()
-        if len(sizes) > MOST_SIZES:
+        parts, powers = np.frexp(np.fromiter(values, np.float64, len(values)))
+        if int(powers.max()) - int(powers.min()) > MOST_SIZES:
             return cls(values)
+        sizes = np.flatnonzero(np.bincount(powers - powers.min())) + powers.min()
         made, whole = cls(), (parts * 2.0**53).astype(np.int64)
-        made.count, made.shift = len(values), max(0, 53 - sizes[0])
-        for size in sizes:
+        made.count, made.shift = len(values), max(0, 53 - int(sizes[0]))
+        for size in sizes.tolist():
             first, second = _whole_sums(whole[powers == size])
             up = made.shift + size - 53
             made.first += first << up

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from catcher.model.time import SECOND, Instant, Span, format_duration
-from catcher.watching.running import Running
+from catcher.watching.running import Running, Sure
 from catcher.watching.shapes import WindowShape, presence
 from catcher.watching.sums import Moments, Number, mean_angle, percentile
 from catcher.watching.values import LARGEST, elements, number
@@ -21,9 +21,6 @@ MOST_SAMPLES = 200_000
 ORDERED = frozenset(("median", "percentile"))
 EXTREME = frozenset(("min_over", "max_over"))
 SUMMED = frozenset(("mean", "sum_over", "std", "rms"))
-
-
-Between = Callable[[float, float], bool]
 
 
 class Window:
@@ -287,14 +284,10 @@ class Window:
             return None if self.first is None else self.first + self._span
         return 0 if len(self.sample_times) >= (self.shape.last or 0) else None
 
-    def between(self, function: str) -> Between | None:
-        """What tells whether a figure at a sample just pushed is sure to lie between two limits."""
-        if self.shape.packed is not None:
-            return None
-        if function in EXTREME:
-            extreme = self.least if function == "min_over" else self.greatest
-            return None if extreme is None else lambda low, high: low < extreme[0][1] < high
-        return None if self.running is None else self.running.between(function)
+    def sure(self, function: str) -> Sure | None:
+        """What tells for how long a known figure is sure to lie between two limits."""
+        usual = self.shape.packed is None and self.running is not None
+        return self.running.sure(function) if usual and self.running is not None else None
 
     # -- saving -----------------------------------------------------------------------------
 

@@ -205,6 +205,24 @@ async def test_what_was_left_by_an_earlier_engine_arrives(ledger: SqlLedger) -> 
     assert opened.story == [("301", "opened")]
 
 
+async def test_what_stands_for_several_is_as_loud_after_a_crash(ledger: SqlLedger) -> None:
+    shut, opened = Door(shut=True), Door()
+    async with courier(ledger, shut) as post:
+        desk = Desk(ledger, post, "slack")
+        for at, severity in enumerate((WARNING, CRITICAL, SERIOUS)):
+            await desk.tell(severity, at)
+        await shut.until(lambda: shut.tries > 3)
+        lane = {one.name: one.counts for one in post.health()}["slack"]
+        assert lane["superseded"] == 2
+    async with courier(ledger, opened) as post:
+        post.send(await ledger.undelivered())
+        assert await post.drain(20 * SECOND)
+    assert opened.story[0] == ("301", "opened"), "not a mere change of what it never heard of"
+    assert opened.came[0].previous == NONE
+    assert opened.came[-1].alert.severity == SERIOUS
+    assert await ledger.undelivered() == []
+
+
 async def test_a_pause_that_a_sink_asks_for_is_kept(ledger: SqlLedger) -> None:
     slack = Door()
     asked: list[float] = []

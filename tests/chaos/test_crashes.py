@@ -14,13 +14,13 @@ from tests.chaos.scene import Scene, write_site
 from tests.servers import mosquitto
 
 WHOLE = os.environ.get("CATCHER_CHAOS") == "whole"
-POINTS = range(1, 301) if WHOLE else (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610)
-MOMENTS = 200 if WHOLE else 6
+POINTS = range(1, 301) if WHOLE else (1, 2, 5, 13, 34, 55, 89, 144, 233, 377)
+MOMENTS = 200 if WHOLE else 4
 SEED = 20251122
 
 
 @pytest.mark.server
-@pytest.mark.timeout(7200 if WHOLE else 240)
+@pytest.mark.timeout(7200 if WHOLE else 600)
 def test_killed_at_every_point_it_loses_nothing_and_does_nothing_twice(tmp_path: Path) -> None:
     moments = random.Random(SEED)
     with mosquitto(tmp_path / "broker") as broker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def test_an_alert_is_assigned_and_noted(engine: ThreadedEngine) -> None:
 def test_a_silence_is_made_listed_and_ended(engine: ThreadedEngine) -> None:
     made = on(engine, "silence", "wind hushed*", "--reason", "iced", "--for", "2h", "--who", "ana")
     assert made.status == 0 and "nobody hears of wind hushed* up to SERIOUS" in made.out
+    assert re.search(r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$", made.out.rstrip()), made.out
     id = made.out.split(":")[0]
     assert "idle" in on(engine, "silences").out
     the_alert(engine, "hushed")
@@ -145,7 +147,7 @@ def test_a_dead_letter_is_listed_shown_and_sent_again(engine: ThreadedEngine) ->
     assert "not_in_channel" in on(engine, "dead-letters").out
     assert on(engine, "dead-letters", "--show", row["id"][:6]).row == row
     (engine.site / "alerts" / "sinks" / "open").touch()
-    again = on(engine, "dead-letters", "--resend", row["id"], "--who", "ana")
+    again = on(engine, "dead-letters", "--resend", row["id"][:6], "--who", "ana")
     assert (again.status, again.out) == (0, "1 on their way again\n")
 
     def delivered() -> bool:

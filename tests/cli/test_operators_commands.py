@@ -203,10 +203,11 @@ def test_a_firing_that_cannot_be_made_says_why(
 def test_an_alert_is_taken_noted_put_aside_and_brought_back(engine: ThreadedEngine) -> None:
     alert = the_alert(engine, "hands")
     taken = on(engine, "ack", alert, "--severity", "warning", "--note", "I look", "--who", "ana")
-    assert (taken.status, taken.out) == (0, "wind is acknowledged at WARNING\n")
-    assert on(engine, "note", alert, "louvres closed", "--who", "ana").status == 0
+    assert (taken.status, taken.out) == (0, "wind hands is acknowledged at WARNING\n")
+    noted = on(engine, "note", alert, "louvres closed", "--who", "ana")
+    assert noted.out == "noted on wind hands, which is acknowledged at WARNING\n"
     shelved = on(engine, "shelve", alert, "--for", "10m", "--reason", "known", "--who", "ana")
-    assert shelved.out == "wind is shelved at WARNING\n"
+    assert shelved.out == "wind hands is shelved at WARNING\n"
     assert on(engine, "unshelve", alert, "--json", "--who", "ana").row["shelved_until"] is None
     mine = [one for one in on(engine, "query", "audit", "--json").rows if one["who"] == "ana"]
     assert {"acknowledged", "note", "shelved"} <= {one["what"] for one in mine}

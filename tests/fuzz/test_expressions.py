@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -92,7 +92,7 @@ def test_a_condition_over_time_decides_at_any_event(
         assert str(one)
 
 
-def decide(network: Network, events: list[Mapping[str, Any]]) -> None:
+def decide(network: Network, events: Sequence[Mapping[str, Any]]) -> None:
     """Feeds some events, a second apart."""
     for place, fields in enumerate(events):
         network.feed([Admitted(Event(MAIN, START + place * SECOND, fields, "sim"))])

@@ -100,7 +100,9 @@ def test_a_payload_is_events_or_words(payload: bytes, time: str, scale: Scale) -
 @effort(150)
 @given(st.one_of(payloads, lines))
 def test_a_recorded_line_is_events_or_words(payload: bytes) -> None:
-    decoder, events, rejected = Decoder("", limit=100_000, samples=100), [], []
+    decoder = Decoder("", limit=100_000, samples=100)
+    events: list[Event] = []
+    rejected: list[str] = []
 
     decoder.decode_recorded(payload, START, events, rejected)
     line = decoder.read_line(payload)
@@ -113,7 +115,9 @@ def test_a_recorded_line_is_events_or_words(payload: bytes) -> None:
 @effort(60)
 @given(st.lists(payloads, min_size=1, max_size=8), st.integers(0, 40))
 def test_the_rules_go_on_whatever_the_events_hold(bodies: list[bytes], steps: int) -> None:
-    decoder, events, rejected = Decoder("fuzz", limit=100_000, samples=100), [], []
+    decoder = Decoder("fuzz", limit=100_000, samples=100)
+    events: list[Event] = []
+    rejected: list[str] = []
     for place, body in enumerate(bodies):
         decoder.decode(TOPIC, body, START + place * steps * SECOND // 10, events, rejected)
     admission, network = Admission({"fuzz": SourceClock("stream", reorder=SECOND)}), Network(RULES)

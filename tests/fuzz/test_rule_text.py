@@ -46,7 +46,7 @@ def rules_checked(root: Path, text: str | bytes) -> Site:
     return checked(root, "rules/r.yaml", text)
 
 
-@effort(200)
+@effort(150)
 @given(text=spoilt([DESIGN, *SHIPPED]))
 def test_a_good_file_spoilt(root: Path, text: str) -> None:
     site = rules_checked(root, text)
@@ -60,7 +60,7 @@ def test_a_soup_of_rules(root: Path, text: str) -> None:
     rules_checked(root, text)
 
 
-@effort(100)
+@effort(80)
 @given(rule=st.one_of(firing_rules(), alert_rules(), job_rules()), data=st.data())
 def test_a_rule_of_any_kind_spoilt(root: Path, rule: Rule, data: st.DataObject) -> None:
     rules_checked(root, data.draw(spoilt([as_yaml(rule)])))

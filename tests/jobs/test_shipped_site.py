@@ -45,19 +45,27 @@ def uncommented(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+SECRETS = (
+    "SLACK_TOKEN", "SLACK_APP_TOKEN", "LOVE_PASSWORD", "MQTT_PASSWORD", "INFLUX_TOKEN",
+    "NARRATIVE_LOG_TOKEN", "MAIL_PASSWORD", "PING_KEY",
+)  # fmt: skip
+
+
 def test_what_the_guide_says_in_comments_is_understood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("SLACK_TOKEN", "LOVE_PASSWORD", "MQTT_PASSWORD", "INFLUX_TOKEN"):
+    for name in SECRETS:
         monkeypatch.setenv(name, "a-secret")
     for folder in ("rules", "jobs"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    (tmp_path / "alerts").mkdir()
+    shutil.copytree(ROOT / "alerts", tmp_path / "alerts")
     for name in ("catcher.yaml", "alerts/routes.yaml"):
         (tmp_path / name).write_text(uncommented((ROOT / name).read_text()))
     site = load(tmp_path)
     assert set(site.settings.sources) == {"efd", "archive"}
-    assert set(site.sinks) == {"console", "tma-slack", "love", "broker"}
+    assert set(site.sinks) == {
+        "console", "tma-slack", "love", "broker", "narrative-log", "night-mail", "night-journal",
+    }  # fmt: skip
     errors = [problem for problem in site.problems if problem.severity == "error"]
     assert ["kafka" in error.message for error in errors] == [True], errors
     assert site.settings.limits.workers == 4

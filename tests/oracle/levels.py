@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 from catcher.model.alert import Severity
 from catcher.model.rule import AlertSpec, Rule
 from tests.oracle import oracle
+from tests.oracle.moments import Feed, Moment, Sample
 from tests.oracle.oracle import fired, truths
 from tests.oracle.standing import Standing
-from tests.oracle.truth import Feed, Moment, Sample
 from tests.oracle.watched import Watched, in_time, reads_of, seen_by, text, topics
 
 Metrics = Callable[[str, int], Mapping[str, Any] | None]
@@ -129,9 +129,9 @@ def _silences(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happening]]:
     for key, time in fired(rule, trigger, watched):
         yield key, Happening(time, float("inf"), "firing")
     for position, item, late in in_time(topics(trigger), watched.admitted):
-        key = text(trigger.by, item.event.fields, rule)
-        if not late and key is not None:
-            yield key, Happening(item.event.time, position, "armed")
+        heard = text(trigger.by, item.event.fields, rule)
+        if not late and heard is not None:
+            yield heard, Happening(item.event.time, position, "armed")
     yield from _forgotten(rule, watched)
 
 

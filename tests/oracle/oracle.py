@@ -15,7 +15,8 @@ from catcher.model.rule import Expr, Rule, Trigger
 from tests.oracle.cron import instants
 from tests.oracle.functions import UNKNOWN, Unknown
 from tests.oracle.holds import Crossing, Held, Truth, crossings
-from tests.oracle.truth import Moment, Sample, stateless, truth
+from tests.oracle.moments import Moment, Sample
+from tests.oracle.truth import stateless, truth
 from tests.oracle.watched import (
     Fired,
     Life,

@@ -12,8 +12,9 @@ from catcher.model.rule import AlertSpec, LevelSpec, Rule
 from catcher.model.time import MINUTE
 from tests.oracle.functions import Unknown
 from tests.oracle.holds import silence
+from tests.oracle.moments import Moment
 from tests.oracle.oracle import truths
-from tests.oracle.truth import Moment, calls_over_time, truth
+from tests.oracle.truth import calls_over_time, truth
 from tests.oracle.watched import Pauses
 
 LASTING_KINDS = ("event", "sequence", "result", "http", "schedule", "every")

@@ -31,6 +31,7 @@ def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 wheres = st.one_of(st.none(), st.none(), stateless_conditions().map(expr))
 keys = st.sampled_from([None, None, Expr("k"), Expr("name"), Expr("flag")])
 once = st.sampled_from([None, None, None, Expr("name"), Expr("x")])
+FIELDS = ("x", "y", "axis0", "abs(x)", 'mean(x, "5s")', "max_over(y, last=4)")
 OF_WIND = ("wind.x > 1", 'mean(wind.x, "3s") > 1.2', "streak(wind.x > 0) >= 2", "age(wind) < 2.3",
            "changed(wind.x)")  # fmt: skip
 
@@ -222,3 +223,24 @@ def job_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
         failed=draw(maybe(st.sampled_from(SEVERITIES))),
     )
     return Rule(name, trigger, job=JobSpec("score_it"), alert=alert)
+
+
+@st.composite
+def plain_rules(draw: st.DrawFn) -> Rule:
+    """A rule as most are: a threshold of one field, perhaps held, an edge or two levels."""
+    field = draw(st.sampled_from(FIELDS))
+    limits = draw(st.lists(st.sampled_from([0, 1, 2, 3, 0.7]), min_size=2, max_size=2))
+    sign = draw(st.sampled_from([">", "<", ">=", "<="]))
+    when, other = (Expr(f"{field} {sign} {limit}") for limit in limits)
+    hold, by, where = draw(maybe(durations)), draw(keys), draw(wheres)
+    stale_after = draw(st.sampled_from([1, 4, 60])) * SECOND
+    common: dict[str, Any] = {"where": where, "by": by, "stale_after": stale_after}
+    clear = draw(st.sampled_from([None, Expr(f"{field} < 1")]))
+    if draw(st.booleans()):
+        return Rule("rule", Trigger("telemetry", MAIN, when=when, hold=hold, clear=clear, **common))
+    levels = {
+        Severity.WARNING: LevelSpec(when, hold, clear, draw(maybe(durations))),
+        Severity.CRITICAL: LevelSpec(other, draw(maybe(durations))),
+    }
+    alert = AlertSpec(levels, lasts=draw(maybe(durations)))
+    return Rule("rule", Trigger("telemetry", MAIN, **common), alert=alert)

@@ -38,11 +38,27 @@ def streams(
     return st.builds(build, st.integers(0, 2**16), mask, mask, mask)
 
 
-def _stream(random: Random, topics: Sequence[str], disorder: bool) -> list[Admitted]:
-    time, wrong = START, random.choice((0, 0.02, 0.1, 0.3))
+def clean_streams() -> st.SearchStrategy[list[Admitted]]:
+    """Long ones of one topic, with nothing in them that should not be there."""
+
+    def build(seed: int, length: int, start: int) -> list[Admitted]:
+        return _stream(Random(seed), (MAIN,), False, 0, start + length)[start:]
+
+    return st.builds(build, st.integers(0, 2**16), st.integers(1, 200), st.integers(0, 100))
+
+
+def _stream(
+    random: Random,
+    topics: Sequence[str],
+    disorder: bool,
+    wrong: float | None = None,
+    length: int = LENGTH,
+) -> list[Admitted]:
+    time = START
+    wrong = random.choice((0, 0.02, 0.1, 0.3)) if wrong is None else wrong
     fields = {topic: _fields(random) for topic in topics}
     found = []
-    for _ in range(LENGTH):
+    for _ in range(length):
         time += int(random.choice(GAPS) * SECOND / 2)
         topic = random.choice(topics)
         fields[topic] = _next(random, fields[topic])

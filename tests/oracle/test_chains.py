@@ -54,7 +54,7 @@ def metrics_of(table: Sequence[Any]) -> Metrics:
     return metrics
 
 
-@effort(200)
+@effort(150)
 @given(job_rules(), streams(), scores)
 def test_levels_on_results_are_those_of_the_oracle(
     rule: Rule, stream: list[Admitted], table: list[Any]
@@ -104,7 +104,7 @@ def with_results(rule: Rule, stream: Sequence[Admitted], metrics: Metrics) -> li
     return [item for _, item in sorted(placed, key=lambda each: each[0])]
 
 
-@effort(200)
+@effort(150)
 @given(job_rules("rule-0"), result_rules(), streams(OWN), scores, maybe(st.just("k")))
 def test_a_rule_on_results_decides_as_if_they_were_events(
     first: Rule, second: Rule, stream: list[Admitted], table: list[Any], by: str | None
@@ -123,7 +123,7 @@ def test_a_rule_on_results_decides_as_if_they_were_events(
         assert changes_in(mine) == level_changes(second, watched), words
 
 
-@effort(150)
+@effort(100)
 @given(
     st.one_of(firing_rules(), alert_rules(), always_rules(), job_rules()),
     streams(disorder=True),

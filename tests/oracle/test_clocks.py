@@ -68,7 +68,7 @@ def live(
     return let_in, found + network.finish(max(item.event.time for item in let_in))
 
 
-@effort(120)
+@effort(80)
 @given(st.one_of(rules_of_events(), alert_rules(kinds=["telemetry"])), streams(), skews, patiences)
 def test_what_is_decided_follows_from_what_was_let_in_alone(
     rule: Rule, stream: list[Admitted], skew: int, patience: int
@@ -81,7 +81,7 @@ def test_what_is_decided_follows_from_what_was_let_in_alone(
         assert changes_in(found) == level_changes(rule, watched), as_text(rule, let_in)
 
 
-@effort(120)
+@effort(80)
 @given(
     st.one_of(edge_triggers(), every_triggers()).map(lambda trigger: Rule("rule", trigger)),
     streams(),
@@ -100,7 +100,7 @@ def test_the_clock_of_another_source_changes_nothing(
     assert before[0] == before[1], as_text(rule, stream)
 
 
-@effort(120)
+@effort(80)
 @given(st.lists(durations, min_size=1, max_size=3), streams(topics=(MAIN,)))
 def test_timers_of_one_instant_fire_by_rule_and_key(
     holds: list[int], stream: list[Admitted]

@@ -15,15 +15,21 @@ from catcher.model.rule import Expr, Rule, Trigger
 from catcher.site import load
 from catcher.watching import Network
 from tests.oracle.conditions import conditions
-from tests.oracle.driving import Decision, changes_in, decided, firings_in, in_words
+from tests.oracle.driving import Decision, decided, firings_in, in_words
 from tests.oracle.effort import effort
 from tests.oracle.oracle import firings
-from tests.oracle.strategies import alert_rules, always_rules, firing_rules, job_rules
+from tests.oracle.strategies import (
+    alert_rules,
+    always_rules,
+    firing_rules,
+    forgetful_rules,
+    job_rules,
+)
 from tests.oracle.streams import MAIN, streams
 from tests.oracle.watched import Watched
 from tests.oracle.yaml_text import as_text, as_yaml
 
-rules = st.one_of(firing_rules(), alert_rules(), always_rules())
+rules = st.one_of(firing_rules(), alert_rules(), always_rules(), forgetful_rules())
 places = st.sets(st.integers(0, 40), max_size=6)
 
 
@@ -41,7 +47,7 @@ def decided_with_edits(
     return found + network.finish(max(item.event.time for item in stream))
 
 
-@effort(120)
+@effort(100)
 @given(rules, rules, streams(), places)
 def test_an_edit_of_its_words_or_of_another_rule_leaves_a_rule_alone(
     rule: Rule, other: Rule, stream: list[Admitted], edits: set[int]
@@ -50,8 +56,7 @@ def test_an_edit_of_its_words_or_of_another_rule_leaves_a_rule_alone(
     mine = [each for each in found if each.rule == rule.id]
     undisturbed = decided([rule], stream)
 
-    assert firings_in(mine) == firings_in(undisturbed), as_text(rule, stream)
-    assert changes_in(mine) == changes_in(undisturbed), as_text(rule, stream)
+    assert in_words(mine) == in_words(undisturbed), as_text(rule, stream)
 
 
 @effort(100)
@@ -69,7 +74,7 @@ def test_deleting_a_rule_resolves_its_alerts(rule: Rule, stream: list[Admitted])
     assert network.feed(stream) == []
 
 
-@effort(200)
+@effort(150)
 @given(conditions(), streams(topics=(MAIN,)), st.integers(1, 40))
 def test_history_fills_windows_and_never_fires(when: str, stream: list[Admitted], cut: int) -> None:
     trigger = Trigger("telemetry", MAIN, when=Expr(when), every=1)

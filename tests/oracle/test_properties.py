@@ -26,8 +26,9 @@ from tests.oracle.strategies import (
     edge_triggers,
     firing_rules,
     forgetful_rules,
+    plain_rules,
 )
-from tests.oracle.streams import streams
+from tests.oracle.streams import clean_streams, streams
 from tests.oracle.watched import Watched
 from tests.oracle.yaml_text import as_text
 
@@ -48,20 +49,20 @@ def agree(rule: Rule, stream: Sequence[Admitted], found: Sequence[Decision]) -> 
         assert changes_in(found) == changes, as_text(rule, stream)
 
 
-@effort(300)
+@effort(250)
 @given(firing_rules(), streams())
 def test_firings_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> None:
     assert check_rule(rule) == []
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(300)
+@effort(200)
 @given(edge_triggers().map(lambda trigger: Rule("rule", trigger)), streams(topics=("site.main",)))
 def test_edges_and_holds_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(250)
+@effort(200)
 @given(firing_rules(), streams(disorder=True))
 def test_disorder_changes_only_what_it_must(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
@@ -73,14 +74,14 @@ def test_any_is_the_union_of_its_triggers(rule: Rule, stream: list[Admitted]) ->
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(300)
+@effort(200)
 @given(alert_rules(), streams())
 def test_levels_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> None:
     assert check_rule(rule) == []
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(200)
+@effort(150)
 @given(always_rules(), streams())
 def test_levels_that_hold_from_a_firing_are_those_of_the_oracle(
     rule: Rule, stream: list[Admitted]
@@ -89,13 +90,13 @@ def test_levels_that_hold_from_a_firing_are_those_of_the_oracle(
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(150)
+@effort(120)
 @given(forgetful_rules(), streams())
 def test_a_key_is_forgotten_with_all_that_belongs_to_it(rule: Rule, stream: list[Admitted]) -> None:
     agree(rule, stream, decided([rule], stream))
 
 
-@effort(150)
+@effort(80)
 @given(clock_rules, streams())
 def test_clocks_are_those_of_the_oracle(rule: Rule, stream: list[Admitted]) -> None:
     assert check_rule(rule) == []
@@ -108,6 +109,18 @@ def test_batches_do_not_matter(rule: Rule, stream: list[Admitted], cuts: set[int
     whole, apart = decided([rule], stream), decided([rule], stream, cuts)
 
     assert in_words(apart) == in_words(whole), as_text(rule, stream)
+
+
+@effort(100)
+@given(st.lists(plain_rules(), min_size=1, max_size=3), clean_streams(), places)
+def test_long_batches_are_decided_as_event_by_event(
+    rules: list[Rule], stream: list[Admitted], cuts: set[int]
+) -> None:
+    named = [replace(rule, id=f"rule-{number}") for number, rule in enumerate(rules)]
+    batches = decided(named, stream, {40 * cut for cut in cuts})
+    one_by_one = decided(named, stream, range(len(stream)))
+
+    assert in_words(batches) == in_words(one_by_one), [as_text(rule, []) for rule in named]
 
 
 @effort(120)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import cache
-from itertools import accumulate, count, takewhile
+from itertools import accumulate
 from typing import Any
 
 from catcher.model.rule import Rule
@@ -26,9 +26,9 @@ from tests.oracle.functions import (
     over_array,
     reduced,
 )
+from tests.oracle.moments import Feed, Moment, Sample, part_of
 from tests.oracle.values import (
     ARITHMETIC,
-    Array,
     compared,
     conjunction,
     is_number,
@@ -36,109 +36,6 @@ from tests.oracle.values import (
     negated,
     numeric,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """One event as the rule saw it: its place in the admitted order, its time, its fields.
-
-    A result's place lies between the event that it was fired by and the next.
-    """
-
-    position: float
-    time: int
-    fields: Mapping[str, Any]
-
-
-@dataclass(eq=False)
-class Feed:
-    """The samples of one key that passed `where`, with all that the rule's reads have seen."""
-
-    rule: Rule
-    samples: list[Sample]
-    reads: Mapping[str, list[Sample]] = field(default_factory=dict)
-
-    def moments(self) -> list[Moment]:
-        return [Moment(self, sample) for sample in self.samples]
-
-
-@dataclass(eq=False)
-class Moment:
-    """A sample of a feed, with what could be seen when it came.
-
-    For a window over a read, `bound` is the read that `sample` belongs to. Inside a function over
-    arrays, where arithmetic goes element by element, `arrays` is true.
-    """
-
-    feed: Feed
-    sample: Sample
-    bound: str = ""
-    arrays: bool = False
-
-    @property
-    def time(self) -> int:
-        return self.sample.time
-
-    def seen(self, read: str) -> list[Sample]:
-        """The samples of a read that came before this one and are not from its future."""
-        return [
-            past
-            for past in self.feed.reads[read]
-            if past.position < self.sample.position and past.time <= self.time
-        ]
-
-    def latest(self, read: str) -> Sample | None:
-        """What a read stands at now; None where it has never been seen or has expired."""
-        seen = self.seen(read)
-        limit = self.feed.rule.reads[read].max_age
-        if not seen or (limit is not None and self.time - seen[-1].time > limit):
-            return None
-        return seen[-1]
-
-    def lookup(self, name: str) -> Any:
-        """The value of a name; for a function over arrays a list is an `Array`."""
-        rule = self.feed.rule
-        if self.bound:
-            if name == self.bound:
-                return self.sample.fields
-            return rule.constants.get(name, UNKNOWN)
-        if name in rule.reads:
-            latest = self.latest(name)
-            return UNKNOWN if latest is None else latest.fields
-        if name in rule.constants:
-            return rule.constants[name]
-        return _part(self.sample.fields, name, self.arrays)
-
-    def element(self, name: str, place: int) -> Any:
-        """One element of a list, or of one whose elements are fields of their own."""
-        whole = self.lookup(name)
-        if isinstance(whole, list):
-            return whole[place] if place < len(whole) else UNKNOWN
-        return self.sample.fields.get(f"{name}{place}", UNKNOWN)
-
-    def history(self, expression: ast.expr) -> list[Moment]:
-        """The moments over which a function of `expression` runs, this one last."""
-        names = {node.id for node in ast.walk(expression) if isinstance(node, ast.Name)}
-        read = next(iter(names & set(self.feed.rule.reads)), "")
-        if read and not self.bound:
-            return [Moment(self.feed, past, read) for past in self.seen(read)]
-        source = self.feed.reads[self.bound] if self.bound else self.feed.samples
-        return [
-            Moment(self.feed, past, self.bound)
-            for past in source
-            if past.position <= self.sample.position
-        ]
-
-
-def _part(fields: Mapping[str, Any], name: str, arrays: bool) -> Any:
-    """A field; for a function over arrays a list, be it one or fields of their own."""
-    if not arrays:
-        return fields.get(name, UNKNOWN)
-    if name not in fields and f"{name}0" in fields:
-        numbers = takewhile(lambda n: f"{name}{n}" in fields, count())
-        return Array(fields[f"{name}{number}"] for number in numbers)
-    value = fields.get(name, UNKNOWN)
-    return Array(value) if isinstance(value, list) else value
 
 
 def truth(text: str, moment: Moment) -> bool | Unknown:
@@ -193,7 +90,9 @@ def _value(node: ast.expr, now: Moment) -> Any:
             return known(now.lookup(name))
         case ast.Attribute(value=inner, attr=name):
             outer = _value(inner, now)
-            return known(_part(outer, name, now.arrays)) if isinstance(outer, Mapping) else UNKNOWN
+            return (
+                known(part_of(outer, name, now.arrays)) if isinstance(outer, Mapping) else UNKNOWN
+            )
         case ast.Subscript(value=ast.Name(id=name), slice=ast.Constant(value=int(place))):
             return known(now.element(name, place))
         case ast.BoolOp(op=ast.And(), values=parts):

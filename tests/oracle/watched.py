@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from catcher.model.event import Admitted
 from catcher.model.rule import Expr, Rule, Trigger
-from tests.oracle.truth import Feed, Moment, Sample, stateless
+from tests.oracle.moments import Feed, Moment, Sample
+from tests.oracle.truth import stateless
 
 Pauses = Sequence[tuple[int, int]]
 """Downtimes: the last instant that was watched, and the one from which it went on."""

@@ -71,6 +71,8 @@ async def test_samples_on_disk_and_in_memory_are_one_series(
     clock.now += HOUR
     await history.append([wind(n) for n in range(3 * LONGEST_TAIL // 2, 2 * LONGEST_TAIL)])
     assert await speeds(history) == [float(n) for n in range(2 * LONGEST_TAIL)]
+    await settled(history)
+    assert await speeds(history) == [float(n) for n in range(2 * LONGEST_TAIL)]
     assert history.health().counts["segments"] >= 1
 
 

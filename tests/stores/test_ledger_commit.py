@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +15,13 @@ from catcher.model.event import Arrived
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.result import Metric
+from catcher.model.run import Run
 from catcher.model.time import SECOND
 from catcher.ports import Query
 from catcher.stores.ledger import SqlLedger
 from tests.stores.making import (
     NOON,
+    FakeClock,
     alert_at,
     commit_of,
     done,
@@ -160,6 +164,32 @@ async def test_a_run_is_claimed_once(tmp_path: Path) -> None:
         assert ids(await ledger.runs(Query(state="running"))) == [run.id]
         await ledger.commit(Commit(finished=(done(run),)))
         assert not await ledger.claim(run)
+
+
+async def test_a_run_that_goes_on_is_heard_of_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catcher.stores.ledger_lease.RENEWED", 0.01)
+    clock = FakeClock()
+    going_on, waiting, over = (pending(firing_at(NOON + n), engine="engine-1") for n in range(3))
+    async with ledger_at(tmp_path, clock=clock) as ledger:
+        await ledger.commit(commit_of(going_on.firing, waiting.firing, over.firing))
+        assert await ledger.claim(going_on)
+        assert await ledger.claim(over)
+        await ledger.commit(Commit(finished=(done(over),)))
+        clock.now += 7 * SECOND
+        async with asyncio.timeout(30):
+            for pause in itertools.repeat(0.01):
+                if await heartbeat(ledger, going_on) == clock.now:
+                    break
+                await asyncio.sleep(pause)
+        assert await heartbeat(ledger, waiting) is None
+        assert await heartbeat(ledger, over) == NOON
+
+
+async def heartbeat(ledger: SqlLedger, run: Run) -> int | None:
+    (found,) = await ledger.runs(Query(id=run.id))
+    return found.heartbeat
 
 
 async def test_a_retry_goes_back_to_pending_and_can_be_claimed_again(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND
 from catcher.ports import Fenced, Query, StoreAway
 from catcher.stores.ledger import SqlLedger
-from tests.servers import postgresql
+from tests.servers import Server, postgresql
 from tests.stores.making import NOON, FakeClock, commit_of, firing_at, ids, pending, until
 
 pytestmark = pytest.mark.server
@@ -102,6 +102,71 @@ async def test_an_engine_that_writes_nothing_learns_that_it_was_taken_over_from(
             await asyncio.wait({waiting}, timeout=0.05)
         with pytest.raises(Fenced):
             await first.until_fenced()
+
+
+class Cable:
+    """A network to the server that a test cuts: nothing gets through, nobody is told."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._whole = asyncio.Event()
+        self._whole.set()
+        self._pumps: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Cable:
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    def cut(self) -> None:
+        self._whole.clear()
+
+    def mend(self) -> None:
+        self._whole.set()
+
+    async def _connect(self, near: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        far, forth = await asyncio.open_connection("127.0.0.1", self._port)
+        for reader, writer in ((near, forth), (far, back)):
+            self._pumps.add(asyncio.create_task(self._pump(reader, writer)))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self._whole.wait()
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            return
+        finally:
+            writer.close()
+
+
+async def test_an_engine_that_was_cut_off_is_fenced_when_it_is_back(
+    server: Server, postgres_url: str
+) -> None:
+    second = engine(postgres_url, "summit-2", [])
+    async with Cable(server.port) as cable:
+        url = postgres_url.replace(f":{server.port}/", f":{cable.port}/")
+        async with engine(url, "summit-1") as first, standing_by(second) as waiting:
+            await first.commit(commit_of(firing_at(NOON)))
+            cable.cut()
+            late = asyncio.create_task(first.commit(commit_of(firing_at(NOON + 1))))
+            async with asyncio.timeout(30):
+                await waiting
+            await second.commit(commit_of(firing_at(NOON + 2)))
+            cable.mend()
+            with pytest.raises((Fenced, StoreAway)):
+                await late
+            with pytest.raises(Fenced):
+                await first.until_fenced()
+            found = ids(await second.firings(Query()))
+            assert found == [firing_at(NOON + n).id for n in (2, 0)]
 
 
 async def test_a_take_over_waits_for_the_transaction_in_hand(postgres_url: str) -> None:

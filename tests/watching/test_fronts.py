@@ -25,20 +25,24 @@ values = st.one_of(
 )
 samples = st.lists(
     st.tuples(
-        st.sampled_from([0, 0, 0.5, 1, 1, 7, 61, -1]), values, st.booleans(),
-        st.sampled_from(["a", "b", 1, True, None]), st.booleans(),
+        st.sampled_from([0, 0, 0.5, 1, 1, 4, 7, 61, -1]), values, st.booleans(),
+        st.sampled_from(["a", "b", 1, True, None]), st.booleans(), st.sampled_from([1, 1, 1, 9]),
     ),
     min_size=1,
-    max_size=40,
+    max_size=25,
 )  # fmt: skip
+"""Steps in time, values, whether it is from the usual source, keys, lateness, and how often."""
+PLAIN = [
+    "speed > 2",
+    "speed >= 3",
+    "2.5 > speed",
+    "speed == 3",
+    "speed != 3 and speed > 1",
+    "not 1 < speed <= 4",
+]
 texts = st.sampled_from(
     [
-        "speed > 2",
-        "speed >= 3",
-        "2.5 > speed",
-        "speed == 3",
-        "speed != 3 and speed > 1",
-        "not 1 < speed <= 4",
+        *PLAIN,
         "speed > one or ok",
         "speed == '4'",
         "abs(speed) > 2",
@@ -46,22 +50,25 @@ texts = st.sampled_from(
         "max_over(speed, last=3) >= 3",
         'std(speed, "3s") < 1 and count(speed > 2, "3s") > 1',
         "median(speed, last=2) > previous(speed)",
+        'std(speed, "2s") > 1 or slope(speed, "2s") > 0',
+        "min_over(speed, last=3) < 0",
         "streak(speed > 1) >= 2",
         "changed(speed)",
         'rate(speed > 1, "2s") > 0.6',
     ]
 )
 some = st.sampled_from
-spans = some(["", "", "1s", "2s", "8s"])
+spans = some(["", "", "1s", "2s", "8s", "20s"])
 
 
 def instants(steps: Sequence[Any]) -> list[Admitted]:
     now, found = 10.0, []
-    for step, value, ok, key, late in steps:
-        now += step
-        source = "efd" if ok else "other"
-        fields = {"speed": value, "ok": ok, "one": 1, "key": key}
-        found.append(Admitted(event(now, fields, source=source), late and step == -1))
+    for step, value, ok, key, late, repeats in steps:
+        for _ in range(repeats):
+            now += step
+            source = "efd" if ok else "other"
+            fields = {"speed": value, "ok": ok, "one": 1, "key": key}
+            found.append(Admitted(event(now, fields, source=source), late and step == -1))
     return found
 
 
@@ -151,7 +158,7 @@ def same(one: Any, other: Any) -> bool:
     return repr(one) == repr(other)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(companies(), samples, st.sets(st.integers(0, 40), max_size=6))
 def test_rules_together_decide_what_they_decide_alone(
     rules: list[Rule], steps: Any, looks: set[int]
@@ -184,7 +191,7 @@ def with_restarts(rules: list[Rule], events: list[Admitted], cuts: set[int]) -> 
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(companies(), samples, st.sets(st.integers(0, 40), max_size=4))
 def test_a_restart_behind_a_front_is_a_restart_without_one(
     rules: list[Rule], steps: Any, cuts: set[int]
@@ -194,7 +201,7 @@ def test_a_restart_behind_a_front_is_a_restart_without_one(
     assert same(told(together), told(apart))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(companies(), samples, st.lists(st.sets(st.integers(0, 5)), max_size=5))
 def test_rules_that_come_and_go_change_nothing_for_the_others(
     rules: list[Rule], steps: Any, kept: list[set[int]]
@@ -209,21 +216,25 @@ def test_rules_that_come_and_go_change_nothing_for_the_others(
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(texts, min_size=1, max_size=8), st.lists(values, min_size=20, max_size=300))
+@given(
+    st.lists(texts, min_size=1, max_size=8) | st.lists(some(PLAIN), min_size=1),
+    st.lists(values, min_size=20, max_size=60)
+    | st.lists(st.integers(-3, 8) | some([1.5, 2.5, 3.0, 4.0]), min_size=20, max_size=200),
+)
 def test_the_size_of_a_batch_changes_nothing(whens: list[str], speeds: list[Any]) -> None:
     rules = [rule(trigger(when=one), id=f"rule-{n}") for n, one in enumerate(whens)]
     events = stream(times(*speeds))
     one_by_one, whole = Network(rules), Network(rules)
     wanted = [one for each in events for one in one_by_one.feed([each])]
-    assert same(told(whole.feed(events)), told(wanted))
+    assert same(told(whole.feed(events[:3]) + whole.feed(events[3:])), told(wanted))
     assert figures(whole) == figures(one_by_one)
 
 
 def test_thousands_of_thresholds_fire_one_after_the_other() -> None:
-    network = Network([rule(trigger(when=f"speed > {k}"), id=f"r{k:04}") for k in range(2000)])
+    network = Network([rule(trigger(when=f"speed > {k}"), id=f"r{k:04}") for k in range(1000)])
     found = network.feed(stream(times(-1, 500.5, 499.5, 501.5, 3000)))
     per_event = [len([one for one in found if one.time == at(second)]) for second in range(5)]
-    assert per_event == [0, 501, 0, 2, 1498]
+    assert per_event == [0, 501, 0, 2, 498]
     assert [one.rule for one in found[501:503]] == ["r0500", "r0501"]
 
 
@@ -253,12 +264,22 @@ def test_an_alert_still_expires_behind_a_front() -> None:
     assert fired(found) == []
 
 
+def test_a_silence_breaks_what_a_front_noted_as_unbroken() -> None:
+    """Samples at 0 and 1 s, none until 8 s, then one a second."""
+    calm = trigger(stale_after="3s")
+    judging = rule(calm, id="judging", alert=alert(warning=level("speed > 10", "20s")))
+    holding = rule(trigger(when="speed > 10", hold="20s", stale_after="3s"), id="holding")
+    network = Network([judging, holding])
+    found = network.feed(stream([(0, 20), (1, 20), *times(*[20] * 40, start=8)]))
+    assert [(one.rule, one.time) for one in found] == [("judging", at(28)), ("holding", at(28))]
+
+
 def test_a_younger_rule_has_a_window_of_its_own_until_both_hold_the_same() -> None:
     old = rule(trigger(when='mean(speed, "100s") > 10'), id="old")
-    young = rule(trigger(when='mean(speed, "100s") > 20'), id="young")
+    young = rule(trigger(when='mean(speed, "100s") > 0.5'), id="young")
     network = Network([old])
     network.feed(stream(times(*[1] * 80)))
     network.swap([old, young])
     found = network.feed(stream(times(*[1] * 120, *[1000] * 5, start=80)))
-    assert [one.rule for one in found] == ["old", "young"]
+    assert [(one.rule, one.time) for one in found] == [("young", at(180)), ("old", at(200))]
     assert {one["samples"] for one in network.counts().values()} == {100}
