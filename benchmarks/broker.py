@@ -26,9 +26,9 @@ from pathlib import Path
 from benchmarks import hand, records
 from benchmarks.records import Row
 from benchmarks.workloads import ALL, LEVELS, Sample
+from catcher.app.running import Running
 from catcher.model.health import Health
 from catcher.model.time import SECOND
-from catcher.running import Running
 from tests.servers import mosquitto
 
 TOPIC = "bench/airFlow"

@@ -8,9 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from catcher.app import load_site
-from catcher.assembling import assemble
+from catcher.app.assembling import assemble
+from catcher.app.kept import open_kept
 from catcher.engine import Engine
-from catcher.kept import open_kept
 from catcher.model.event import Event
 from catcher.model.health import Health
 from catcher.model.time import Clock, wall_clock

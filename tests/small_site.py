@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from catcher.app import open_engine
-from catcher.running import Running
+from catcher.app.running import Running
 
 PATIENCE = 30.0
 WIND = """

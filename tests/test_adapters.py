@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from catcher.app import load_site
-from catcher.assembling import site_links
+from catcher.app.assembling import site_links
 from tests.alerting.making import alert
 from tests.small_site import WIND, engine_in_thread, write_site
 

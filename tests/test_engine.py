@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from catcher.app import load_site
-from catcher.assembling import RECORDED, assemble
+from catcher.app.assembling import RECORDED, assemble
+from catcher.app.kept import Kept
 from catcher.authoring import VirtualClock
 from catcher.engine import Engine
 from catcher.hands import Hands
-from catcher.kept import Kept
 from catcher.model.alert import Severity
 from catcher.model.commit import Commit
 from catcher.model.event import Admitted, Event

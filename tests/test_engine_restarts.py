@@ -110,7 +110,7 @@ async def test_an_alert_that_is_no_longer_remembered_is_told_when_it_opens_again
 async def test_an_open_alert_is_known_after_a_restart_however_many_came_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("catcher.assembling.REMEMBERED_ALERTS", 1)
+    monkeypatch.setattr("catcher.app.assembling.REMEMBERED_ALERTS", 1)
     ledger = f"sqlite:///{tmp_path / 'ledger.db'}"
     async with running(tmp_path / "site", ledger=ledger) as stage:
         await wind(stage, 1, 12, "old")

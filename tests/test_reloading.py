@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from catcher.app import load_site, open_client
-from catcher.editions import Edition, differences, first_edition, next_edition
+from catcher.app.editions import Edition, differences, first_edition, next_edition
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError
 from catcher.ports import Query

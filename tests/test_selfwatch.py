@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from catcher.app.running import Grace
+from catcher.app.selfwatch import SelfWatch
 from catcher.model.time import MILLISECOND, SECOND, wall_clock
-from catcher.running import Grace
-from catcher.selfwatch import SelfWatch
 from catcher.vitals import Pulse
 from tests.vitals.test_heartbeat import Noted
 from tests.vitals.test_pulse import Clock

@@ -191,7 +191,7 @@ def _words(bundle: Bundle, members: list[Alert], standing: list[Alert], taken: i
         of_rules.append(f"{len(rules) - _MOST_RULES} more rules")
     severities = Counter(one.shown_severity for one in standing)
     graded = [f"{severities[one]} {one}" for one in sorted(severities, reverse=True)]
-    what = "flood of alerts, told together" if bundle.kind == "flood" else "alerts"
+    what = "alerts in a flood, told together" if bundle.kind == "flood" else "alerts"
     parts = [f"{bundle.joined} {what}: {', '.join(of_rules)}"]
     parts.append(f"{len(standing)} open ({', '.join(graded)})" if standing else "all are over")
     if taken:

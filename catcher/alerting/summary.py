@@ -69,7 +69,7 @@ def summarise(
 
 OPEN = ("severity", "alert", "since", "who", "message")
 ASIDE = ("what", "until", "who", "why")
-FIRED = ("severity", "alert", "times", "first", "last", "open for", "who")
+FIRED = ("severity", "alert", "times", "first", "last", "open for", "taken by")
 NOTES = ("time", "who", "alert", "note")
 
 
@@ -121,8 +121,8 @@ def _fired(alerts: list[Alert]) -> Iterable[Row]:
         whole = sum(spans) // SECOND * SECOND
         yield (
             str(worst), plain(some[-1].name, 120), str(len(some)), _time(some[0].opened),
-            _time(some[-1].opened), format_duration(whole) if spans else "open",
-            ", ".join(dict.fromkeys(filter(None, map(_whose, some)))),
+            _time(some[-1].opened), "open" if some[-1].resolved is None else format_duration(whole),
+            ", ".join(dict.fromkeys(filter(None, map(_taker, some)))),
         )  # fmt: skip
 
 
@@ -135,6 +135,10 @@ def _notes(alerts: Iterable[Alert], start: Instant, end: Instant) -> Iterable[Ro
 def _whose(alert: Alert) -> str:
     taken = alert.acknowledgement
     return plain(alert.assignee or (taken.who if taken else ""), 80)
+
+
+def _taker(alert: Alert) -> str:
+    return plain(alert.acknowledgement.who, 80) if alert.acknowledgement else ""
 
 
 def _time(instant: Instant) -> str:

@@ -103,7 +103,7 @@ def _facts(notice: Notice, text: str) -> list[tuple[str, str]]:
         ("value", "" if reason == text else reason),
         ("since", _since(alert)),
         ("data", _age(alert, notice.time)),
-        ("state", _state(alert)),
+        ("state", _state(notice)),
         ("note", _note(alert)),
         ("owner", _owner(alert)),
         ("runbook", runbook),
@@ -140,8 +140,11 @@ def _age(alert: Alert, now: Instant) -> str:
     return f"{_rough(max(0, age))} old"
 
 
-def _state(alert: Alert) -> str:
-    parts = []
+def _state(notice: Notice) -> str:
+    alert = notice.alert
+    # Told although it was over before: what befell it since is the news.
+    belated = alert.resolved is not None and notice.time > alert.resolved
+    parts = ["unrecorded: the ledger is away"] if notice.unrecorded else []
     taken, shelf = alert.acknowledgement, alert.shelf
     if taken is not None:
         note = f": {plain(taken.note)}" if taken.note else ""
@@ -151,7 +154,7 @@ def _state(alert: Alert) -> str:
             f"shelved by {plain(shelf.who, 60)} until {_clock_time(shelf.until)}: "
             f"{plain(shelf.reason)}"
         )
-    if alert.state == "firing" and alert.aside:
+    if alert.aside and (alert.state == "firing" or belated):
         parts.append(plain(alert.aside))
     elif alert.state == "firing" and alert.escalated:
         parts.append(f"escalated to {plain(', '.join(alert.escalate_to))}")

@@ -270,7 +270,7 @@ def test_a_flood_is_one_summary_but_what_is_critical_is_told_by_itself() -> None
     summaries = night(desk, 3, 59)
     assert [one.kind for one in summaries] == ["opened"]
     assert summaries[0].alert.message.startswith(
-        "9990 flood of alerts, told together: 9990 wind-high; 9990 open"
+        "9990 alerts in a flood, told together: 9990 wind-high; 9990 open"
     )
     assert desk.flood(later(60)) == {"new_alerts": 10_001, "since": later(10 / 10_000)}
 

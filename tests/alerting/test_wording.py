@@ -77,6 +77,20 @@ def test_who_sees_to_it_what_was_noted_and_what_befell_it_is_told() -> None:
     assert facts["state"] == "the shelf of ana ended"
 
 
+def test_what_could_not_be_recorded_says_so() -> None:
+    told = compose(replace(notice(alert()), unrecorded=True))
+    assert dict(told.facts)["state"] == "unrecorded: the ledger is away"
+    assert "state" not in dict(compose(notice(alert())).facts)
+
+
+def test_what_befell_it_after_it_was_over_is_told() -> None:
+    words = "calm again: 7 changes were not told one by one"
+    over = alert(NONE, state="resolved", resolved=later(60), aside=words)
+    at_its_end = replace(notice(over, "resolved"), time=later(60))
+    assert "state" not in dict(compose(at_its_end).facts), "what was said before is no news"
+    assert dict(compose(replace(at_its_end, time=later(660))).facts)["state"] == words
+
+
 def test_the_age_of_data_of_another_night_is_its_date() -> None:
     facts = dict(compose(replace(notice(alert()), time=later(0) + 800 * DAY)).facts)
     assert facts["data"] == "of 2025-04-24 00:00:00Z"

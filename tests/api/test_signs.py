@@ -13,8 +13,8 @@ from fastapi import FastAPI
 
 from catcher.api.guard import guard
 from catcher.api.signs import signs
+from catcher.app.selfwatch import SelfWatch
 from catcher.model.time import wall_clock
-from catcher.selfwatch import SelfWatch
 from catcher.vitals import Pulse
 from tests.cli.calling import call
 from tests.servers import victoria_metrics

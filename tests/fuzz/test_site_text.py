@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catcher.adapters import SETTINGS
+from catcher.app.adapters import SETTINGS
 from tests.fuzz.checking import checked
 from tests.fuzz.mutating import BOMBS, soups, spoilt
 from tests.oracle.effort import effort

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from catcher.app import load_site
+from catcher.app.rehearsing import open_rehearsal
 from catcher.model.event import Event
-from catcher.rehearsing import open_rehearsal
 from tests.meanings.scenarios import Scenario, all_scenarios
 from tests.small_site import write_site
 

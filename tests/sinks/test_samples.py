@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from catcher.app import SETTINGS
-from catcher.sink_kinds import SINKS
+from catcher.app.sink_kinds import SINKS
 from catcher.site import load
 
 REPOSITORY = Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from catcher.app.previewing import send_test
 from catcher.model.time import MILLISECOND, SECOND, wall_clock
-from catcher.previewing import send_test
 from catcher.site import Site, load
 from tests.servers import mosquitto, require
 from tests.sinks.love_server import PASSWORD, love_server

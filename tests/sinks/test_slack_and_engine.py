@@ -13,9 +13,9 @@ from urllib.parse import quote_plus
 import httpx
 
 from catcher.app import open_engine
+from catcher.app.running import Running
 from catcher.model.time import wall_clock
 from catcher.ports import Query
-from catcher.running import Running
 from tests.sinks.slack_server import (
     APP_TOKEN,
     TOKEN,

@@ -7,16 +7,16 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from catcher.app.places import SPOOL, ledger_address, open_objects
+from catcher.app.sweeping import Orphans, find_orphans
 from catcher.model.problem import CatcherError
 from catcher.model.time import MINUTE, SECOND, Instant, format_instant, wall_clock
-from catcher.places import SPOOL, ledger_address, open_objects
 from catcher.site import Site
 from catcher.stores.ledger import SqlLedger
 from catcher.stores.ledger_checks import Backlog, Tally
 from catcher.stores.ledger_files import MEND
 from catcher.stores.objects import Objects
 from catcher.stores.spool_files import DAMAGED, SpoolFiles
-from catcher.sweeping import Orphans, find_orphans
 
 Row = dict[str, Any]
 SILENT = MINUTE

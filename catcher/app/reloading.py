@@ -15,8 +15,8 @@ from pathlib import Path
 
 from watchfiles import awatch
 
-from catcher.assembling import remembered_topics
-from catcher.editions import ROUTES, SETTINGS, Edition, differences, next_edition
+from catcher.app.assembling import remembered_topics
+from catcher.app.editions import ROUTES, SETTINGS, Edition, differences, next_edition
 from catcher.engine import Engine
 from catcher.hands import Hands
 from catcher.model.alert import AuditEntry

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catcher.app.places import SPOOL, ledger_address, ledger_is_strict, open_objects
 from catcher.model.health import Health
 from catcher.model.time import Clock
-from catcher.places import SPOOL, ledger_address, ledger_is_strict, open_objects
 from catcher.ports import ObjectStore
 from catcher.site import Site
 from catcher.stores.history import EmbeddedHistory

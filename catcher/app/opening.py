@@ -17,30 +17,30 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from catcher.adapters import SETTINGS as ADAPTERS
-from catcher.adapters import SourceNeeds, make_sources
 from catcher.alerting import Courier
 from catcher.api import create_api, serve
-from catcher.assembling import RECORDED, alone, assemble, make_executor, parts
-from catcher.beating import make_outlets
+from catcher.app.adapters import SETTINGS as ADAPTERS
+from catcher.app.adapters import SourceNeeds, make_sources
+from catcher.app.assembling import RECORDED, alone, assemble, make_executor, parts
+from catcher.app.beating import make_outlets
+from catcher.app.editions import SETTINGS, Edition, first_edition
+from catcher.app.kept import Kept, open_kept
+from catcher.app.places import prepared
+from catcher.app.reloading import Reloading
+from catcher.app.running import STOP, Grace, Running, announced, engine_name
+from catcher.app.selfwatch import SelfWatch
+from catcher.app.sink_kinds import Doorway
+from catcher.app.surroundings import Surroundings
 from catcher.client import Client
-from catcher.editions import SETTINGS, Edition, first_edition
 from catcher.engine import Engine
 from catcher.hands import Hands
-from catcher.kept import Kept, open_kept
 from catcher.model.event import HEALTH_TOPIC
 from catcher.model.problem import CatcherError
 from catcher.model.run import Run
 from catcher.model.time import wall_clock
-from catcher.places import prepared
 from catcher.ports import Source, StoreAway
-from catcher.reloading import Reloading
-from catcher.running import STOP, Grace, Running, announced, engine_name
-from catcher.selfwatch import SelfWatch
-from catcher.sink_kinds import Doorway
 from catcher.site import Site, load
 from catcher.sources.http import HttpSettings, HttpSource
-from catcher.surroundings import Surroundings
 from catcher.vitals import Bulletin, Part
 from catcher.vitals.bulletin import NAME as BULLETIN
 from catcher.watching import SourceClock

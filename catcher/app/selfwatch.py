@@ -11,11 +11,11 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
+from catcher.app.surroundings import Surroundings
 from catcher.model import shown
 from catcher.model.health import Update
 from catcher.model.time import Clock, Span
 from catcher.ports import Row
-from catcher.surroundings import Surroundings
 from catcher.vitals import (
     Beat,
     Block,

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from catcher.assembling import RECORDED, alone, assemble, make_executor
+from catcher.app.assembling import RECORDED, alone, assemble, make_executor
+from catcher.app.kept import open_in_memory
 from catcher.authoring import Case, Rehearsal, VirtualClock, choose, run_cases
 from catcher.authoring import backtest as play_past
 from catcher.authoring.rehearsal import SOURCE
-from catcher.kept import open_in_memory
 from catcher.model.event import Event
 from catcher.model.health import Health
 from catcher.model.rule import Rule

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catcher.api.remote import Remote
-from catcher.checkup import Row, examine_stores, row
+from catcher.app.checkup import Row, examine_stores, row
 from catcher.model.problem import CatcherError
 from catcher.site import Site
 

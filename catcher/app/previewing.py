@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from catcher.alerting import Alerting, Renderer, RouteTree, direct, filler, sample_values
-from catcher.assembling import site_links
+from catcher.app.assembling import site_links
+from catcher.app.places import LateObjects, open_objects
+from catcher.app.sink_kinds import Doorway, SinkNeeds, composed, make_sink, show
 from catcher.authoring import choose
 from catcher.model.alert import Alert, LevelChange, Notice, Severity, alert_id
 from catcher.model.message import Shown
 from catcher.model.problem import CatcherError
 from catcher.model.rule import AlertSpec, Expr, Rule
 from catcher.model.time import SECOND, Clock, Instant, Span, to_seconds
-from catcher.places import LateObjects, open_objects
 from catcher.ports import Sink, SinkError
-from catcher.sink_kinds import Doorway, SinkNeeds, composed, make_sink, show
 from catcher.site import Site
 from catcher.watching import Compiler
 

@@ -17,19 +17,25 @@ from contextlib import (
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catcher.adapters import SETTINGS
+from catcher.app.adapters import SETTINGS
+from catcher.app.places import (
+    LateHistory,
+    LateObjects,
+    data_folder,
+    ledger_address,
+    readable_objects,
+)
 from catcher.client import Client, point_row
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.time import wall_clock
-from catcher.places import LateHistory, LateObjects, data_folder, ledger_address, readable_objects
 from catcher.site import Site, find_site, load, shipped_site
 
 if TYPE_CHECKING:
     from catcher.api.remote import Remote
+    from catcher.app.running import Running as Running
     from catcher.authoring import Case, Rehearsal
-    from catcher.running import Running as Running
 
 __all__ = [
     "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "open_client",
@@ -55,7 +61,7 @@ def open_engine(
     site: Path | None, data: Path | None, port: int | None = None, write: Write = print
 ) -> AbstractAsyncContextManager[Running]:
     """An engine on a site's own sources."""
-    from catcher.opening import open_on_sources
+    from catcher.app.opening import open_on_sources
 
     loaded = load_site(site)
     return open_on_sources(loaded, data_folder(loaded, data), port, write)
@@ -65,7 +71,7 @@ def open_demo(
     site: Path | None, data: Path | None, port: int | None, speed: float, write: Write = print
 ) -> AbstractAsyncContextManager[Running]:
     """An engine on a simulated night, in a folder of its own unless told otherwise."""
-    from catcher.opening import open_on_simulator
+    from catcher.app.opening import open_on_simulator
 
     loaded = load_site(site) if site else load(shipped_site(), adapters=SETTINGS)
     return open_on_simulator(loaded, Path(data).absolute() if data else None, port, speed, write)
@@ -76,7 +82,7 @@ def open_replay(
     write: Write = print,
 ) -> AbstractAsyncContextManager[Running]:  # fmt: skip
     """An engine on recorded streams in place of the site's sources; it ends with them."""
-    from catcher.opening import open_on_recording
+    from catcher.app.opening import open_on_recording
 
     loaded = load_site(site)
     return open_on_recording(loaded, data_folder(loaded, data), files, speed, port, write)
@@ -87,14 +93,14 @@ def open_replay(
 
 def open_rehearsal(site: Site, rules: Mapping[str, Rule]) -> AbstractAsyncContextManager[Rehearsal]:
     """The engine on a fast clock and a ledger of its own, which nobody hears."""
-    from catcher import rehearsing
+    from catcher.app import rehearsing
 
     return rehearsing.open_rehearsal(site, rules)
 
 
 async def run_rule_tests(site: Site, names: Sequence[str]) -> list[Case]:
     """Runs the tests beside the rules of a site; all of them where no rule is named."""
-    from catcher import rehearsing
+    from catcher.app import rehearsing
 
     return await rehearsing.run_rule_tests(site, names)
 
@@ -108,7 +114,7 @@ async def run_backtest(
     reject: Callable[[str], None],
 ) -> None:
     """Plays recorded streams through a site's rules; `reject` hears of lines that are no event."""
-    from catcher import rehearsing
+    from catcher.app import rehearsing
 
     await rehearsing.run_backtest(site, names, files, tell, progress, reject)
 
@@ -134,7 +140,7 @@ async def open_client(site: Path | None, data: Path | None) -> AsyncIterator[Cli
 def remote(site: Path | None, data: Path | None) -> Remote:
     """The engine that runs on a site's folder; CatcherError where none does."""
     from catcher.api.remote import Remote
-    from catcher.running import announced_at
+    from catcher.app.running import announced_at
 
     loaded = load_site(site)
     folder = data_folder(loaded, data)
@@ -149,8 +155,8 @@ def remote(site: Path | None, data: Path | None) -> Remote:
 
 async def backlog(site: Path | None, data: Path | None) -> list[Row]:
     """What waits, rule by rule: as the engine says that runs, or else as the ledger has it."""
+    from catcher.app.running import announced_at
     from catcher.ports import Query
-    from catcher.running import announced_at
 
     folder = data_folder(load_site(site), data)
     if announced_at(folder):
@@ -173,9 +179,9 @@ async def examine(site: Path | None, data: Path | None, probe: bool = False) -> 
 
     With `probe` the brokers are tried out, too.
     """
-    from catcher.doctor import examine_site
-    from catcher.probing import probe_brokers
-    from catcher.running import announced_at
+    from catcher.app.doctor import examine_site
+    from catcher.app.probing import probe_brokers
+    from catcher.app.running import announced_at
 
     loaded = load_site(site)
     folder = data_folder(loaded, data)
@@ -185,7 +191,7 @@ async def examine(site: Path | None, data: Path | None, probe: bool = False) -> 
 
 async def sweep(site: Path | None, data: Path | None, really: bool) -> list[Row]:
     """What nobody needs: a row for each thing that would go, or with `really` has gone."""
-    from catcher.sweeping import sweep as swept
+    from catcher.app.sweeping import sweep as swept
 
     loaded = load_site(site)
     return await swept(loaded, data_folder(loaded, data), really)
@@ -198,7 +204,7 @@ def preview(
     site: Path | None, rule: str, severity: Severity | None, event: Mapping[str, Any]
 ) -> tuple[str, list[Row]]:
     """The name of the alert that a rule would open, and a row for each sink it would go to."""
-    from catcher.previewing import preview as shown
+    from catcher.app.previewing import preview as shown
 
     alert, previews = shown(load_site(site), rule, severity, event, wall_clock())
     return alert.name, [one.as_json() for one in previews]
@@ -206,7 +212,7 @@ def preview(
 
 async def send_test(site: Path | None, data: Path | None, sink: str, write: Write = print) -> Row:
     """Sends a marked test through a sink of the site; a row of `doctor`."""
-    from catcher.previewing import send_test as send
+    from catcher.app.previewing import send_test as send
 
     loaded = load_site(site)
     return await send(loaded, data_folder(loaded, data), sink, wall_clock, write)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from catcher.adapters import SETTINGS
-from catcher.checkup import Row, row
+from catcher.app.adapters import SETTINGS
+from catcher.app.checkup import Row, row
 from catcher.model.problem import CatcherError
 from catcher.site import Site
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from catcher.alerting import Alerting, Courier, Renderer
+from catcher.app.kept import Kept
+from catcher.app.sink_kinds import Doorway, SinkNeeds, make_sinks
 from catcher.engine import Engine
-from catcher.kept import Kept
 from catcher.model.alert import Alert, Notice
 from catcher.model.event import RESULT_PREFIX
 from catcher.model.message import Compose, Fill
@@ -26,7 +27,6 @@ from catcher.ports import (
     Sink,
     Source,
 )
-from catcher.sink_kinds import Doorway, SinkNeeds, make_sinks
 from catcher.site import Site
 from catcher.steps import UNWATCHED, Parts, Vitals
 from catcher.stores.images import PathImages

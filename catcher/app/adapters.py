@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catcher.app.sink_kinds import SINKS
 from catcher.model.time import Clock
 from catcher.ports import Source
-from catcher.sink_kinds import SINKS
 from catcher.site import Site
 
 

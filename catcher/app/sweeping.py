@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from catcher.app.places import ledger_address, open_objects
+from catcher.app.running import engine_name
 from catcher.model.problem import CatcherError
 from catcher.model.time import HOUR, SECOND, Instant, format_instant, wall_clock
-from catcher.places import ledger_address, open_objects
-from catcher.running import engine_name
 from catcher.site import Site
 from catcher.stores.ledger import SqlLedger
 from catcher.stores.objects import Entry, Objects

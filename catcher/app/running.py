@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from catcher.app.selfwatch import SelfWatch
 from catcher.engine import Engine
 from catcher.model.health import Health
 from catcher.model.problem import Problem
 from catcher.model.time import MILLISECOND, SECOND, Clock, Instant, Span, format_instant, wall_clock
-from catcher.selfwatch import SelfWatch
 from catcher.streams import Streams
 
 ADDRESS = "engine.json"
