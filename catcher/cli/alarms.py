@@ -74,8 +74,9 @@ def report(
     for line in in_words(found):
         console.print(Text(line))
     for name in ("night", "rule"):
-        typer.echo()
-        _print_lines(name, row[f"{name}s"])
+        if row[f"{name}s"]:
+            typer.echo()
+            _print_lines(name, row[f"{name}s"])
     if plot is not None:
         typer.echo(f"\ndrawn in {plot}")
 
@@ -146,8 +147,12 @@ def test(
         level = Severity.parse(severity)
     except ValueError as trouble:
         raise CatcherError(f"--severity: {trouble}") from trouble
+    loaded = composition.load_site(site)
+    for problem in loaded.misconfigured:
+        words = f"MISCONFIGURED, a default stands in: {problem}"
+        typer.secho(words, fg="red", bold=True, err=True)
     row = trace(
-        composition.load_site(site), rule, level, instant(at) or wall_clock(), key=key,
+        loaded, rule, level, instant(at) or wall_clock(), key=key,
         labels=labelled(label or []), unknown=unknown, others=other or [], on_shift=on_shift,
     )  # fmt: skip
     if as_json:

@@ -140,6 +140,18 @@ def test_a_summary_says_what_fired_who_took_it_and_what_is_put_aside() -> None:
     assert "louvres closed" in text
 
 
+def test_what_was_handed_over_still_says_who_took_it() -> None:
+    taken = Acknowledgement("ana", WARNING, later(60))
+    text = summary_of(
+        episode(0, "301", lasts=30),
+        episode(50, "301", lasts=None, acknowledgement=taken, assignee="bo", message="Wind"),
+    )
+    opened, fired = text.split("## Open")[1].split("## Fired")
+    assert "| bo | Wind |" in opened
+    assert "| wind-high 301 | 2 |" in fired
+    assert "| open | ana |" in fired, "an earlier time that is over does not make it over"
+
+
 def test_what_comes_from_outside_is_plain_text_in_a_summary() -> None:
     one = episode(0, lasts=None, message=NASTY, assignee=NASTY)
     text = summary_of(one)

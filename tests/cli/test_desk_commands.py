@@ -170,6 +170,8 @@ def test_the_figures_are_reported_and_drawn(engine: ThreadedEngine, tmp_path: Pa
     row = on(engine, "alarms", "report", "--rule", "wind", "--json").row
     assert row["alerts"] >= 3 and row["rules"][0]["rule"] == "wind"
     assert sum(row["buckets"]) == row["alerts"]
+    quiet = on(engine, "alarms", "report", "--since", "2020-01-01", "--until", "2020-01-02")
+    assert "new alerts       0" in quiet.out and not quiet.out.rstrip().endswith("none\n\nnone")
     served = engine.get("/alarms/figures?since=24h")
     assert served["alerts"] >= row["alerts"]
     refused = on(engine, "alarms", "report", "--plot", str(tmp_path / "x.doc"))
@@ -188,6 +190,15 @@ def test_which_way_an_alert_would_go(engine: ThreadedEngine) -> None:
     row = call("routes", "test", "--rule", "wind", "--json", "--site", engine.site).row
     assert (row["sinks"], row["silenced"]) == (["console"], "")
     assert any("no (severity does not fit)" in line for line in row["routes"])
+
+
+def test_a_way_that_broken_routes_would_not_go_says_so(tmp_path: Path) -> None:
+    site = write_site(tmp_path / "site", WIND)
+    (site / "alerts").mkdir(exist_ok=True)
+    (site / "alerts" / "routes.yaml").write_text("route: {to: [console, love]}\n")
+    said = call("routes", "test", "--rule", "wind", "--site", site)
+    assert "a default stands in: alerts/routes.yaml:1:" in said.err
+    assert "there is no sink 'love'" in said.err
 
 
 def test_the_audit_trail_is_shown_and_exported(engine: ThreadedEngine) -> None:

@@ -15,7 +15,7 @@ from catcher.model.alert import Alert, Notice, NoticeKind
 from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND, SECOND
 from catcher.ports import SinkError
-from catcher.sinks.http import HttpSink, Settings
+from catcher.sinks.http import HttpSink, Settings, show
 from tests.alerting.making import CRITICAL, NIGHT, NONE, SERIOUS, WARNING, alert
 from tests.sinks.web_server import Service, service
 
@@ -217,3 +217,11 @@ async def test_no_secret_is_in_an_error_or_a_log(
 def test_wrong_settings_say_what_is_right(wrong: dict[str, Any], says: str) -> None:
     with pytest.raises(CatcherError, match=says):
         Settings(**{"url": "https://host/path", **wrong})
+
+
+def test_a_preview_names_the_place_but_nothing_secret_of_the_address() -> None:
+    renderer = Renderer()
+    given = Settings(url="https://ana:hush@hooks.example:8443/alerts?key=hush")
+    shown = show(given, composer(renderer), filler(renderer), notice(alert()))
+    assert shown.text.startswith("POST https://hooks.example:8443/alerts\n")
+    assert "hush" not in shown.text

@@ -1,0 +1,31 @@
+"""The picture of `catcher alarms report --plot`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.image import imread
+
+from catcher.alerting.figures import figures
+from catcher.authoring.alarm_plot import draw
+from catcher.model.time import DAY, MINUTE
+from tests.alerting.making import NIGHT, alert
+
+BLUE = (0x44, 0x77, 0xAA)
+
+
+def test_the_last_ten_minutes_of_a_week_are_seen(tmp_path: Path) -> None:
+    end = NIGHT + 7 * DAY
+    opened = end - 5 * MINUTE
+    episodes = [alert(key=str(key), opened=opened, appeared=opened) for key in range(12)]
+    file = tmp_path / "week.png"
+    draw(figures(episodes, NIGHT, end), file)
+    picture = np.round(imread(file)[:, :, :3] * 255)
+    assert (np.abs(picture - BLUE).max(axis=2) < 10).sum() > 100
+
+
+def test_a_week_without_alerts_is_drawn(tmp_path: Path) -> None:
+    file = tmp_path / "quiet.svg"
+    draw(figures([], NIGHT, NIGHT + 7 * DAY), file)
+    assert "<svg" in file.read_text()
