@@ -185,7 +185,7 @@ def phase(running: EngineProcess) -> str:
 def test_a_signal_while_it_opens_ends_it_before_it_has_begun(tmp_path: Path) -> None:
     site = write_site(tmp_path / "site", WIND)
     script = (
-        "import os, signal, sys; from catcher import opening; from catcher.cli import main\n"
+        "import os, signal, sys; from catcher.app import opening; from catcher.cli import main\n"
         "class Held(opening.SelfWatch):\n"
         "    def restoring(self): os.kill(os.getpid(), signal.SIGTERM)\n"
         "opening.SelfWatch = Held\n"

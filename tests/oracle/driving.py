@@ -124,10 +124,19 @@ def decided_with_jobs(
                 else:
                     settle(network.feed([Admitted(result_of(decision, measured))]))
 
+    def pass_to(instant: int) -> None:
+        """A timer's job is done before the next timer."""
+        last = -1
+        while (due := network.next_timer()) is not None and last < due < instant:
+            settle(network.advance({SOURCE: due + 1}))
+            last = due
+        settle(network.advance({SOURCE: instant}))
+
     for item in admitted:
-        settle(network.advance({SOURCE: item.event.time}))
+        pass_to(item.event.time)
         settle(network.feed([item]))
     end = max(item.event.time for item in admitted)
+    pass_to(end + 1)
     while decisions := network.finish(end):
         settle(decisions)
     return found
