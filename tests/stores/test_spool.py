@@ -252,7 +252,7 @@ async def test_a_bucket_that_hangs_holds_nobody_up(server: Server, tmp_path: Pat
     async with spooled(store, tmp_path, patience=0.2) as objects:
         await objects.put(key(0), item(0))
         server.process.send_signal(signal.SIGSTOP)
-        os.waitpid(server.process.pid, os.WUNTRACED)
+        await asyncio.to_thread(os.waitpid, server.process.pid, os.WUNTRACED)
         await objects.put(key(1), item(1))
         assert "did not take" in objects.health().problem
         server.process.send_signal(signal.SIGCONT)
