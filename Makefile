@@ -45,8 +45,10 @@ chaos: install servers
 bench: install servers
 	$(BIN)/python -m benchmarks
 
-lock:
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+UV = $(shell command -v uv || echo .tools/bin/uv)
+
+lock: install
+	$(UV) pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --group dev pyproject.toml -o requirements.lock
 
 clean:
