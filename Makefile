@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export UV_PROJECT_ENVIRONMENT := .venv
+# A test starts hundreds of processes; none of them shall compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo test test-long chaos bench lint servers wheel lock clean
 

@@ -36,3 +36,12 @@ echo "installing the locked dependencies" >&2
 "$uv" venv -q --allow-existing --python "$("$python" -c 'import sys; print(sys.executable)')" .venv
 VIRTUAL_ENV=.venv "$uv" pip sync -q --require-hashes requirements.lock
 VIRTUAL_ENV=.venv "$uv" pip install -q --no-deps --editable .
+# Installers leave bytecode to the first import, which never writes it where the environment says
+# PYTHONDONTWRITEBYTECODE (many containers do): each start of a command would compile for a second.
+.venv/bin/python - <<'EOF'
+import compileall, pathlib, sysconfig
+home = pathlib.Path(sysconfig.get_path("purelib"))
+often = "click fastapi jinja2 numpy pydantic reactivex rich sqlalchemy starlette typer uvicorn yaml"
+for folder in ("catcher", *(home / name for name in often.split())):
+    compileall.compile_dir(folder, quiet=2)
+EOF
