@@ -43,7 +43,7 @@ MAY: dict[str, set[str]] = {
 }  # fmt: skip
 ONE_IMPORTER = {
     "aiomqtt", "apprise", "paho", "aiohttp", "alembic", "aiokafka", "fastapi", "httpx",
-    "influxdb_client", "jinja2", "obstore", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn",
+    "influxdb_client", "jinja2", "obstore", "sqlglot", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn",
     "watchfiles", "websockets", "yaml",
 }  # fmt: skip
 SEVERAL_FILES = {"alembic", "fastapi", "typer"}
