@@ -12,15 +12,22 @@ from catcher.model.commit import Commit, TriggerState
 from catcher.model.desk import Bundle, Shift, Silence
 from catcher.model.event import Arrived, Event, Series
 from catcher.model.health import Health, Update
+from catcher.model.kept import DeadLetter as DeadLetter
+from catcher.model.kept import MetricPoint as MetricPoint
+from catcher.model.kept import Query as Query
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
 from catcher.model.run import ArtifactRecord, Call, Firing, Outcome, Run
+from catcher.model.telemetry import FieldInfo
 from catcher.model.time import Instant, Span
 
 Row = Mapping[str, Any]
 Predicate = Callable[[Row], bool]
-"""Whether a row of fields passes a `where`; total: it never raises, unknown is False."""
+"""Whether a row of fields passes a `where`; total: it never raises, unknown is False.
+
+A `model.telemetry.Where` is one that a store can narrow by.
+"""
 
 
 async def _nothing() -> None:
@@ -72,15 +79,45 @@ class History(Protocol):
         end: Instant,
         where: Predicate | None = None,
     ) -> Series:
-        """The samples with start <= time <= end in time order; all numeric fields if none named."""
+        """The samples with start <= time <= end in time order; all numeric fields if none named.
+
+        A list is read as `name0 … nameN`, a truth value as 0 or 1.
+        """
+        ...
+
+    async def newest(
+        self,
+        topic: str,
+        fields: Sequence[str],
+        count: int,
+        end: Instant | None = None,
+        where: Predicate | None = None,
+    ) -> Series:
+        """The last `count` samples (with time <= end) that pass, in time order."""
         ...
 
     async def topics(self) -> Sequence[str]: ...
+    async def fields(self, topic: str) -> Sequence[FieldInfo]:
+        """What can be asked of a topic, arrays place by place; Unknown where there is none."""
+        ...
+
     async def latest(self, topic: str) -> Instant | None:
         """The time of the last sample that is held; None where there is none."""
         ...
 
+    async def watermark(self, topic: str) -> Instant | None:
+        """Up to when the samples of a topic can be taken to be here; None: nothing is known."""
+        ...
+
     def health(self) -> Health: ...
+
+
+class Archive(History, Protocol):
+    """Telemetry that can be read back as the events that it was."""
+
+    def events(self, topic: str, start: Instant, end: Instant) -> AsyncIterator[Sequence[Event]]:
+        """The samples with start <= time <= end, text and all, in time order, in batches."""
+        ...
 
 
 class Images(Protocol):
@@ -93,45 +130,6 @@ class Images(Protocol):
     async def parts(self, observation: Observation) -> Sequence[str]:
         """The detectors that have an image of it now, sorted; empty where it has only one."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to look for in the ledger. Empty attributes match all; newest first, up to `limit`."""
-
-    rule: str = ""
-    id: str = ""
-    name: str = ""
-    state: str = ""
-    observation: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
-    start: Instant | None = None
-    end: Instant | None = None
-    limit: int = 100
-
-
-@dataclass(frozen=True, slots=True)
-class MetricPoint:
-    """One value of a metric as it was kept."""
-
-    name: str
-    value: float | None
-    unit: str
-    rule: str
-    key: str
-    run: str
-    time: Instant
-    labels: Mapping[str, str] = field(default_factory=dict)
-    observation: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A notice that was given up, the last error of its sink, and when."""
-
-    notice: Notice
-    error: str
-    time: Instant
 
 
 class StoreAway(CatcherError):

@@ -15,6 +15,7 @@ from catcher.model.event import Event, Series
 from catcher.model.health import Health
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
+from catcher.model.telemetry import FieldInfo
 from catcher.model.time import Instant
 from catcher.ports import History, ObjectStore, Predicate
 from catcher.site import Secret, Site, shipped_site
@@ -145,6 +146,21 @@ class LateHistory:
     ) -> Series:  # fmt: skip
         """The samples of a span of time."""
         return await (await self._opened()).read(topic, fields, start, end, where)
+
+    async def newest(
+        self, topic: str, fields: Sequence[str], count: int, end: Instant | None = None,
+        where: Predicate | None = None,
+    ) -> Series:  # fmt: skip
+        """The last samples."""
+        return await (await self._opened()).newest(topic, fields, count, end, where)
+
+    async def fields(self, topic: str) -> Sequence[FieldInfo]:
+        """What can be asked of a topic."""
+        return await (await self._opened()).fields(topic)
+
+    async def watermark(self, topic: str) -> Instant | None:
+        """Up to when samples can be taken to be here."""
+        return await (await self._opened()).watermark(topic)
 
     async def topics(self) -> Sequence[str]:
         """The topics of which there are samples."""

@@ -28,10 +28,13 @@ from typing import Self, TypeVar
 
 from catcher.model.event import Event, Series
 from catcher.model.health import Health, HealthState
+from catcher.model.naming import unknown_topic
 from catcher.model.problem import CatcherError
+from catcher.model.telemetry import FieldInfo
 from catcher.model.time import DAY, MAX_INSTANT, SECOND, Clock, Instant, Span, wall_clock
 from catcher.ports import Predicate, StoreAway
 from catcher.stores.history_block import Block, encoded
+from catcher.stores.history_looking import fields_of, newest_of
 from catcher.stores.history_reading import Part, series_of
 from catcher.stores.history_segments import Segments
 from catcher.stores.history_table import table_of
@@ -39,6 +42,8 @@ from catcher.stores.history_tails import Sealed, Tail, Waiting
 
 MOST_UNWRITTEN = 64 * 2**20
 """Bytes of blocks that the disk did not take and that are kept in memory."""
+RECENT = 1000
+"""Samples in memory that are looked at for the fields of a topic."""
 LONGEST_READ = 30.0
 LONGEST_CLOSING = 10.0
 """Seconds after which a disk that does not answer is given up."""
@@ -52,7 +57,7 @@ class EmbeddedHistory:
 
     `horizon` is how long a sample is kept after it was written, `max_bytes` how much all may
     take (compressed); whichever is reached first deletes the oldest files. `clock` is the
-    engine's.
+    engine's. Samples come at most `lateness` behind those of other topics.
     """
 
     def __init__(
@@ -61,8 +66,11 @@ class EmbeddedHistory:
         horizon: Span = DAY,
         max_bytes: int = 2 * 2**30,
         clock: Clock = wall_clock,
+        lateness: Span = SECOND,
     ) -> None:
         self._clock = clock
+        self._lateness = lateness
+        self._newest: Instant | None = None
         self._segments = Segments(folder, max_bytes, horizon)
         self._tails: dict[str, Tail] = {}
         self._waiting = Waiting()
@@ -129,6 +137,8 @@ class EmbeddedHistory:
                 self._topics.add(event.topic)
             if tail.add(event):
                 self._seal(event.topic, now)
+            if self._newest is None or event.time > self._newest:
+                self._newest = event.time
         self._counts["samples"] += len(events)
         self._last = now
         self._seal_old(now)
@@ -167,6 +177,39 @@ class EmbeddedHistory:
         if not done:
             raise StoreAway("the disk of the history does not answer")
         return reading.result()
+
+    async def newest(
+        self,
+        topic: str,
+        fields: Sequence[str],
+        count: int,
+        end: Instant | None = None,
+        where: Predicate | None = None,
+    ) -> Series:
+        """The last `count` samples (with time <= end) that pass, in time order."""
+        latest = await self.latest(topic)
+        last = latest if end is None or latest is None else min(latest, end)
+        return await newest_of(self.read, topic, fields, count, last, where)
+
+    async def fields(self, topic: str) -> Sequence[FieldInfo]:
+        """The fields that the latest samples of a topic have; Unknown where there are none."""
+        recent, last = self._in_memory(topic)[-RECENT:], self._segments.last(topic)
+        not_taken = self._not_taken(topic)
+        entries = [] if last is None else self._segments.entries(topic, last, MAX_INSTANT)
+
+        def collect() -> list[FieldInfo]:
+            parts: list[Part] = [*self._segments.blocks(entries[-3:]), *not_taken]
+            return fields_of([*parts, table_of(recent)] if recent else parts)
+
+        if not recent and not entries and not not_taken:
+            raise unknown_topic(topic, await self.topics(), "the embedded history")
+        return await self._in(self._reader, collect)
+
+    async def watermark(self, topic: str) -> Instant | None:
+        """As far as the stream has come; late samples of the topic come within `lateness`."""
+        latest = await self.latest(topic)
+        around = None if self._newest is None else self._newest - self._lateness
+        return max((one for one in (latest, around) if one is not None), default=None)
 
     def _in_memory(self, topic: str) -> list[Event]:
         """The samples that are in no block yet."""

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catcher.model.event import Event
-from catcher.model.problem import CatcherError
+from catcher.model.problem import CatcherError, Unknown
+from catcher.model.telemetry import indexed
 from catcher.model.time import DAY, HOUR, MILLISECOND, MINUTE, SECOND, Instant, parse_instant
 from catcher.stores.history import EmbeddedHistory
 from catcher.stores.history_reading import series_of
@@ -373,3 +374,46 @@ async def test_times_keep_their_nanoseconds_order(history: EmbeddedHistory) -> N
 def written(folder: Path) -> list[Path]:
     """The history's files, oldest first."""
     return sorted(folder.glob("*.blocks"))
+
+
+async def test_the_newest_samples_are_found_however_far_apart(history: EmbeddedHistory) -> None:
+    await history.append([wind(0), wind(100_000), wind(100_001), wind(100_002, salIndex=302)])
+    newest = await history.newest(WIND, ["speed"], 3)
+    assert newest["speed"].tolist() == [100_000.0, 100_001.0, 100_002.0]
+    before = await history.newest(WIND, ["speed"], 1, end=NOON + 99_999 * SECOND)
+    assert before["speed"].tolist() == [0.0]
+    one = await history.newest(WIND, ["speed"], 2, where=indexed(301))
+    assert one["speed"].tolist() == [100_000.0, 100_001.0]
+    assert len(await history.newest("lsst.sal.no.topic", [], 5)) == 0
+    with pytest.raises(CatcherError, match="0 samples cannot be asked for"):
+        await history.newest(WIND, [], 0)
+
+
+async def test_fields_are_told_with_their_types_on_disk_and_in_memory(
+    history: EmbeddedHistory, clock: FakeClock
+) -> None:
+    sample = wind(0, ok=True, note="gust", force=list(range(11)))
+    expected = [("force0", "float"), ("force1", "float"), ("force2", "float"),
+        ("force10", "float"), ("note", "string"), ("ok", "boolean"),
+        ("salIndex", "float"), ("speed", "float")]  # fmt: skip
+
+    async def told() -> list[tuple[str, str]]:
+        known = [(one.name, one.type) for one in await history.fields(WIND)]
+        return [one for one in known if one[0] not in {f"force{n}" for n in range(3, 10)}]
+
+    await history.append([sample])
+    assert await told() == expected
+    clock.now += HOUR
+    await history.append([])
+    await settled(history)
+    assert await told() == expected
+    with pytest.raises(Unknown, match=r"no topic 'lsst.sal.ESS.airflow'; did you mean"):
+        await history.fields("lsst.sal.ESS.airflow")
+
+
+async def test_the_watermark_goes_on_with_the_stream(history: EmbeddedHistory) -> None:
+    assert await history.watermark(WIND) is None
+    await history.append([wind(0)])
+    assert await history.watermark(WIND) == NOON
+    await history.append([Event("tick", NOON + MINUTE, {"x": 1})])
+    assert await history.watermark(WIND) == NOON + MINUTE - SECOND
