@@ -42,7 +42,7 @@ test-long: install servers
 	CATCHER_HYPOTHESIS=long $(BIN)/pytest -m "long or not long" --timeout 3600
 
 chaos: install servers
-	CATCHER_CHAOS=whole $(BIN)/pytest tests/chaos --timeout 7200
+	CATCHER_CHAOS=whole $(BIN)/pytest tests/chaos
 
 bench: install servers
 	$(BIN)/python -m benchmarks

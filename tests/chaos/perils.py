@@ -4,8 +4,9 @@
 
 Before and after each commit, claim, settled notice, kept artifact, delivered notice and
 acknowledged delivery, and at each statement inside a writing transaction, a crossing is counted.
-`CATCHER_DIE_AT=N` kills the process with SIGKILL at the Nth; `CATCHER_CROSSINGS=FILE` is where
-the count is left once the engine has ended by itself. SIGUSR1 sets the wall clock back an hour.
+`CATCHER_DIE_AT=N` kills the process with SIGKILL at the Nth, `CATCHER_DIE_IN_STOP=N` at the Nth
+after it was told to stop; `CATCHER_CROSSINGS=FILE` is where the count is left once the engine has
+ended by itself. SIGUSR1 sets the wall clock back an hour.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from catcher.app.running import Running
 from catcher.cli import main
 from catcher.sinks.custom import CustomSink
 from catcher.sources.mqtt import _Batch
@@ -45,6 +47,10 @@ class Crossings:
     def __init__(self, last: int) -> None:
         self.count = 0
         self._last = last
+
+    def begin_again(self, last: int) -> None:
+        """Counts from here, to another end."""
+        self.count, self._last = 0, last
 
     def cross(self, *_: object) -> None:
         """One more; the process may end here, with nothing said."""
@@ -71,6 +77,15 @@ def beset() -> None:
     for kind, name in DOORS:
         setattr(kind, name, crossings.guard(getattr(kind, name)))
     event.listen(Engine, "before_cursor_execute", crossings.cross)
+    if last := int(os.environ.get("CATCHER_DIE_IN_STOP", "0")):
+        stop = Running.stop
+
+        def stopped(running: Running) -> None:
+            Running.stop = stop  # type: ignore[method-assign]
+            crossings.begin_again(last)
+            stop(running)
+
+        Running.stop = stopped  # type: ignore[method-assign]
     if left := os.environ.get("CATCHER_CROSSINGS"):
         atexit.register(lambda: Path(left).write_text(str(crossings.count)))
     honest, lie = time.time_ns, [0]

@@ -115,13 +115,14 @@ class Scene:
         text = (self.folder / "told.jsonl").read_text().splitlines()
         return [json.loads(line) for line in text if line.endswith("}")]
 
-    def start(self, die_at: int = 0) -> None:
-        """Starts the engine; with `die_at` it kills itself at that crossing."""
+    def start(self, die_at: int = 0, die_in_stop: int = 0) -> None:
+        """Starts the engine; it kills itself at a crossing, or at one after it was told to stop."""
         self.data.mkdir(parents=True, exist_ok=True)
         (self.data / "engine.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.chaos.perils", "run"]
         options = ["--site", str(self.site), "--data", str(self.data), "--port", "0"]
-        environment = {**os.environ, "CATCHER_DIE_AT": str(die_at), **self.environment}
+        ends = {"CATCHER_DIE_AT": str(die_at), "CATCHER_DIE_IN_STOP": str(die_in_stop)}
+        environment = {**os.environ, **ends, **self.environment}
         with (self.folder / "engine.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *options], stdout=log, stderr=log, env=environment

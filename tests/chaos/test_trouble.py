@@ -126,7 +126,7 @@ def test_a_clock_that_is_set_back_loses_nothing(tmp_path: Path) -> None:
 class Moody(BaseHTTPRequestHandler):
     """Answers as the mood of the day has it, and takes the rest in."""
 
-    moods: ClassVar[list[str]] = ["500", "429", "close", "500", "429"]
+    moods: ClassVar[list[str]] = ["500", "429", "hang", "close", "500", "429"]
     heard: ClassVar[list[str]] = []
     patience = threading.Event()
 
@@ -155,7 +155,7 @@ class Moody(BaseHTTPRequestHandler):
 def test_a_sink_in_a_bad_mood_hears_all_in_order_in_the_end(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Moody)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    sink = f'{{http: {{url: "http://127.0.0.1:{server.server_port}/"}}}}'
+    sink = f'{{http: {{url: "http://127.0.0.1:{server.server_port}/", timeout: 2s}}}}'
     try:
         with (
             mosquitto(tmp_path / "broker") as broker,
