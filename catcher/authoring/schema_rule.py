@@ -153,7 +153,8 @@ _JOB: Mapping[str, Schema] = {
         "critical": flag("Runs locally when the cluster is away.", False),
         "priority": number("The highest goes first.", -100, 100),
         "memory": ref("size", "What its worker may take."),
-        "each": ref("text", "One part for each: detector."),
+        "each": ref("text", "One part for each: detector, or a kind of observation."),
+        "last": ref("duration", "How far back those observations may have begun (24h)."),
         "gather": table({
             "run": ref("text", "A job over the results of all parts."),
             "patience": ref("duration", "How long it waits for parts that do not come."),

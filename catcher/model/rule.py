@@ -91,6 +91,8 @@ class Input:
     image: str = ""
 
 
+DETECTOR = "detector"
+"""What `each` says of the parts of one image; anything else is a kind of observation."""
 OverlapKind = Literal["queue", "latest", "skip", "parallel"]
 
 
@@ -113,7 +115,11 @@ class Gather:
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What a rule runs. `arguments` is `with`, its durations already in seconds."""
+    """What a rule runs. `arguments` is `with`, its durations already in seconds.
+
+    `each` splits a run into parts: `detector`, or a kind of observation, of which those are meant
+    that began within `last` before the firing.
+    """
 
     run: str
     inputs: Mapping[str, Input] = field(default_factory=dict)
@@ -126,6 +132,7 @@ class JobSpec:
     priority: int = 0
     memory: int | None = None
     each: str = ""
+    last: Span | None = None
     gather: Gather | None = None
     degraded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     place: Place = field(default=Place(), compare=False)

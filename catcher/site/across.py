@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from catcher.model.event import RESULT_PREFIX, is_result
 from catcher.model.problem import Place
+from catcher.model.rule import DETECTOR
 from catcher.site.knots import knots
 from catcher.site.nodes import Branch, Items, Node, Report, Scalar, quoted
 from catcher.site.words import MOST_SUGGESTIONS, closest, suggestion
@@ -25,7 +26,9 @@ class Reference:
 def references(node: Node | None) -> Iterator[Reference]:
     """Every reference in the document of a rule."""
     yield from _trigger(_below(node, "trigger"))
-    inputs = _below(_below(node, "job"), "inputs")
+    job = _below(node, "job")
+    yield from (one for one in _named(job, "each", "observation") if one.name != DETECTOR)
+    inputs = _below(job, "inputs")
     for entry in inputs.entries.values() if isinstance(inputs, Branch) else ():
         yield from _named(entry.node, "of", "metrics")
         yield from _named(entry.node, "during", "observation")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from catcher.model.rule import Gather, Input, JobSpec, Overlap
-from catcher.model.time import MINUTE, parse_duration, to_seconds
+from catcher.model.rule import DETECTOR, Gather, Input, JobSpec, Overlap
+from catcher.model.time import MINUTE, Span, parse_duration, to_seconds
 from catcher.site.nodes import Branch, Entry, Items, Node, Scalar, quoted
 from catcher.site.reader import LONGEST, Table
 from catcher.site.words import suggestion
@@ -38,6 +38,7 @@ def read_job(rule: Table) -> JobSpec | None:
         priority=table.integer("priority", -100, 100) or 0,
         memory=table.size("memory"),
         each=table.text("each"),
+        last=_last(table),
         gather=_gather(table),
         degraded=_degraded(table),
         place=table.place_of("run"),
@@ -117,6 +118,16 @@ def _gather(table: Table) -> Gather | None:
     made = Gather(below.text("run"), below.duration("patience"), _arguments(below, "with"))
     below.done()
     return made
+
+
+def _last(table: Table) -> Span | None:
+    """How far back the observations of `each` may have begun."""
+    last = table.duration("last")
+    if table.has("last") and table.text("each") in ("", DETECTOR):
+        message = "`last` belongs to an `each` over observations"
+        hint = "write it like each: exposure, or give it to an input"
+        table.report.error(table.key_place("last"), message, hint)
+    return last
 
 
 def _degraded(table: Table) -> dict[str, tuple[str, ...]]:

@@ -23,6 +23,7 @@ from catcher.stores import (
     ledger_exports,
     ledger_inbox,
     ledger_lease,
+    ledger_nights,
 )
 from catcher.stores import ledger_reading as reading
 from catcher.stores.ledger_checks import Tally
@@ -82,6 +83,14 @@ class LedgerAnswers(ABC):
     async def observation(self, kind: str, id: str) -> Observation | None:
         """One observation, None where it is not known."""
         return await self._read(partial(reading.observation, kind=kind, id=id))
+
+    async def observations(self, query: Query) -> Sequence[Observation]:
+        """Observations by kind (`name`) and when they began, the latest first."""
+        return await self._read(partial(ledger_nights.observations, query=query))
+
+    async def outcomes(self, observations: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+        """By observation and rule: the state of the latest run about it, parts left out."""
+        return await self._read(partial(ledger_nights.outcomes, names=observations))
 
     async def firings(self, query: Query) -> Sequence[Firing]:
         """Firings by rule, id, observation, time."""

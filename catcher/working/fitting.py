@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from catcher.model.rule import Input, JobSpec
+from catcher.model.rule import DETECTOR, Input, JobSpec
 from catcher.working.signatures import Parameter, Signature
 
 GIVEN = ("event", "observation")
 """What every job may ask for without the rule saying so."""
+RUNS = "runs"
+"""With `each` over observations: by rule, how the runs about it ended; for `gather` by part."""
 GATHERED = ("parts", "missing")
 """What a gather job may ask for besides: the results by part, and the parts without one."""
 Misfit = tuple[str, str]
@@ -34,12 +36,13 @@ _SIMPLE: Mapping[str, Callable[[Any], bool]] = {
 
 def misfits(spec: JobSpec, signatures: Mapping[str, Signature]) -> Iterator[Misfit]:
     """What does not fit between a rule's job and the signatures, as message and hint."""
+    beyond = (RUNS,) if spec.each and spec.each != DETECTOR else ()
     if spec.run in signatures:
-        extra = (*GIVEN, spec.each) if spec.each else GIVEN
+        extra = (*GIVEN, *beyond, spec.each) if spec.each else GIVEN
         yield from _unfit(signatures[spec.run], spec.inputs, spec.arguments, extra)
     if spec.gather is not None and spec.gather.run in signatures:
         signature = signatures[spec.gather.run]
-        yield from _unfit(signature, {}, spec.gather.arguments, (*GIVEN, *GATHERED))
+        yield from _unfit(signature, {}, spec.gather.arguments, (*GIVEN, *GATHERED, *beyond))
         if not spec.each:
             yield "`gather` has nothing to gather", "say `each: detector`, or drop `gather`"
 

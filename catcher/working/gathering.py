@@ -1,26 +1,24 @@
-"""A run in parts: one for each detector, say, then the whole from what came in."""
+"""A run in parts: one for each detector, say, or each exposure of a night; then the whole."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from catcher.model.observation import Observation
-from catcher.model.problem import CatcherError
-from catcher.model.rule import Gather
+from catcher.model.rule import Gather, Input
 from catcher.model.run import Run
 from catcher.model.time import to_seconds
-from catcher.working.inputs import Fetched, InputError, Request
+from catcher.working.fitting import RUNS
+from catcher.working.inputs import Fetched, Request
 from catcher.working.parts import absent, labelled, missing_note, part_of, results, summary
-from catcher.working.performing import TROUBLE, Performer, Task, pause_before
+from catcher.working.performing import TROUBLE, Performer, Task
+from catcher.working.pieces import Piece, pieces_of
 
 Start = Callable[[Coroutine[Any, Any, Run]], asyncio.Task[Run]]
 Late = Callable[[asyncio.Task[Run], Run], None]
-ONLY = "all"
-"""The name of the one part where the images of a site are not split."""
 PARTS_AT_ONCE = 32
 """How many parts have their inputs in memory; the executor decides how many of them run."""
 
@@ -44,46 +42,22 @@ class PartedRun:
         performer = self._performer
         try:
             run, observation = await performer.begin(run)
-            if observation is None:
-                message, hint = performer.bench.observations.unknown(run.firing)
-                raise InputError(f"there are no parts: {message}", hint)
-            names = await self._names(observation)
-            parts = await self._carry_out(run, names, observation)
-            return await self._gather(run, names, parts, observation)
+            pieces = await pieces_of(performer, run, observation)
+            parts = await self._carry_out(run, pieces)
+            return await self._gather(run, pieces, parts, observation)
         except TROUBLE as error:
             return performer.failed(run, error)
 
-    async def _names(self, observation: Observation) -> Sequence[str]:
-        """The parts there are; they are looked for again as often as the job may be retried."""
-        spec, bench = self._performer.spec, self._performer.bench
-        for attempt in range(spec.retry + 1):
-            if attempt:
-                await bench.pause(pause_before(attempt))
-            names = await self._parts(observation)
-            if names:
-                return names
-        message = f"no {spec.each} of {observation.kind} {observation.id} has an image"
-        raise InputError(message, f"it was looked for at {observation.image or 'no address'}")
-
-    async def _parts(self, observation: Observation) -> Sequence[str]:
-        images = self._performer.bench.images
-        if images is None:
-            return ()
-        names = await images.parts(observation)
-        if not names:
-            with contextlib.suppress(CatcherError):
-                await images.find(observation)
-                return (ONLY,)
-        return names
-
-    async def _carry_out(
-        self, run: Run, names: Sequence[str], observation: Observation
-    ) -> Sequence[Run]:
+    async def _carry_out(self, run: Run, pieces: Sequence[Piece]) -> Sequence[Run]:
         """The parts that are over when all are, or when patience is."""
+        if not pieces:
+            return []
         gather = self._performer.spec.gather
         patience = gather.patience if gather is not None else None
-        wanted = [part_of(run, name) for name in names]
-        tasks = [self._start(self._part(part, observation)) for part in wanted]
+        wanted = [part_of(run, one.name, one.about) for one in pieces]
+        tasks = [
+            self._start(self._part(part, one)) for part, one in zip(wanted, pieces, strict=True)
+        ]
         try:
             limit = None if patience is None else to_seconds(patience)
             done, _ = await asyncio.wait(tasks, timeout=limit)
@@ -96,62 +70,79 @@ class PartedRun:
                 self._late(task, part)
         return [task.result() for task in tasks if task in done]
 
-    async def _part(self, run: Run, observation: Observation) -> Run:
+    async def _part(self, run: Run, piece: Piece) -> Run:
         async with self._gate:
-            finished = await self._finished_part(run, observation)
+            finished = await self._finished_part(run, piece)
         await self._performer.bench.report(finished)
         return finished
 
-    async def _finished_part(self, run: Run, observation: Observation) -> Run:
+    async def _finished_part(self, run: Run, piece: Piece) -> Run:
         performer, spec = self._performer, self._performer.spec
-        request = Request(performer.rule, run.firing, run.part)
-        images = tuple(name for name, asked in spec.inputs.items() if asked.image)
+        request = self._request(run, piece)
+        own = tuple(name for name, asked in spec.inputs.items() if self._is_own(asked))
 
         async def prepare() -> Fetched:
-            own = await performer.bench.inputs.fetch(request, images)
-            fetched = await self._common(request) + own
+            fetched = await performer.bench.inputs.fetch(request, own)
+            fetched = await self._common(request) + fetched
             return Fetched({**spec.arguments, **fetched.arguments}, fetched.records)
 
-        offered = {**performer.offered(run, observation), spec.each: run.part}
+        offered = {**performer.offered(run, piece.about), spec.each: run.part, RUNS: piece.runs}
         run = replace(run, started=performer.bench.clock())
         try:
-            task = Task(spec.run, prepare, offered, observation)
+            task = Task(spec.run, prepare, offered, piece.about)
             return labelled(await performer.attempt(run, task), spec.each)
         except TROUBLE as error:
             return performer.failed(run, error)
 
+    def _request(self, run: Run, piece: Piece) -> Request:
+        if self._by_detector:
+            return Request(self._performer.rule, run.firing, run.part)
+        return Request(self._performer.rule, run.firing, about=piece.about)
+
+    def _is_own(self, asked: Input) -> bool:
+        """Whether each part has an input of its own: its image, and where each is another
+        observation, what went on during it."""
+        return bool(asked.image) or (not self._by_detector and asked.last is None)
+
+    @property
+    def _by_detector(self) -> bool:
+        return self._performer.spec.each not in self._performer.bench.observations.kinds
+
     async def _common(self, request: Request) -> Fetched:
         """The inputs that are the same for every part, fetched once."""
         inputs = self._performer.spec.inputs
-        names = tuple(name for name, asked in inputs.items() if not asked.image)
+        names = tuple(name for name, asked in inputs.items() if not self._is_own(asked))
         async with self._lock:
             if self._shared is None:
                 self._shared = await self._performer.bench.inputs.fetch(request, names)
         return self._shared
 
     async def _gather(
-        self, run: Run, names: Sequence[str], parts: Sequence[Run], observation: Observation
+        self,
+        run: Run,
+        pieces: Sequence[Piece],
+        parts: Sequence[Run],
+        observation: Observation | None,
     ) -> Run:
         performer, gather = self._performer, self._performer.spec.gather
-        outcome = summary(names, parts)
+        names = [one.name for one in pieces]
+        outcome = summary(names, parts, none_is_failed=self._by_detector)
         if gather is None or outcome.state != "done":
             return await performer.conclude(run, outcome)
         missing = absent(names, parts)
-        task = self._gather_task(gather, run, parts, missing, observation)
-        finished = await performer.attempt(run, task)
+        offered = {
+            **performer.offered(run, observation),
+            "parts": results(parts),
+            "missing": missing,
+            RUNS: {one.name: one.runs for one in pieces},
+        }
+        finished = await performer.attempt(run, _gathering(gather, offered, observation))
         note = "; ".join(text for text in (finished.note, missing_note(missing)) if text)
         return replace(finished, note=note)
 
-    def _gather_task(
-        self,
-        gather: Gather,
-        run: Run,
-        parts: Sequence[Run],
-        missing: Mapping[str, str],
-        observation: Observation,
-    ) -> Task:
-        async def prepare() -> Fetched:
-            return Fetched(gather.arguments)
 
-        offered = {**self._performer.offered(run, observation), "parts": results(parts)}
-        return Task(gather.run, prepare, {**offered, "missing": dict(missing)}, observation)
+def _gathering(gather: Gather, offered: Mapping[str, Any], observation: Observation | None) -> Task:
+    async def prepare() -> Fetched:
+        return Fetched(gather.arguments)
+
+    return Task(gather.run, prepare, offered, observation)

@@ -41,11 +41,15 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """For which run inputs are fetched: its rule and firing, and the part of a visit, if any."""
+    """For which run inputs are fetched: its rule and firing, and the part of a visit, if any.
+
+    `about` is the observation of a part where each part has its own.
+    """
 
     rule: Rule
     firing: Firing
     part: str = ""
+    about: Observation | None = None
 
 
 class Inputs:
@@ -89,11 +93,13 @@ class Inputs:
             return await self._metric(name, asked, request)
         return await self._telemetry(name, asked, request)
 
-    async def observation(self, firing: Firing, kind: str) -> Observation:
-        """The observation of a kind that a firing is about; InputError says why there is none."""
-        found = await self._observations.of(firing, kind)
+    async def observation(self, request: Request, kind: str) -> Observation:
+        """The observation of a kind that a run is about; InputError says why there is none."""
+        if request.about is not None and request.about.kind == kind:
+            return request.about
+        found = await self._observations.of(request.firing, kind)
         if found is None:
-            raise InputError(*self._observations.unknown(firing, kind))
+            raise InputError(*self._observations.unknown(request.firing, kind))
         return found
 
     # -- telemetry --------------------------------------------------------------------------
@@ -119,7 +125,7 @@ class Inputs:
         if asked.last is not None:
             return now - asked.last + 1, now
         if asked.during:
-            observation = await self.observation(request.firing, asked.during)
+            observation = await self.observation(request, asked.during)
             return observation.start, observation.end
         row = await self._names(request)
         start = self._instant(name, "from", asked.start, row)
@@ -131,7 +137,7 @@ class Inputs:
     async def _names(self, request: Request) -> dict[str, Any]:
         """What `from` and `to` may use: the event's fields, the observation's columns, `with`."""
         firing = request.firing
-        observation = await self._observations.of(firing)
+        observation = request.about or await self._observations.of(firing)
         return {
             **(observation.columns if observation else {}),
             **(firing.event.fields if firing.event else {}),
@@ -169,7 +175,7 @@ class Inputs:
     # -- images -----------------------------------------------------------------------------
 
     async def _image(self, name: str, asked: Input, request: Request) -> tuple[Any, InputRecord]:
-        observation = await self.observation(request.firing, asked.image)
+        observation = await self.observation(request, asked.image)
         if self._images is None:
             hint = f"say where it is: observations: {{{asked.image}: {{image: ...}}}}"
             raise InputError(f"no images of the {asked.image} are declared", hint)

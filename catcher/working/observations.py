@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from catcher.model.event import Event
 from catcher.model.observation import Observation, ObservationSpec
@@ -24,6 +24,11 @@ class Observations:
         for spec in specs.values():
             self._by_topic.setdefault(spec.event, []).append(spec)
         self._recent: OrderedDict[tuple[str, str], Observation] = OrderedDict()
+
+    @property
+    def kinds(self) -> Collection[str]:
+        """The kinds that the site declares."""
+        return self._specs.keys()
 
     def note(self, event: Event) -> Sequence[Observation]:
         """The observations that an event declares, remembered from now on."""

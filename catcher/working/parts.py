@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 
+from catcher.model.observation import Observation
 from catcher.model.result import Metric, Output, Result
 from catcher.model.run import Outcome, Run
 
@@ -17,15 +18,18 @@ SUMMARIES: Mapping[str, Callable[[Sequence[float]], float]] = {
 }
 
 
-def part_of(run: Run, part: str) -> Run:
-    """The run of one part; its id is the whole's with the part behind.
+def part_of(run: Run, part: str, about: Observation) -> Run:
+    """The run of one part about an observation; its id is the whole's with the part behind.
 
     What an id cannot hold is written `_`, with a digest, so that no two parts share an id.
     """
     name = "".join(sign if sign.isalnum() or sign in "-_" else "_" for sign in part)
     if name != part:
         name += f"-{blake2b(part.encode('utf-8', 'replace'), digest_size=3).hexdigest()}"
-    return replace(run, id=f"{run.id}.{name}", part=part, parent=run.id)
+    return replace(
+        run, id=f"{run.id}.{name}", part=part, parent=run.id, observation=about.id,
+        columns=about.columns,
+    )  # fmt: skip
 
 
 def labelled(run: Run, label: str) -> Run:
@@ -56,14 +60,15 @@ def absent(wanted: Sequence[str], parts: Sequence[Run]) -> dict[str, str]:
     }
 
 
-def summary(wanted: Sequence[str], parts: Sequence[Run]) -> Outcome:
+def summary(wanted: Sequence[str], parts: Sequence[Run], none_is_failed: bool = True) -> Outcome:
     """Without a gather job: the least, median and greatest of each metric over the parts.
 
-    `parts` and `parts_missing` count them. With no part done the whole has failed.
+    `parts` and `parts_missing` count them. With no part done the whole has failed, unless
+    that, too, is something to tell: a night without exposures, or one of which none is there.
     """
     done = results(parts)
     missing = absent(wanted, parts)
-    if not done:
+    if not done and none_is_failed:
         first = next(iter(missing.items()), ("", "there are none"))
         words = f"none of the {len(wanted)} parts was done; {first[0]}: {first[1]}"
         return Outcome("failed", error=words, retry=False)

@@ -118,6 +118,11 @@ def test_parts_and_their_gathering(design: dict[str, Rule]) -> None:
     assert job.degraded == {"detectors": ("R22_S11",), "metrics": ("psf_fwhm",)}
 
 
+def test_parts_over_the_observations_of_a_night(tmp_path: Path) -> None:
+    job = job_of(tmp_path, "{run: j, each: exposure, last: 12h, priority: -50}")
+    assert (job.each, job.last, job.priority) == ("exposure", 12 * HOUR, -50)
+
+
 def test_a_rule_on_results_with_reads(design: dict[str, Rule]) -> None:
     rule = design["psf-rising"]
     assert rule.trigger == Trigger("result", topic="catcher.images", by=Expr("band"))
