@@ -17,9 +17,6 @@ from catcher.model.kept import MetricPoint as MetricPoint
 from catcher.model.kept import Query as Query
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
-from catcher.model.query import DeadLetter as DeadLetter
-from catcher.model.query import MetricPoint as MetricPoint
-from catcher.model.query import Query as Query
 from catcher.model.result import Encoded
 from catcher.model.run import ArtifactRecord, Call, Firing, Outcome, Run
 from catcher.model.telemetry import FieldInfo
@@ -211,10 +208,7 @@ class Ledger(Protocol):
         """Those of a kind (`name`) that began within a span, newest first."""
         ...
 
-    async def outcomes(self, observations: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-        """By observation and rule: the state of the latest run about it, parts left out."""
-        ...
-
+    async def outcomes(self, observations: Sequence[str]) -> Mapping[str, Mapping[str, str]]: ...
     async def firings(self, query: Query) -> Sequence[Firing]: ...
     async def runs(self, query: Query) -> Sequence[Run]: ...
     async def metrics(self, query: Query) -> Sequence[MetricPoint]: ...

@@ -43,8 +43,8 @@ MAY: dict[str, set[str]] = {
 }  # fmt: skip
 ONE_IMPORTER = {
     "aiomqtt", "apprise", "paho", "aiohttp", "alembic", "aiokafka", "fastapi", "httpx",
-    "influxdb_client", "jinja2", "obstore", "sqlglot", "pebble", "reactivex", "slack_sdk", "typer", "uvicorn",
-    "watchfiles", "websockets", "yaml",
+    "influxdb_client", "jinja2", "obstore", "sqlglot", "pebble", "reactivex", "slack_sdk", "typer",
+    "uvicorn", "watchfiles", "websockets", "yaml",
 }  # fmt: skip
 SEVERAL_FILES = {"alembic", "fastapi", "typer"}
 """These are spoken by a whole room or form: routes, commands, migrations."""
