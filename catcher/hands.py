@@ -26,8 +26,9 @@ CHANNEL = "api"
 class Postbox(Protocol):
     """Where posted events go in; returns how many, once they are kept."""
 
-    async def post(self, payload: bytes) -> int: ...
-    async def post_named(self, name: str, payload: bytes) -> int: ...
+    async def post(self, payload: bytes, *, by: str = "") -> int: ...
+    async def post_lines(self, payload: bytes, precision: str, by: str = "") -> int: ...
+    async def post_named(self, name: str, payload: bytes, by: str = "") -> int: ...
 
 
 class Hands(DeskHands):
@@ -60,13 +61,17 @@ class Hands(DeskHands):
         """The site was read anew: these are its broken rules now."""
         self._broken = broken
 
-    async def post(self, payload: bytes) -> int:
+    async def post(self, payload: bytes, by: str = "") -> int:
         """Posts events, one or a list of them, as JSON."""
-        return await self._postbox.post(payload)
+        return await self._postbox.post(payload, by=by)
 
-    async def post_named(self, name: str, payload: bytes) -> int:
+    async def post_lines(self, payload: bytes, precision: str, by: str = "") -> int:
+        """Posts events as InfluxDB line protocol."""
+        return await self._postbox.post_lines(payload, precision, by)
+
+    async def post_named(self, name: str, payload: bytes, by: str = "") -> int:
         """Posts for rules with the trigger `http: NAME`."""
-        return await self._postbox.post_named(name, payload)
+        return await self._postbox.post_named(name, payload, by)
 
     async def fire(
         self, rule: str, event: Event | None, observation: str, who: str, tell: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
@@ -12,23 +13,28 @@ from starlette.middleware.base import RequestResponseEndpoint
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
-def guard(api: FastAPI, most: int, token: str = "", signed: frozenset[str] = frozenset()) -> None:
+def guard(
+    api: FastAPI, most: int, token: str = "", signed: frozenset[str] = frozenset(),
+    posters: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
     """Refuses foreign hosts and origins (DNS rebinding, forged requests) and bodies over `most`.
 
     With a token, any host may come that brings it (`Authorization: Bearer TOKEN`); without it,
-    all that they hear is whether the engine lives. Requests to the `signed` paths prove by
-    themselves where they come from.
+    all that they hear is whether the engine lives. `posters` have tokens of their own, by name,
+    which let them post events and nothing else; where there are some, nobody posts without one.
+    Requests to the `signed` paths prove by themselves where they come from.
     """
+    names = dict(posters or {})
 
     @api.middleware("http")
     async def check(request: Request, call: RequestResponseEndpoint) -> Response:
         if request.url.path in signed:
             return await call(request)
-        host = _hostname(f"//{request.headers.get('host', '')}")
-        if token and not (_brings(request, token) or told_to_all(request)):
-            return _refuse(401, "this API wants a token (Authorization: Bearer …)")
-        if not token and host not in LOOPBACK:
-            return _refuse(403, "this API answers on loopback only, under a name of loopback")
+        poster = _poster(request, names) if posts(request) else ""
+        request.state.poster = poster
+        refusal = None if poster else _stranger(request, token, bool(names))
+        if refusal is not None:
+            return refusal
         origin = request.headers.get("origin")
         if origin is not None and _hostname(origin) not in LOOPBACK:
             return _refuse(403, "requests from other sites are refused")
@@ -40,6 +46,30 @@ def guard(api: FastAPI, most: int, token: str = "", signed: frozenset[str] = fro
         return await call(request)
 
 
+def _stranger(request: Request, token: str, named: bool) -> JSONResponse | None:
+    """Why somebody without a token for posts is not let in."""
+    host = _hostname(f"//{request.headers.get('host', '')}")
+    brought = bool(token) and _brings(request, token)
+    if token and not (brought or told_to_all(request)):
+        return _refuse(401, "this API wants a token (Authorization: Bearer …)")
+    if not token and host not in LOOPBACK:
+        return _refuse(403, "this API answers on loopback only, under a name of loopback")
+    if named and posts(request) and not brought:
+        return _refuse(401, "posting wants a token (Authorization: Bearer …)")
+    return None
+
+
+def posts(request: Request) -> bool:
+    """Whether events are posted."""
+    return request.method == "POST" and bounded(request)
+
+
+def _poster(request: Request, tokens: Mapping[str, str]) -> str:
+    """Under which name the token that was brought is known; each is compared, however many."""
+    fits = [name for name, token in tokens.items() if _brings(request, token)]
+    return fits[0] if fits else ""
+
+
 def told_to_all(request: Request) -> bool:
     """Whether only `ok`, or for how long the engine has hung, is asked: machines may have no
     token. The verbose form shows paths and code, so it needs one."""
@@ -49,12 +79,14 @@ def told_to_all(request: Request) -> bool:
 
 def bounded(request: Request) -> bool:
     """Whether the route itself reads no more of the body than it may be long."""
-    return request.url.path == "/events" or request.url.path.startswith("/http/")
+    return request.url.path in ("/events", "/api/v2/write") or request.url.path.startswith("/http/")
 
 
 def _brings(request: Request, token: str) -> bool:
-    brought = request.headers.get("authorization", "")
-    return hmac.compare_digest(brought.encode(), f"Bearer {token}".encode())
+    """Whether a request brings a token, as `Bearer` or in InfluxDB's way as `Token`."""
+    scheme, _, brought = request.headers.get("authorization", "").partition(" ")
+    fits = hmac.compare_digest(brought.strip().encode(), token.encode())
+    return fits and scheme.lower() in ("bearer", "token")
 
 
 def _hostname(address: str) -> str | None:

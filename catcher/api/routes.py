@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -14,8 +14,9 @@ from starlette.exceptions import HTTPException
 
 from catcher.api.callbacks import Callbacks, serve_callbacks
 from catcher.api.desk import DeskDoor, channel_of, desk
-from catcher.api.guard import bounded_body, guard
+from catcher.api.guard import guard
 from catcher.api.handbook import handbook
+from catcher.api.posting import posting
 from catcher.api.signs import SelfWatch, signs
 from catcher.client import Client, point_row
 from catcher.model import shown
@@ -69,15 +70,16 @@ class Shelve(BaseModel):
 def create_api(
     door: DeskDoor, client: Client, live: Live, most_bytes: int = MOST_BYTES, token: str = "",
     watch: SelfWatch | None = None, callbacks: Callbacks | None = None,
+    posters: Mapping[str, str] | None = None,
 ) -> FastAPI:  # fmt: skip
     """The API over a running engine; `watch` tells how the engine itself does.
 
-    `callbacks` answer signed requests, by path.
+    `callbacks` answer signed requests, by path. `posters` are tokens for posts alone, by name.
     """
     api = FastAPI(title="Catcher", description=ABOUT, docs_url=None, redoc_url=None)
-    guard(api, most_bytes, token, frozenset(callbacks or ()))
+    guard(api, most_bytes, token, frozenset(callbacks or ()), posters)
     _errors(api)
-    _events(api, door, most_bytes)
+    posting(api, door, most_bytes)
     _hands(api, door)
     desk(api, door)
     _lists(api, door, client)
@@ -124,26 +126,6 @@ def _errors(api: FastAPI) -> None:
 def _refusal(status: int, words: str, hint: str) -> JSONResponse:
     headers = {"Retry-After": "1"} if status == 503 else None
     return JSONResponse({"error": words, "hint": hint}, status, headers=headers)
-
-
-def _events(api: FastAPI, door: Door, most: int) -> None:
-    async def body(request: Request) -> bytes:
-        if "json" not in request.headers.get("content-type", ""):
-            raise HTTPException(415, "post JSON (Content-Type: application/json)")
-        payload = await bounded_body(request, most)
-        if len(payload) > most:
-            raise HTTPException(413, f"the body is larger than {most} bytes")
-        return payload
-
-    @api.post("/events", status_code=202)
-    async def post_events(request: Request) -> dict[str, int]:
-        """Events as `{"topic", "time", "fields"}`, one or a list; answered once they are kept."""
-        return {"accepted": await door.post(await body(request))}
-
-    @api.post("/http/{name}", status_code=202)
-    async def post_named(name: str, request: Request) -> dict[str, int]:
-        """A post for rules with the trigger `http: NAME`; the body is an object of fields."""
-        return {"accepted": await door.post_named(name, await body(request))}
 
 
 def _hands(api: FastAPI, door: DeskDoor) -> None:

@@ -249,6 +249,7 @@ async def _served(
     routes = create_api(
         hands, client, running.live, token=token, watch=running.watch,
         callbacks=doorway.callbacks,
+        posters={name: one.reveal() for name, one in api.posts.items()},
     )  # fmt: skip
     async with serve(routes, api.host, api.port if port is None else port) as running.url:
         with announced(running.data, running.url):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,6 +46,15 @@ class CatcherError(Exception):
         super().__init__(f"{message}; {hint}" if hint else message)
         self.message = message
         self.hint = hint
+
+
+class Rejected(CatcherError):
+    """A post that was refused whole; `wrong` says of each of its parts what is wrong with it."""
+
+    def __init__(self, wrong: Sequence[str], hint: str = "") -> None:
+        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+        super().__init__(wrong[0] + more, hint)
+        self.wrong = tuple(wrong)
 
 
 class Unknown(CatcherError):

@@ -18,6 +18,8 @@ SHORTEST = 4
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^}]{0,1000})\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SENSITIVE = re.compile(r"(?i)(^|_)(password|passwd|token|secret|api_?key|secret_?key)$")
+_NAMED = re.compile(r"(?i)(^|_)(passwords|tokens|secrets)$")
+"""A mapping under such a key holds secrets under names of the user's own."""
 _MAX_FILE = 65_536
 
 
@@ -65,9 +67,14 @@ class Secrets:
             return replace(node, items=tuple(self.resolve(item, report) for item in node.items))
         return self._scalar(node, report)
 
-    def _entry(self, entry: Entry, report: Report) -> Entry:
+    def _entry(self, entry: Entry, report: Report, secret: bool = False) -> Entry:
+        if isinstance(entry.node, Branch) and _NAMED.search(entry.key):
+            below = entry.node.entries
+            named = {key: self._entry(one, report, True) for key, one in below.items()}
+            return replace(entry, node=replace(entry.node, entries=named))
         node = self.resolve(entry.node, report)
-        if isinstance(node, Scalar) and _SENSITIVE.search(entry.key) and node.text:
+        secret = secret or _SENSITIVE.search(entry.key) is not None
+        if isinstance(node, Scalar) and secret and node.text:
             self.values.add(node.text)
             if not node.secret:
                 hint = f"take it from the environment: ${{{entry.key.upper()}}}"

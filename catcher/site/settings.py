@@ -9,7 +9,7 @@ executor: local
 observations:
   exposure: {event: TOPIC, id: imageName, image: "/data/{id}/{detector}.fits"}
 links: {rubintv: "https://rubintv.example/{id}"}
-api: {host: 127.0.0.1, port: 8787}
+api: {host: 127.0.0.1, port: 8787, post_tokens: {telegraf: "${TELEGRAF_TOKEN}"}}
 data: ./catcher-data
 limits: {workers: 4, memory: 2GiB, payload: 1MB, stop: 20s}
 heartbeat: {every: 10s, mqtt: {host: localhost}}
@@ -52,6 +52,7 @@ _SQLITE, _EMBEDDED = section("sqlite", _START), section("embedded", _START)
 _LEDGER, _FOLDER = section("ledger", _START), section("file", _START)
 _LOCAL = section("local", _START)
 _NO_HEARTBEAT = Heartbeat()
+SHORTEST_TOKEN = 16
 _STREAMED = ("replay", "simulator")
 
 
@@ -89,11 +90,15 @@ class Stores:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """Where the API listens. Beyond loopback it needs a token."""
+    """Where the API listens. Beyond loopback it needs a token.
+
+    `posts` are tokens that let programs post events and do nothing else, by name.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8787
     token: Secret | None = None
+    posts: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +252,7 @@ def _api(table: Table) -> Api:
     if below is None:
         return Api()
     host, port = below.text("host", "127.0.0.1"), below.integer("port", 0, 65_535)
-    token = below.text("token")
+    token, posts = below.text("token"), _post_tokens(below)
     below.done()
     if not token and not is_loopback(host):
         named = below.raw("host")
@@ -255,7 +260,19 @@ def _api(table: Table) -> Api:
         hint = "add token: ${CATCHER_TOKEN}, or listen on 127.0.0.1"
         table.report.error(below.place_of("host"), message, hint)
         host = "127.0.0.1"
-    return Api(host, 8787 if port is None else port, Secret(token) if token else None)
+    return Api(host, 8787 if port is None else port, Secret(token) if token else None, posts)
+
+
+def _post_tokens(table: Table) -> dict[str, Secret]:
+    """Who may post events, each under a name that the figures show."""
+    named = table.labels("post_tokens")
+    below = table.table("post_tokens")
+    for name, token in named.items():
+        if below and len(token) < SHORTEST_TOKEN:
+            message = f"the token of {quoted(name)} can be guessed"
+            hint = f"take at least {SHORTEST_TOKEN} random characters: openssl rand -hex 24"
+            table.report.error(below.place_of(name), message, hint)
+    return {name: Secret(token) for name, token in named.items() if len(token) >= SHORTEST_TOKEN}
 
 
 def is_loopback(host: str) -> bool:

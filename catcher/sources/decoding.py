@@ -64,7 +64,7 @@ class Decoder:
         self._time = time
         self._tai = scale == "tai"
         self.limit = limit
-        self._samples = samples
+        self.samples = samples
         self.non_finite = 0
 
     def decode(
@@ -231,9 +231,9 @@ class Decoder:
         return _text(value) if isinstance(value, str) else value
 
     def _check_count(self, count: int) -> None:
-        if count > self._samples:
+        if count > self.samples:
             raise ValueError(
-                f"it holds {count} samples, more than the {self._samples} that one message may"
+                f"it holds {count} samples, more than the {self.samples} that one message may"
             )
 
 
@@ -268,9 +268,14 @@ def read_time(value: object, name: str, tai: bool = False) -> Instant:
     if tai:
         # No leap second has come since 2017; the table is for what is older.
         time = time - _TAI_NOW if time > _LAST_LEAP else tai_to_utc(time)
-    if not _EARLIEST <= time < _LATEST:
+    if not plausible(time):
         raise ValueError(_no_time(value, name))
     return time
+
+
+def plausible(time: Instant) -> bool:
+    """Whether an event can be of that time: what lies beyond is a mistake of its unit."""
+    return _EARLIEST <= time < _LATEST
 
 
 def _no_time(value: object, name: str) -> str:

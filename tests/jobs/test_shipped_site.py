@@ -47,7 +47,7 @@ def uncommented(text: str) -> str:
 
 SECRETS = (
     "SLACK_TOKEN", "SLACK_APP_TOKEN", "LOVE_PASSWORD", "MQTT_PASSWORD", "INFLUX_TOKEN",
-    "NARRATIVE_LOG_TOKEN", "MAIL_PASSWORD", "PING_KEY",
+    "NARRATIVE_LOG_TOKEN", "MAIL_PASSWORD", "PING_KEY", "CATCHER_TOKEN", "TELEGRAF_TOKEN",
 )  # fmt: skip
 
 
@@ -55,7 +55,7 @@ def test_what_the_guide_says_in_comments_is_understood(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in SECRETS:
-        monkeypatch.setenv(name, "a-secret")
+        monkeypatch.setenv(name, "a-secret-of-some-length")
     for folder in ("rules", "jobs"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     shutil.copytree(ROOT / "alerts", tmp_path / "alerts")
