@@ -3,7 +3,7 @@
 set -eu
 missing=""
 for pair in mosquitto:mosquitto mosquitto_pub:mosquitto-clients victoria-metrics:victoria-metrics \
-    systemd-analyze:systemd; do
+    influxd:influxdb systemd-analyze:systemd; do
     program=${pair%%:*}
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done

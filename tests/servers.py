@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,6 +107,64 @@ def victoria_metrics(folder: Path) -> Iterator[Server]:
     port = free_port()
     options = [f"-storageDataPath={folder / 'data'}", f"-httpListenAddr=127.0.0.1:{port}"]
     yield from _running([program, *options], port, folder)
+
+
+INFLUX_USER = ("reader", "read-secret")
+
+
+@contextlib.contextmanager
+def influxd(
+    folder: Path, databases: tuple[str, ...] = ("efd",), auth: bool = False
+) -> Iterator[Server]:
+    """An InfluxDB 1.x on a free port with these databases; with `auth` it wants `INFLUX_USER`."""
+    program = require("influxd")
+    folder.mkdir(parents=True, exist_ok=True)
+    port, inner = free_port(), free_port()
+    configuration = folder / "influxdb.conf"
+    configuration.write_text(
+        f"""bind-address = "127.0.0.1:{inner}"
+reporting-disabled = true
+[meta]
+  dir = "{folder / "meta"}"
+[data]
+  dir = "{folder / "data"}"
+  wal-dir = "{folder / "wal"}"
+  query-log-enabled = false
+[http]
+  bind-address = "127.0.0.1:{port}"
+  log-enabled = false
+  auth-enabled = {str(auth).lower()}
+"""
+    )
+    for server in _running([program, "-config", str(configuration)], port, folder):
+        name, password = INFLUX_USER
+        if auth:
+            made = f"CREATE USER {name} WITH PASSWORD '{password}' WITH ALL PRIVILEGES"
+            influx_ask(port, made, as_user=False)
+        for one in databases:
+            influx_ask(port, f"CREATE DATABASE {one}")
+        yield server
+
+
+def influx_ask(port: int, statement: str, database: str = "", as_user: bool = True) -> bytes:
+    """What an InfluxDB 1.x answers to a statement."""
+    name, password = INFLUX_USER
+    user = urllib.parse.urlencode({"u": name, "p": password}) if as_user else ""
+    asked = urllib.parse.urlencode({"q": statement, "db": database}).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/query?{user}", asked) as answer:
+        return bytes(answer.read())
+
+
+def influx_write(port: int, database: str, lines: Iterable[str]) -> None:
+    """Writes line protocol into an InfluxDB 1.x; times in nanoseconds."""
+    name, password = INFLUX_USER
+    fields = urllib.parse.urlencode({"db": database, "u": name, "p": password})
+    address = f"http://127.0.0.1:{port}/write?{fields}"
+    some = list(lines)
+    for start in range(0, len(some), 10_000):
+        body = "\n".join(some[start : start + 10_000]).encode()
+        with urllib.request.urlopen(address, body) as answer:
+            assert answer.status == 204
 
 
 @contextlib.contextmanager

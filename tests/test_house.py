@@ -42,8 +42,8 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
 }  # fmt: skip
 ONE_IMPORTER = {
-    "aiomqtt", "apprise", "paho", "aiohttp", "alembic", "aiokafka", "fastapi", "httpx",
-    "influxdb_client", "jinja2", "obstore", "sqlglot", "pebble", "reactivex", "slack_sdk", "typer",
+    "aiohttp", "aiokafka", "aiomqtt", "alembic", "apprise", "fastapi", "httpx", "influxdb_client",
+    "msgpack", "obstore", "paho", "pebble", "reactivex", "slack_sdk", "sqlglot", "typer",
     "uvicorn", "watchfiles", "websockets", "yaml",
 }  # fmt: skip
 SEVERAL_FILES = {"alembic", "fastapi", "typer"}

@@ -41,12 +41,14 @@ class Where:
     """A predicate that a store can see through.
 
     Every row that passes has the values of `equal`, by which a store may narrow what it looks
-    at; it still asks the test. `names` are all fields that the test looks at.
+    at; it still asks the test, unless they are `exact`: all that the test asks. `names` are all
+    fields that the test looks at.
     """
 
     test: Callable[[Mapping[str, Any]], bool]
     equal: Mapping[str, Scalar]
     names: frozenset[str]
+    exact: bool = False
 
     def __call__(self, row: Mapping[str, Any]) -> bool:
         return self.test(row)
@@ -54,7 +56,9 @@ class Where:
 
 def indexed(index: int, field: str = "salIndex") -> Where:
     """The rows of one instance of a component."""
-    return Where(lambda row: bool(row.get(field) == index), {field: index}, frozenset({field}))
+    return Where(
+        lambda row: bool(row.get(field) == index), {field: index}, frozenset({field}), True
+    )
 
 
 def numbered(name: str, columns: Sequence[str]) -> list[str]:

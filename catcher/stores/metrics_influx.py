@@ -31,11 +31,11 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write.point import Point
 from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
-from urllib3.exceptions import HTTPError
 
 from catcher.model.health import Health, HealthState
 from catcher.model.time import SECOND, Clock, Instant, Span, wall_clock
 from catcher.ports import MetricPoint, StoreAway
+from catcher.stores.web import HTTPError
 
 BATCH = 5_000
 REFUSED = (400, 413, 422)
