@@ -42,9 +42,9 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
 }  # fmt: skip
 ONE_IMPORTER = {
-    "aiohttp", "aiokafka", "aiomqtt", "alembic", "apprise", "fastapi", "httpx", "influxdb_client",
-    "msgpack", "obstore", "paho", "pebble", "reactivex", "slack_sdk", "sqlglot", "typer",
-    "uvicorn", "watchfiles", "websockets", "yaml",
+    "aiohttp", "aiokafka", "aiomqtt", "alembic", "apprise", "fastapi", "fastavro", "httpx",
+    "influxdb_client", "msgpack", "obstore", "paho", "pebble", "reactivex", "slack_sdk", "sqlglot",
+    "typer", "uvicorn", "watchfiles", "websockets", "yaml",
 }  # fmt: skip
 SEVERAL_FILES = {"alembic", "fastapi", "typer"}
 """These are spoken by a whole room or form: routes, commands, migrations."""

@@ -40,6 +40,14 @@ def _mqtt_source() -> SourceKind:
     )
 
 
+def _kafka_source() -> SourceKind:
+    from catcher.sources import kafka
+
+    return kafka.KafkaSettings, lambda settings, needs: kafka.KafkaSource(
+        needs.name, settings, needs.clock, needs.payload
+    )
+
+
 def _http_source() -> SourceKind:
     from catcher.sources import http
 
@@ -114,6 +122,7 @@ def _beat_to_love() -> type:
 
 SOURCES: Mapping[str, Callable[[], SourceKind]] = {
     "mqtt": _mqtt_source,
+    "kafka": _kafka_source,
     "http": _http_source,
     "replay": _replay_source,
     "simulator": _simulator_source,

@@ -41,7 +41,7 @@ class Kinds:
 
 
 SOURCES = Kinds(
-    "source", "a source", ("mqtt", "replay", "simulator", "http"), ("kafka", "influxdb")
+    "source", "a source", ("mqtt", "kafka", "replay", "simulator", "http"), ("influxdb",)
 )
 LEDGERS = Kinds("ledger", "a ledger", ("sqlite", "postgresql"), (), {"postgresql": "postgresql",
     "postgres": "postgresql", "postgresql+psycopg": "postgresql", "sqlite": "sqlite"})  # fmt: skip

@@ -265,7 +265,12 @@ def read_time(value: object, name: str, tai: bool = False) -> Instant:
             raise ValueError
     except (ValueError, OverflowError):
         raise ValueError(_no_time(value, name)) from None
-    if tai:
+    return checked_time(time, value, name, tai)
+
+
+def checked_time(time: Instant, value: object, name: str, tai: bool = False) -> Instant:
+    """A time of a field as UTC; ValueError where it is none that a stream could have."""
+    if tai and _EARLIEST <= time < _LATEST:
         # No leap second has come since 2017; the table is for what is older.
         time = time - _TAI_NOW if time > _LAST_LEAP else tai_to_utc(time)
     if not plausible(time):
