@@ -14,7 +14,7 @@ from catcher.model.time import Instant
 from catcher.watching.door import Door, SetAside, SourceClock
 from catcher.watching.marks import mark_of
 
-TOGETHER = 512
+TOGETHER = 1_024
 """How many events are looked at together; where all came in order, none is looked at alone."""
 FEW = 4
 
@@ -33,18 +33,27 @@ class Admission:
             self._doors[source] = Door(source, SourceClock(), self.set_aside)
         return self._doors[source]
 
-    def admit(self, source: str, events: Sequence[Event], now: Instant) -> list[Admitted]:
+    def admit(self, source: str, events: Sequence[Event], now: Instant) -> Sequence[Admitted]:
         """The events that are let in now, in their order; they bear the source's name."""
-        door, out = self._door(source), list[Admitted]()
+        door = self._door(source)
         fresh = list(self._fresh(door, events)) if self._recalled else events
+        if len(fresh) <= TOGETHER:
+            return self._admit(door, source, fresh, now)
+        out: list[Admitted] = []
         for start in range(0, len(fresh), TOGETHER):
-            some = [
-                one if one.source == source else Event(one.topic, one.time, one.fields, source)
-                for one in fresh[start : start + TOGETHER]
-            ]
-            if len(some) < FEW or not door.take_in_order(some, now, out):
-                for event in some:
-                    door.take(event, now, out)
+            out += self._admit(door, source, fresh[start : start + TOGETHER], now)
+        return out
+
+    def _admit(
+        self, door: Door, source: str, events: Sequence[Event], now: Instant
+    ) -> Sequence[Admitted]:
+        together = door.take_in_order(events, now) if len(events) >= FEW else None
+        if together is not None:
+            return together
+        out: list[Admitted] = []
+        for event in events:
+            named = event if event.source == source else event._replace(source=source)
+            door.take(named, now, out)
         return out
 
     def _fresh(self, door: Door, events: Sequence[Event]) -> Iterator[Event]:

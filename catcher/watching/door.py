@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from heapq import heappop, heappush
-from itertools import islice, repeat
-from operator import lt
 from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from catcher.model.event import Admitted, Event
 from catcher.model.time import SECOND, Instant, Span
 from catcher.watching.recent import Recent
+from catcher.watching.stretches import InOrder
 
 MOST_TOPICS = 50_000
 MOST_BUFFERED = 100_000
 SUSPECT_PATIENCE = SECOND
 """After so long a silence of its source a lone event far ahead is believed."""
-
-_in_time = partial(tuple.__new__, Admitted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +84,31 @@ class Door:
 
     # -- events in order --------------------------------------------------------------------
 
-    def take_in_order(self, events: Sequence[Event], now: Instant, out: list[Admitted]) -> bool:
-        """Lets in events each of which is newer than all before it; False: look at each alone."""
+    def take_in_order(self, events: Sequence[Event], now: Instant) -> InOrder | None:
+        """Lets in events each of which is newer than all before it; None: look at each alone."""
         if self.greatest is None or self.clock.reorder or self._suspect or self._buffer:
-            return False
-        topics, times, fields, _ = zip(*events, strict=True)
-        if times[0] <= self.greatest or not all(map(lt, times, islice(times, 1, None))):
-            return False
-        if not self._plausible(times, now) or len(self._topics) + len(events) > MOST_TOPICS:
-            return False
+            return None
+        topics, times, fields, sources = zip(*events, strict=True)
+        if times[0] <= self.greatest or len(self._topics) + len(events) > MOST_TOPICS:
+            return None
+        try:
+            stamps = np.array(times, dtype=np.int64)
+        except OverflowError:
+            return None
+        steps = np.diff(stamps)
+        if int(steps.min(initial=1)) <= 0 or not self._plausible(times, steps, now):
+            return None
+        if sources.count(self._name) != len(events):
+            events = [Event(*one[:3], self._name) for one in events]
         self._topics.update(zip(topics, times, strict=True))
         self.greatest, self._moved = times[-1], now
         self._recent.extend(events, fields)
         self._counts["admitted"] += len(events)
-        out += map(_in_time, zip(events, repeat(False, len(events)), strict=True))
-        return True
+        return InOrder(events, topics, stamps, fields)
 
-    def _plausible(self, times: Sequence[Instant], now: Instant) -> bool:
+    def _plausible(
+        self, times: Sequence[Instant], steps: npt.NDArray[np.int64], now: Instant
+    ) -> bool:
         """Whether none of some rising times is too far ahead of those before it."""
         ahead, clock = self.clock.max_ahead, self._time(now)
         if clock is None or self.greatest is None:
@@ -112,13 +118,7 @@ class Door:
             return times[-1] <= edge
         if times[0] > clock + ahead or (times[-1] > edge and self.greatest <= edge):
             return False
-        reached = 1
-        while reached < len(times):
-            further = bisect_right(times, times[reached - 1] + ahead, reached)
-            if further == reached:
-                return False
-            reached = further
-        return True
+        return int(steps.max(initial=0)) <= ahead
 
     # -- one event --------------------------------------------------------------------------
 

@@ -73,8 +73,11 @@ class Front:
         asked = post.take(event) if post.passed else post.begin(event, self._crowded())
         return [*settled, *asked] if settled else asked
 
-    def take_stretch(self, stretch: Stretch) -> Iterator[Sequence[Watch]]:
-        """The same for many events, of which those that change nothing are not looked at."""
+    def take_stretch(self, stretch: Stretch) -> Iterator[tuple[int, Sequence[Watch]]]:
+        """The same for many events, of which those that change nothing are not looked at.
+
+        Gives the places of the others, and whom they concern.
+        """
         company, post, events = self.company, self._posts.get(""), stretch.events
         known = self._looked and stretch.source in self._sources
         places, done = None, 0
@@ -86,10 +89,10 @@ class Front:
             if place > done:
                 post.skip(events[place - 1], place - done)
             if place < len(events):
-                yield self.take(events[place], False)
+                yield place, post.take(events[place])
             done = place + 1
-        for event in events[done:]:
-            yield self.take(event, False)
+        for place in range(done, len(events)):
+            yield place, self.take(events[place], False)
 
     def _is_calm(self, post: Post, stretch: Stretch) -> bool:
         """Whether nothing but a value that moves can concern anybody up to the end."""

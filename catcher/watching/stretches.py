@@ -7,9 +7,11 @@ events are looked at one by one instead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import repeat
 from operator import itemgetter
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -20,36 +22,31 @@ from catcher.watching.signals import FURTHEST, LARGEST_WHOLE
 
 NUMBERS = frozenset((float, int))
 SHORTEST = 16
-LONGEST = 512
+LONGEST = 1_024
+
+_in_time = partial(tuple.__new__, Admitted)
 
 
 class Stretch:
     """Consecutive events of one topic and source, none late, in order of time."""
 
-    __slots__ = ("events", "fields", "longest_gap", "source", "times", "topic")
+    __slots__ = ("end", "events", "fields", "longest_gap", "source", "start", "topic")
 
-    def __init__(self, events: Sequence[Event], columns: Sequence[Any], gap: Span) -> None:
+    def __init__(
+        self, events: Sequence[Event], stamps: npt.NDArray[np.int64], fields: Sequence[Any]
+    ) -> None:
         self.events = events
-        topics, self.times, self.fields, sources = columns
-        self.topic: str = topics[0]
-        self.source: str = sources[0]
-        self.longest_gap = gap
-
-    @property
-    def start(self) -> Instant:
-        """The time of the first event."""
-        return int(self.times[0])
-
-    @property
-    def end(self) -> Instant:
-        """The time of the last event."""
-        return int(self.times[-1])
+        self.fields = fields
+        self.topic, self.start, _, self.source = events[0]
+        self.end: Instant = events[-1].time
+        self.longest_gap: Span = int(np.diff(stamps).max(initial=0))
 
     def numbers(self, name: str, before: float) -> npt.NDArray[np.float64] | None:
         """A field of every event, after its value before; None where floats might not do."""
         try:
             values = [before, *map(itemgetter(name), self.fields)]
-            if not NUMBERS.issuperset(map(type, values)):
+            kinds = set(map(type, values))
+            if not NUMBERS.issuperset(kinds):
                 return None
             found = np.array(values, dtype=np.float64)
         except (KeyError, OverflowError):
@@ -57,21 +54,72 @@ class Stretch:
         most = float(np.abs(found).max())
         if most < LARGEST_WHOLE:
             return found
-        return found if most < FURTHEST and int not in set(map(type, values)) else None
+        return found if most < FURTHEST and int not in kinds else None
 
 
-def stretch_of(admitted: Sequence[Admitted]) -> Stretch | None:
-    """Events as a stretch; None where they are none."""
+class InOrder(Sequence[Admitted]):
+    """Events of one source that were let in together: none is late, and times never fall.
+
+    It knows their columns, so that who looks at all of them need not look at each.
+    """
+
+    __slots__ = ("events", "fields", "stamps", "topics")
+
+    def __init__(
+        self, events: Sequence[Event], topics: Sequence[str], stamps: npt.NDArray[np.int64],
+        fields: Sequence[Any],
+    ) -> None:  # fmt: skip
+        self.events = events
+        self.topics = topics
+        self.stamps = stamps
+        self.fields = fields
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+    def __iter__(self) -> Iterator[Admitted]:
+        return map(_in_time, zip(self.events, repeat(False)))
+
+    @overload
+    def __getitem__(self, place: int) -> Admitted: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Admitted]: ...
+    def __getitem__(self, place: int | slice) -> Admitted | Sequence[Admitted]:
+        if isinstance(place, slice):
+            return [Admitted(event) for event in self.events[place]]
+        return Admitted(self.events[place])
+
+    def by_topic(self) -> dict[str, list[int]]:
+        """Where the events of each topic are."""
+        found: dict[str, list[int]] = {}
+        for place, topic in enumerate(self.topics):
+            found.setdefault(topic, []).append(place)
+        return found
+
+    def of_one_topic(self) -> bool:
+        """Whether all events are of the same topic."""
+        return self.topics.count(self.topics[0]) == len(self.topics)
+
+    def stretch(self) -> Stretch:
+        """All of them, which are of one topic."""
+        return Stretch(self.events, self.stamps, self.fields)
+
+    def stretch_at(self, places: Sequence[int]) -> Stretch:
+        """Two or more of them, which are of one topic."""
+        pick = itemgetter(*places)
+        return Stretch(pick(self.events), self.stamps[places], pick(self.fields))
+
+
+def in_order(admitted: Sequence[Admitted]) -> InOrder | None:
+    """Events with their columns; None where they are late, or of many sources, or out of order."""
     events, lates = zip(*admitted, strict=True)
-    columns = tuple(zip(*events, strict=True))
-    topics, times, _, sources = columns
-    count = len(events)
-    if True in lates or topics.count(topics[0]) != count or sources.count(sources[0]) != count:
+    topics, times, fields, sources = zip(*events, strict=True)
+    if True in lates or sources.count(sources[0]) != len(events):
         return None
-    steps = np.diff(np.array(times, dtype=np.int64))
-    if int(steps.min(initial=0)) < 0:
+    stamps = np.array(times, dtype=np.int64)
+    if int(np.diff(stamps).min(initial=0)) < 0:
         return None
-    return Stretch(events, columns, int(steps.max(initial=0)))
+    return InOrder(events, topics, stamps, fields)
 
 
 def moves(values: npt.NDArray[np.float64], limits: npt.NDArray[np.float64]) -> list[int]:
