@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from catcher.model.event import Event
 from catcher.model.time import Instant
@@ -17,14 +16,18 @@ from catcher.watching.timers import Timer
 REMEMBERED = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A decision, for `explain`."""
+class Note(NamedTuple):
+    """A decision, for `explain`; its words may be put together when they are looked at."""
 
     time: Instant
     what: str
-    text: str
+    words: str | Callable[[], str]
     per: str = ""
+
+    @property
+    def text(self) -> str:
+        """Why."""
+        return self.words if isinstance(self.words, str) else self.words()
 
 
 class Cell:

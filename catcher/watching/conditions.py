@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from catcher.watching.compiling import Plan
@@ -11,12 +12,14 @@ from catcher.watching.fields import Fields
 from catcher.watching.frames import Eval, Frame
 from catcher.watching.reading import ReadFeed
 from catcher.watching.tree import Node
-from catcher.watching.values import COMPARISONS, truth
+from catcher.watching.values import BINARY, COMPARISONS, truth
 
 LONGEST_TEXT = 80
 LONGEST_REASON = 600
 
 Tell = Callable[[Fields, Frame], str]
+Words = str | Callable[[], str]
+"""Words, or what makes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +56,64 @@ def shown(value: Any) -> str:
     return f"[{len(value)} elements]" if isinstance(value, list) else "…"
 
 
+class Limit:
+    """The commonest condition of all, a field against a number, in words."""
+
+    __slots__ = ("_compare", "_limit", "_name", "_no", "_yes", "run")
+
+    def __init__(self, plan: Plan, node: Node) -> None:
+        left, right = node.args
+        words, self._limit = shown(right.value), right.value
+        self.run = plan.compile(left)
+        self._compare = BINARY[node.name]
+        self._name = f"{left.text} = "
+        self._yes, self._no = f" {node.name} {words}", f" is not {node.name} {words}"
+
+    def words(self, value: Any) -> str:
+        """With a value in hand."""
+        sign = self._no if self._compare(value, self._limit) is False else self._yes
+        return f"{self._name}{shown(value)}{sign}"
+
+    def after(self, before: str, value: Any) -> str:
+        """The same after some words."""
+        return before + _bounded(self.words(value))
+
+
+def _limit_of(plan: Plan, node: Node) -> Limit | None:
+    if node.name not in COMPARISONS:
+        return None
+    left, right = node.args
+    plain = left.kind == "field" and not left.root and right.kind == "const"
+    return Limit(plan, node) if plain and type(right.value) in (int, float) else None
+
+
+def _bounded(text: str) -> str:
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+
+
 class Condition:
     """A `when`, `clear` or `where`, compiled in the plan of its feed."""
 
-    __slots__ = ("_plan", "_tell", "node", "truth")
+    __slots__ = ("_limit", "_plan", "_tell", "node", "truth")
 
     def __init__(self, plan: Plan, node: Node) -> None:
         self.node = node
         self.truth: Eval = plan.condition(node)
         self._plan = plan
+        self._limit = _limit_of(plan, node)
         self._tell = self._teller(node)
 
     def reason(self, fields: Fields, frame: Frame) -> str:
         """Why it is true or false, with the values in hand: `speed = 12.3 > 10`."""
-        text = self._tell(fields, frame)
-        return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+        if self._limit is not None:
+            return _bounded(self._limit.words(self._limit.run(fields, frame)))
+        return _bounded(self._tell(fields, frame))
+
+    def later(self, fields: Fields, frame: Frame, before: str) -> Words:
+        """The same after some words, put together only when somebody asks, where that can be."""
+        if self._limit is None:
+            return before + self.reason(fields, frame)
+        return partial(self._limit.after, before, self._limit.run(fields, frame))
 
     def parts(self, fields: Fields, frame: Frame) -> list[Part]:
         """The truth part by part."""

@@ -100,7 +100,10 @@ class Door:
             return None
         if sources.count(self._name) != len(events):
             events = [Event(*one[:3], self._name) for one in events]
-        self._topics.update(zip(topics, times, strict=True))
+        if topics.count(topics[0]) == len(topics):
+            self._topics[topics[0]] = times[-1]
+        else:
+            self._topics.update(zip(topics, times, strict=True))
         self.greatest, self._moved = times[-1], now
         self._recent.extend(events, fields)
         self._counts["admitted"] += len(events)

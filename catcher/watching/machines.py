@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from catcher.model.event import Event
 from catcher.model.time import Instant, format_duration
 from catcher.watching.blueprint import Branch
+from catcher.watching.conditions import Words
 from catcher.watching.frames import Frame
 from catcher.watching.holds import Edge, Hold
 from catcher.watching.memories import Slot
@@ -22,7 +23,7 @@ class Host(Protocol):
     def fire(
         self, machine: Machine, now: Instant, cause: str, reason: str, event: Event | None
     ) -> bool: ...
-    def calm(self, machine: Machine, now: Instant, reason: str, armed: bool = True) -> None: ...
+    def calm(self, machine: Machine, now: Instant, reason: Words, armed: bool = True) -> None: ...
     def note(self, machine: Machine, now: Instant, what: str, text: str) -> None: ...
     def frame(self, slots: list[Slot], now: Instant) -> Frame: ...
     def timer(self, key: str, act: Act) -> Timer: ...
@@ -194,9 +195,9 @@ class EdgeMachine(Machine):
         return fired
 
     def _calm(self, now: Instant, event: Event | None, frame: Frame) -> None:
-        condition = self.branch.clear or self.branch.when
-        words = condition.reason(event.fields, frame) if condition and event else ""
-        self.host.calm(self, now, f"armed again: {words}")
+        condition, words = self.branch.clear or self.branch.when, "armed again: "
+        told = condition.later(event.fields, frame, words) if condition and event else words
+        self.host.calm(self, now, told)
 
     def falls_due(self, instant: Instant) -> bool:
         """A hold's instant has come."""

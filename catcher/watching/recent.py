@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import methodcaller
 from typing import Any
 
 from catcher.model.event import Event
@@ -13,10 +15,12 @@ from catcher.watching.marks import mark_of
 REMEMBERED = 8_192
 MOST_FIELDS = 64
 LONGEST_TEXT = 1_000
-SAMPLED = 32
+SAMPLED = 16
 """How many events of a batch are looked at: one that holds more than its like may slip by."""
 PLAIN = frozenset((int, float, bool, type(None)))
 """What takes no more room than a digest of it would."""
+
+_VALUES = methodcaller("values")
 
 
 class Recent:
@@ -40,8 +44,9 @@ class Recent:
 
     def extend(self, events: Sequence[Event], fields: Sequence[Mapping[str, Any]]) -> None:
         """Such events, each with its fields. Of many, a sample tells whether they are plain."""
-        step = max(1, len(events) // SAMPLED)
-        if all(map(_plain, fields[::step])):
+        sample = fields[:: max(1, len(events) // SAMPLED)]
+        kinds = set(map(type, chain.from_iterable(map(_VALUES, sample))))
+        if kinds <= PLAIN and max(map(len, sample)) <= MOST_FIELDS:
             self._waiting += events
             self._make_room()
         else:

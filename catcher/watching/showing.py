@@ -10,10 +10,13 @@ from catcher.watching.values import LARGEST, scalar
 MOST_NAMES = 300
 MOST_ELEMENTS = 64
 LONGEST_TEXT = 500
+_NUMBERS = frozenset((int, float))
 
 
 def shown_values(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of an event and other names of a rule, shortened where they are long."""
+    if not others and _few_numbers(fields):
+        return {name[:LONGEST_TEXT]: scalar(value) for name, value in fields.items()}
     found: dict[str, Any] = {}
     for name, value in others.items():
         found[name] = _short(value, 2)
@@ -24,6 +27,11 @@ def shown_values(fields: Mapping[str, Any], others: Mapping[str, Any]) -> dict[s
             usual = type(value) is float and -LARGEST <= value <= LARGEST
             found[str(name)[:LONGEST_TEXT]] = value if usual else _short(value, 2)
     return found
+
+
+def _few_numbers(fields: Mapping[str, Any]) -> bool:
+    few = len(fields) <= MOST_NAMES and "catcher" not in fields
+    return few and _NUMBERS.issuperset(map(type, fields.values()))
 
 
 def _short(value: Any, depth: int) -> Any:

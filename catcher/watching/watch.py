@@ -12,6 +12,7 @@ from catcher.model.run import Firing
 from catcher.model.time import Instant
 from catcher.watching.blueprint import Blueprint, Branch, fires, own_results
 from catcher.watching.cells import Cell, Note
+from catcher.watching.conditions import Words
 from catcher.watching.fields import Fields
 from catcher.watching.frames import Frame
 from catcher.watching.judging import Judge, names_of, origin_of
@@ -272,20 +273,21 @@ class Watch(Timekeeping):
         if len(self.once) > REMEMBERED_ONCE:
             del self.once[next(iter(self.once))]
 
-    def calm(self, one: Machine, now: Instant, reason: str, armed: bool = True) -> None:
+    def calm(self, one: Machine, now: Instant, reason: Words, armed: bool = True) -> None:
         """A trigger is no longer true, or even armed again.
 
         The levels drop (those that are `always` when it is armed again), and results of earlier
         firings come too late to raise them.
         """
         cell = self.keys.cell(one.key)
-        others = [other for other in cell.machines if other is not one]
-        if any(other.active if armed else other.true for other in others):
-            return
+        for other in cell.machines:
+            if other is not one and (other.active if armed else other.true):
+                return
         cell.calmed = max(cell.calmed, now)
-        cell.notes.append(Note(now, "armed" if armed else "false", reason))
+        note = Note(now, "armed" if armed else "false", reason)
+        cell.notes.append(note)
         if self.judge is not None:
-            self.judge.calm(cell, now, reason, armed)
+            self.judge.calm(cell, now, note.text, armed)
 
     # -- from outside -----------------------------------------------------------------------
 
