@@ -14,7 +14,7 @@ import numpy.typing as npt
 from catcher.model.event import Admitted, Event
 from catcher.model.time import SECOND, Instant, Span
 from catcher.watching.recent import Recent
-from catcher.watching.stretches import InOrder
+from catcher.watching.stretches import InOrder, columns_of
 
 MOST_TOPICS = 50_000
 MOST_BUFFERED = 100_000
@@ -88,7 +88,7 @@ class Door:
         """Lets in events each of which is newer than all before it; None: look at each alone."""
         if self.greatest is None or self.clock.reorder or self._suspect or self._buffer:
             return None
-        topics, times, fields, sources = zip(*events, strict=True)
+        topics, times, fields, sources = columns_of(events)
         if times[0] <= self.greatest or len(self._topics) + len(events) > MOST_TOPICS:
             return None
         try:

@@ -68,11 +68,14 @@ class FieldFence(Fence):
 
     def places(self, stretch: Stretch) -> list[int] | None:
         """Where in a stretch it moves past a limit or onto one; None: look at each event."""
-        limits = self._signal.exact
-        if limits is None or not _is_number(self.previous):
+        steps = self._signal.steps
+        if steps is None or not _is_number(self.previous):
             return None
         values = stretch.numbers(self._name, self.previous)
-        return None if values is None else moves(values, limits)
+        if values is None:
+            return None
+        calm = self.low < float(values.min()) and float(values.max()) < self.high
+        return [] if calm else moves(values, steps)
 
     def moved(self, fields: Mapping[str, Any], now: Instant) -> Sequence[int]:
         """Nobody, after one comparison, where the value lies between the same two limits."""

@@ -96,7 +96,7 @@ class Front:
 
     def _is_calm(self, post: Post, stretch: Stretch) -> bool:
         """Whether nothing but a value that moves can concern anybody up to the end."""
-        return self._posts.get("") is post and stretch.end <= self._due and post.calm(stretch)
+        return stretch.end <= self._due and self._posts.get("") is post and post.calm(stretch)
 
     def _post(self, event: Event) -> Post | None:
         """The post of an event's key; None where that is unknown."""

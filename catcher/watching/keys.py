@@ -47,7 +47,8 @@ class Keys:
 
     def touch(self, cell: Cell, now: Instant) -> None:
         """Something of this key came."""
-        cell.touched = max(cell.touched, now)
+        if now > cell.touched:
+            cell.touched = now
         self.dirty.add(cell.key)
         if cell.timer is not None:
             cell.timer.set(cell.touched + self._forget_after)

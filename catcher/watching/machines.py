@@ -61,7 +61,8 @@ class Machine:
 
     def sample(self, event: Event) -> None:
         """An event in time that passes `where`."""
-        self.prime(event)
+        if self.slots:
+            self.prime(event)
         self.latest = event
         self.judge(event, self.host.frame(self.slots, event.time))
 
@@ -153,10 +154,11 @@ class EdgeMachine(Machine):
             cleared = clear.truth(event.fields, frame)
         else:
             cleared = None if true is None else not true
-        held, was, armed = self._held(), self.true, self.edge.armed
+        edge, now = self.edge, event.time
+        held, was, armed = self._held(), self.true, edge.armed
         if true is not None:
             self.true = true and cleared is not True
-        action = self.edge.sample(event.time, true, cleared)
+        action = edge.sample(now, true, cleared)
         if action == "fire":
             fired = self._fire(event.time, "", event)
             if not fired and not armed:

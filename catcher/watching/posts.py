@@ -76,7 +76,7 @@ class Post:
         for fence in self.fences:
             moved = fence.moved(fields, now)
             if moved:
-                asked = [*asked, *moved]
+                asked = [*asked, *moved] if asked else moved
         if self._timed and (now >= self._until or now - self.last > company.stale):
             asked = [*asked, *self._overdue(now)]
         if asked or self.restless or (pool is not None and pool.strangers):
@@ -119,8 +119,10 @@ class Post:
         """Whether nothing but a value that moves can concern anybody up to its end."""
         if self.restless or not self.passed:
             return False
+        if not self._timed:
+            return True
         gap = max(stretch.longest_gap, stretch.start - self.last)
-        return not self._timed or (stretch.end < self._until and gap <= self._company.stale)
+        return stretch.end < self._until and gap <= self._company.stale
 
     def skip(self, event: Event, count: int) -> None:
         """Events that change nothing, the last of them."""
@@ -136,25 +138,34 @@ class Post:
         self.passed += 1
         self.latest = event
 
-    def ask(self, event: Event, asked: Iterable[int]) -> Sequence[Watch]:
+    def ask(self, event: Event, asked: Sequence[int]) -> Sequence[Watch]:
         """Some members see the event themselves, after all that was noted before it."""
+        company = self._company
+        if len(asked) == 1 and not self.restless and self._pool is None:
+            members = [company.members[asked[0]]]
+        else:
+            members = self._chosen(asked)
+        unknown = company.unknown
+        for member in members:
+            if not member.plain or member.unknown != unknown:
+                self.hand_over(member)
+        self.note(event)
+        company_seen, own_seen, handed, key = company.seen, self.passed, self._handed, self.key
+        for member in members:
+            index = member.index
+            seen, passed = company_seen - member.seen, own_seen - handed[index]
+            member.seen, handed[index] = company_seen, own_seen
+            member.watch.visit(member.branch, event, key, seen, passed)
+            if self._timed:
+                self._expect(member)
+        return [member.watch for member in members]
+
+    def _chosen(self, asked: Iterable[int]) -> list[Member]:
         chosen = {*asked, *self.restless}
         if self._pool is not None:
             chosen |= self._pool.strangers
         self.restless.clear()
-        company = self._company
-        members = [company.members[index] for index in sorted(chosen)]
-        for member in members:
-            if not member.plain or member.unknown != company.unknown:
-                self.hand_over(member)
-        self.note(event)
-        for member in members:
-            seen, passed = company.seen - member.seen, self.passed - self._handed[member.index]
-            member.seen, self._handed[member.index] = company.seen, self.passed
-            member.watch.visit(member.branch, event, self.key, seen, passed)
-            if self._timed:
-                self._expect(member)
-        return [member.watch for member in members]
+        return [self._company.members[index] for index in sorted(chosen)]
 
     def _expect(self, member: Member) -> None:
         until = member.until(self.key)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from operator import methodcaller
@@ -31,13 +31,13 @@ class Recent:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, Instant], list[Any]] = OrderedDict()
-        self._waiting: list[Event] = []
+        self._waiting: deque[Sequence[Event]] = deque()
+        self._count = 0
 
     def add(self, event: Event) -> None:
         """An event that is newer than all of its topic."""
         if _plain(event.fields):
-            self._waiting.append(event)
-            self._make_room()
+            self._wait((event,))
         else:
             self._sort_in()
             self._put(event)
@@ -47,8 +47,7 @@ class Recent:
         sample = fields[:: max(1, len(events) // SAMPLED)]
         kinds = set(map(type, chain.from_iterable(map(_VALUES, sample))))
         if kinds <= PLAIN and max(map(len, sample)) <= MOST_FIELDS:
-            self._waiting += events
-            self._make_room()
+            self._wait(events)
         else:
             for event in events:
                 self.add(event)
@@ -69,15 +68,18 @@ class Recent:
         known.append(mark)
         return False
 
-    def _make_room(self) -> None:
-        if len(self._waiting) > 2 * REMEMBERED:
+    def _wait(self, events: Sequence[Event]) -> None:
+        self._waiting.append(events)
+        self._count += len(events)
+        while self._count - len(self._waiting[0]) >= REMEMBERED:
             self._seen.clear()
-            del self._waiting[:-REMEMBERED]
+            self._count -= len(self._waiting.popleft())
 
     def _sort_in(self) -> None:
-        for event in self._waiting:
+        for event in chain.from_iterable(self._waiting):
             self._put(event)
         self._waiting.clear()
+        self._count = 0
 
     def _put(self, event: Event) -> None:
         self._seen[event.topic, event.time] = [_remembered(event)]

@@ -6,7 +6,7 @@ the same two limits, every comparison keeps its truth, and so does every conditi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,8 +43,8 @@ class Signal:
     pairs: list[tuple[float, int]] = field(default_factory=list)
     others: list[int] = field(default_factory=list)
     limits: list[float] = field(default_factory=list)
-    exact: npt.NDArray[np.float64] | None = None
-    """The limits as an array, where floats are exact."""
+    steps: npt.NDArray[np.float64] | None = None
+    """The steps of the limits, where floats are exact."""
     owners: list[int] = field(default_factory=list)
 
     @property
@@ -65,11 +65,17 @@ class Signal:
         self.limits = [limit for limit, _ in self.pairs]
         self.owners = [owner for _, owner in self.pairs]
         whole = all(abs(limit) <= LARGEST_WHOLE for limit in self.limits)
-        self.exact = np.array(self.limits, dtype=np.float64) if whole else None
+        self.steps = steps_of(self.limits) if whole else None
 
     def all(self) -> list[int]:
         """Everybody who looks at it."""
         return [*self.owners, *self.others]
+
+
+def steps_of(limits: Sequence[float]) -> npt.NDArray[np.float64]:
+    """Where a value that rises comes to stand elsewhere: on a limit, and just beyond it."""
+    exact = np.unique(np.array(limits, dtype=np.float64))
+    return np.stack((exact, np.nextafter(exact, np.inf)), axis=-1).ravel()
 
 
 class Signals:

@@ -7,9 +7,9 @@ events are looked at one by one instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from operator import itemgetter
 from typing import Any, overload
 
@@ -30,7 +30,7 @@ _in_time = partial(tuple.__new__, Admitted)
 class Stretch:
     """Consecutive events of one topic and source, none late, in order of time."""
 
-    __slots__ = ("end", "events", "fields", "longest_gap", "source", "start", "topic")
+    __slots__ = ("_stamps", "end", "events", "fields", "source", "start", "topic")
 
     def __init__(
         self, events: Sequence[Event], stamps: npt.NDArray[np.int64], fields: Sequence[Any]
@@ -39,7 +39,12 @@ class Stretch:
         self.fields = fields
         self.topic, self.start, _, self.source = events[0]
         self.end: Instant = events[-1].time
-        self.longest_gap: Span = int(np.diff(stamps).max(initial=0))
+        self._stamps = stamps
+
+    @property
+    def longest_gap(self) -> Span:
+        """The longest time between two of them."""
+        return int(np.diff(self._stamps).max(initial=0))
 
     def numbers(self, name: str, before: float) -> npt.NDArray[np.float64] | None:
         """A field of every event, after its value before; None where floats might not do."""
@@ -51,7 +56,7 @@ class Stretch:
             found = np.array(values, dtype=np.float64)
         except (KeyError, OverflowError):
             return None
-        most = float(np.abs(found).max())
+        most = max(float(found.max()), -float(found.min()))
         if most < LARGEST_WHOLE:
             return found
         return found if most < FURTHEST and int not in kinds else None
@@ -110,10 +115,18 @@ class InOrder(Sequence[Admitted]):
         return Stretch(pick(self.events), self.stamps[places], pick(self.fields))
 
 
+def columns_of(
+    events: Iterable[Event],
+) -> tuple[list[str], list[Instant], list[Mapping[str, Any]], list[str]]:
+    """Topics, times, fields and sources of events."""
+    flat: list[Any] = list(chain.from_iterable(events))
+    return flat[::4], flat[1::4], flat[2::4], flat[3::4]
+
+
 def in_order(admitted: Sequence[Admitted]) -> InOrder | None:
     """Events with their columns; None where they are late, or of many sources, or out of order."""
     events, lates = zip(*admitted, strict=True)
-    topics, times, fields, sources = zip(*events, strict=True)
+    topics, times, fields, sources = columns_of(events)
     if True in lates or sources.count(sources[0]) != len(events):
         return None
     stamps = np.array(times, dtype=np.int64)
@@ -122,11 +135,11 @@ def in_order(admitted: Sequence[Admitted]) -> InOrder | None:
     return InOrder(events, topics, stamps, fields)
 
 
-def moves(values: npt.NDArray[np.float64], limits: npt.NDArray[np.float64]) -> list[int]:
+def moves(values: npt.NDArray[np.float64], steps: npt.NDArray[np.float64]) -> list[int]:
     """The places, from 0, at which values after the first lie elsewhere than the one before.
 
-    A value lies on a limit or between two of them.
+    A value lies on a limit or between two of them; `steps` are those of the limits.
     """
-    stands = limits.searchsorted(values, "left") + limits.searchsorted(values, "right")
+    stands = steps.searchsorted(values, "right")
     found: list[int] = np.flatnonzero(stands[1:] != stands[:-1]).tolist()
     return found

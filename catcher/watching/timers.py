@@ -41,6 +41,11 @@ class Timers:
         self._count = 0
         self._earlier = earlier
 
+    @property
+    def any(self) -> bool:
+        """Whether one may be set."""
+        return bool(self._entries)
+
     def timer(self, key: str, act: Act, rank: int = 0) -> Timer:
         """A timer that is not set yet."""
         return Timer(self, key, act, rank)

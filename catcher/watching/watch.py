@@ -118,15 +118,17 @@ class Watch(Timekeeping):
 
     def visit(self, branch: Branch, event: Event, key: str, seen: int, passed: int) -> None:
         """An event in time, the last of some that a front counted: it changes something."""
-        self.next_event()
-        counts, now = self.counts, event.time
+        if self._fired or self._fed:
+            self.next_event()
+        counts, now, keys = self.counts, event.time, self.keys
         counts["events"] += seen
         counts["evaluations"] += passed
         self.latest[branch.index] = self.horizon = now
-        self.keys.dirty.add("")
-        self.settle(now)
-        cell = self.keys.cell(key)
-        self.keys.touch(cell, now)
+        keys.dirty.add("")
+        if self.timers.any:
+            self.settle(now)
+        cell = keys.cell(key)
+        keys.touch(cell, now)
         one = cell.machines[branch.index]
         one.sample(event)
         if one.feeds_levels and self.judge is not None:
