@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from benchmarks.workloads import ALL, Fired, Sample, Workload
+from catcher.vitals.process import spare_the_collector
 
 Item = TypeVar("Item")
 
@@ -26,9 +27,8 @@ class Stopwatch:
         self.wall = self.processor = 0.0
 
     def start(self) -> None:
-        """From here on it counts. What is there already is no matter of the garbage collector."""
-        gc.collect()
-        gc.freeze()
+        """From here on it counts. The garbage collector is set for all as `catcher run` sets it."""
+        spare_the_collector()
         self.wall, self.processor = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:

@@ -18,6 +18,7 @@ from catcher.model.health import Health
 from catcher.model.problem import Problem
 from catcher.model.time import MILLISECOND, SECOND, Clock, Instant, Span, format_instant, wall_clock
 from catcher.streams import Streams
+from catcher.vitals.process import spare_the_collector
 
 ADDRESS = "engine.json"
 STOP = 20 * SECOND
@@ -83,6 +84,7 @@ class Running:
         opened = asyncio.create_task(self.engine.opened.wait())
         await asyncio.wait({opened, self._task}, return_when=asyncio.FIRST_COMPLETED)
         opened.cancel()
+        spare_the_collector()
 
     async def until_end(self) -> None:
         """Returns when the loop has ended, by itself or told to."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import heappop, heappush
-from operator import itemgetter
 
 from catcher.model.alert import LevelChange
 from catcher.model.commit import TriggerState
@@ -18,20 +17,20 @@ from catcher.model.problem import CatcherError, Problem
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
 from catcher.model.time import Instant, Span
-from catcher.watching.arranging import Listeners, arrange, decided
+from catcher.watching.arranging import Listeners, arrange
 from catcher.watching.checking import check_rule
 from catcher.watching.drafting import draft
 from catcher.watching.ending import ended, outdated
 from catcher.watching.explaining import Explanation, explain
+from catcher.watching.feeding import feed_each, feed_together, together
 from catcher.watching.fronts import Front
 from catcher.watching.keeping import figures, load, take_states, tally
 from catcher.watching.marks import Marks
-from catcher.watching.stretches import LONGEST, SHORTEST, InOrder, in_order
+from catcher.watching.stretches import InOrder
 from catcher.watching.visits import by_hand, primer
 from catcher.watching.watch import Decision, Watch
 
 Limit = Callable[[Watch], Instant]
-_first = itemgetter(0)
 
 
 class Network:
@@ -94,70 +93,20 @@ class Network:
         Those of one event are ordered by time, rule and key.
         """
         decisions: list[Decision] = []
-        if isinstance(events, InOrder):
-            self._feed_together(events, decisions)
+        batch = events if isinstance(events, InOrder | list) else list(events)
+        if not batch:
             return decisions
-        batch = events if isinstance(events, list) else list(events)
-        for first in range(0, len(batch), LONGEST):
-            some = batch[first : first + LONGEST]
-            together = in_order(some) if len(some) >= SHORTEST else None
-            if together is None:
-                self._feed_each(some, decisions)
-            else:
-                self._feed_together(together, decisions)
-        return decisions
-
-    def _feed_each(self, events: Iterable[Admitted], decisions: list[Decision]) -> None:
-        by_topic, latest = self._by_topic, self._now
-        for event, late in events:
-            if self._start is None:
-                self._begin(event.time)
-            if event.time > latest:
-                latest = event.time
-            listeners = by_topic.get(event.topic)
-            if listeners is not None:
-                asked = listeners.take(event, late)
-                if asked:
-                    decisions += decided(asked)
-        self._now = latest
-
-    def _feed_together(self, events: InOrder, decisions: list[Decision]) -> None:
-        """Events in order: where one front alone hears of a topic, it looks at all of them."""
         if self._start is None:
-            self._begin(events.events[0].time)
-        if len(events) < SHORTEST:
-            self._feed_each(events, decisions)
-        elif events.of_one_topic():
-            listeners = self._by_topic.get(events.topics[0])
-            front = None if listeners is None else listeners.alone
-            if front is not None:
-                for _, asked in front.take_stretch(events.stretch()):
-                    decisions += decided(asked)
-            elif listeners is not None:
-                self._feed_each(events, decisions)
-        else:
-            self._feed_by_topic(events, decisions)
-        self._now = max(self._now, events.events[-1].time)
-
-    def _feed_by_topic(self, events: InOrder, decisions: list[Decision]) -> None:
-        """Topics that one front alone hears of concern nobody else, so each goes by itself."""
-        found: list[tuple[int, list[Decision]]] = []
-        rest: list[int] = []
-        for topic, places in events.by_topic().items():
-            listeners = self._by_topic.get(topic)
-            front = None if listeners is None else listeners.alone
-            if front is not None and len(places) >= SHORTEST:
-                for place, asked in front.take_stretch(events.stretch_at(places)):
-                    found.append((places[place], decided(asked)))
-            elif listeners is not None:
-                rest += places
-        for place in sorted(rest):
-            event = events.events[place]
-            asked = self._by_topic[event.topic].take(event, False)
-            if asked:
-                found.append((place, decided(asked)))
-        for _, some in sorted(found, key=_first):
-            decisions += some
+            self._begin(batch[0].event.time)
+        for some in together(batch):
+            if isinstance(some, InOrder):
+                decisions += feed_together(some, self._by_topic)
+                latest = some.events[-1].time
+            else:
+                decisions += feed_each(some, self._by_topic)
+                latest = max(event.time for event, _ in some)
+            self._now = max(self._now, latest)
+        return decisions
 
     def _begin(self, start: Instant) -> None:
         self._start = start
