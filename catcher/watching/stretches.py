@@ -129,7 +129,10 @@ def in_order(admitted: Sequence[Admitted]) -> InOrder | None:
     topics, times, fields, sources = columns_of(events)
     if True in lates or sources.count(sources[0]) != len(events):
         return None
-    stamps = np.array(times, dtype=np.int64)
+    try:
+        stamps = np.array(times, dtype=np.int64)
+    except OverflowError:
+        return None
     if int(np.diff(stamps).min(initial=0)) < 0:
         return None
     return InOrder(events, topics, stamps, fields)
