@@ -31,7 +31,6 @@ def rules() -> list[Rule]:
     found.append(
         rule(trigger("telemetry", "wind", when="speed > dome.speed"), "joined", reads=reads)
     )
-    steps = ("mount", "wind")
     found.append(rule(trigger("absent", "dome", hold="4s"), "silent"))
     found.append(rule(trigger("event", "mount", where="speed > 2.5"), "each"))
     return found
