@@ -15,12 +15,16 @@ from catcher.model.run import Firing, Run
 
 @dataclass(frozen=True, slots=True)
 class TriggerState:
-    """The saved state of one rule and key; `meaning` names the trigger that it belongs to."""
+    """The saved state of one rule and key; `meaning` names the trigger that it belongs to.
+
+    One with a `part` is a long list of the state, kept apart since it changes little.
+    """
 
     rule: str
     key: str
     meaning: str
     state: Mapping[str, Any]
+    part: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,8 @@ def unfinished(connection: Connection, fence: int) -> list[Run]:
 
 def states(connection: Connection) -> list[TriggerState]:
     """The saved state of every rule and key."""
-    return [state_of(row) for row in _all(connection, select(schema.trigger_states))]
+    tables = (schema.trigger_states, schema.state_parts)
+    return [state_of(row) for table in tables for row in _all(connection, select(table))]
 
 
 def positions(connection: Connection) -> dict[str, str]:

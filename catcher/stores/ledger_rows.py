@@ -73,9 +73,15 @@ def state_row(state: TriggerState, updated: Instant) -> Cells:
     }
 
 
+def part_row(state: TriggerState, updated: Instant) -> Cells:
+    """The row of a part of a trigger's state."""
+    return {**state_row(state, updated), "part": state.part}
+
+
 def state_of(row: Row) -> TriggerState:
-    """A trigger's state as it was written."""
-    return TriggerState(row["rule"], row["key"], row["meaning"], read_document(row["state"]))
+    """A trigger's state, or a part of it, as it was written."""
+    state, part = read_document(row["state"]), row.get("part", "")
+    return TriggerState(row["rule"], row["key"], row["meaning"], state, part)
 
 
 def _representable(instant: Instant) -> Instant:

@@ -14,11 +14,11 @@ from sqlalchemy import Connection, Executable, Table, and_, bindparam, or_, sele
 from sqlalchemy.dialects import postgresql, sqlite
 
 from catcher.model.alert import Notice
-from catcher.model.commit import Commit, TriggerState
+from catcher.model.commit import Commit
 from catcher.model.event import Arrived
 from catcher.model.run import Firing, Run
 from catcher.model.time import Instant
-from catcher.stores import ledger_desk, ledger_inbox, ledger_retrying, schema
+from catcher.stores import ledger_desk, ledger_inbox, ledger_retrying, ledger_states, schema
 from catcher.stores.documents import clean, document
 from catcher.stores.ledger_results import artifact_rows, field_rows, metric_rows
 from catcher.stores.ledger_rows import (
@@ -30,7 +30,6 @@ from catcher.stores.ledger_rows import (
     observation_row,
     progress_row,
     run_row,
-    state_row,
 )
 
 REMEMBERED_STARTS = 100
@@ -59,7 +58,7 @@ class LedgerWriter:
         self._absent: dict[str, Executable] = {}
         self._covers = 0
         self._upserts: dict[str, Executable] = {}
-        runs, states, notices = schema.runs, schema.trigger_states, schema.notices
+        runs, notices = schema.runs, schema.notices
         alive = runs.c.state.in_(("pending", "running"))
         mine = runs.c.fence <= bindparam("turn")
         self._progress = update(runs).where(runs.c.id == bindparam("known"), alive, mine)
@@ -71,10 +70,6 @@ class LedgerWriter:
         )
         left = or_(runs.c.state == "pending", runs.c.fence < bindparam("turn"), again)
         self._claim = update(runs).where(runs.c.id == bindparam("known"), alive, mine, left)
-        self._forget = states.delete().where(
-            states.c.rule == bindparam("rule"), states.c.key == bindparam("key")
-        )
-        self._forget_rule = states.delete().where(states.c.rule == bindparam("forgotten"))
         self._settle = (
             update(notices)
             .where(notices.c.id == bindparam("known"), notices.c.state == "pending")
@@ -104,10 +99,7 @@ class LedgerWriter:
         if commit.audit:
             connection.execute(schema.audit.insert(), [audit_row(one) for one in commit.audit])
         ledger_desk.write(connection, commit, self._upsert)
-        if commit.forgotten:
-            gone = [{"forgotten": clean(rule)} for rule in commit.forgotten]
-            connection.execute(self._forget_rule, gone)
-        self._write_states(connection, commit.states, stamp)
+        ledger_states.write(connection, commit, stamp.now, self._upsert)
         positions = [
             {"source": clean(source), "position": clean(position), "updated": stamp.now}
             for source, position in commit.positions.items()
@@ -251,15 +243,6 @@ class LedgerWriter:
         rows = [notice_row(notice, stamp.now) for notice in notices]
         new = self._insert_absent(connection, schema.notices, ("id",), rows)
         return tuple(notice for notice in notices if _take(new, (notice.id,)))
-
-    def _write_states(
-        self, connection: Connection, states: Sequence[TriggerState], stamp: Stamp
-    ) -> None:
-        rows = [state_row(one, stamp.now) for one in states if one.state]
-        self._upsert(connection, schema.trigger_states, rows)
-        gone = [{"rule": clean(one.rule), "key": clean(one.key)} for one in states if not one.state]
-        if gone:
-            connection.execute(self._forget, gone)
 
     def _insert_absent(
         self, connection: Connection, table: Table, names: tuple[str, ...], rows: Sequence[Cells]

@@ -37,7 +37,7 @@ from catcher.stores.schema_turns import engines as engines
 from catcher.stores.schema_turns import exports as exports
 from catcher.stores.schema_turns import leases as leases
 
-VERSION = "0003"
+VERSION = "0004"
 
 inbox = Table(
     "inbox",
@@ -69,6 +69,18 @@ trigger_states = Table(
     text_column("state", "{}"),
     instant_column("updated"),
 )
+
+state_parts = Table(
+    "state_parts",
+    metadata,
+    key_column("rule"),
+    key_column("key"),
+    key_column("part"),
+    text_column("meaning"),
+    text_column("state", "{}"),
+    instant_column("updated"),
+)
+"""Long lists of a trigger's state, which its row in `trigger_states` says the changes of."""
 
 snapshots = Table(
     "snapshots",

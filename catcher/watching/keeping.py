@@ -16,11 +16,16 @@ COUNTED = (
 
 
 def take_states(watch: Watch) -> list[TriggerState]:
-    """The states that changed since the last call, one a key; the rule's own goes with key ''."""
+    """The states that changed since the last call, by key; the rule's own goes with key ''.
+
+    Long lists are in parts of their own, and only when they have to be written anew.
+    """
     dirty, watch.keys.dirty = watch.keys.dirty, set()
-    return [
-        TriggerState(watch.rule.id, key, watch.meaning, _state(watch, key)) for key in sorted(dirty)
-    ]
+    states: list[TriggerState] = []
+    for key in sorted(dirty):
+        whole = TriggerState(watch.rule.id, key, watch.meaning, _state(watch, key))
+        states += watch.bases.thinned(whole)
+    return states
 
 
 def _state(watch: Watch, key: str) -> dict[str, Any]:
@@ -38,18 +43,22 @@ def _state(watch: Watch, key: str) -> dict[str, Any]:
     return state
 
 
-def load(watch: Watch, key: str, state: Mapping[str, Any]) -> None:
-    """Takes the saved state of a key back."""
+def load(watch: Watch, saved: TriggerState, parts: Mapping[str, Any]) -> bool:
+    """Takes the saved state of a key back; False where a part of it is missing."""
+    if not watch.bases.restored(saved, parts):
+        return False
+    key, state = saved.key, saved.state
     if key == "" and "rule" in state:
         own = state["rule"]
         watch.latest = {int(index): int(time) for index, time in own["latest"].items()}
         watch.settled, watch.started = int(own["settled"]), bool(own["started"])
         watch.once = dict.fromkeys(own["once"])
         watch.sources.update(own["sources"])
-        for name, saved in own["reads"].items():
-            watch.reads[name].load(saved)
+        for name, read in own["reads"].items():
+            watch.reads[name].load(read)
     if state.get("cell") is not None:
         watch.keys.cell(key).load(state["cell"])
+    return True
 
 
 def tally(watch: Watch) -> dict[str, int]:

@@ -19,6 +19,7 @@ from catcher.model.run import Firing
 from catcher.model.time import Instant, Span
 from catcher.watching.arranging import Listeners, arrange
 from catcher.watching.checking import check_rule
+from catcher.watching.deltas import in_parts
 from catcher.watching.drafting import draft
 from catcher.watching.ending import ended, outdated
 from catcher.watching.explaining import Explanation, explain
@@ -228,11 +229,12 @@ class Network:
         self._disband()
         resumed: set[str] = set()
         changes: list[LevelChange] = []
-        for state in sorted(states, key=lambda one: (one.rule, one.key)):
+        whole, parts = in_parts(states)
+        for state in sorted(whole, key=lambda one: (one.rule, one.key)):
             watch = self._watches.get(state.rule)
             if watch is not None and watch.meaning == state.meaning:
-                load(watch, state.key, state.state)
-                resumed.add(state.rule)
+                if load(watch, state, parts.get((state.rule, state.key), {})):
+                    resumed.add(state.rule)
             elif watch is not None:
                 changes += outdated(state)
         if self._start is not None:

@@ -10,6 +10,7 @@ from catcher.model.rule import Rule
 from catcher.model.time import Instant
 from catcher.watching.blueprint import TIMED, Blueprint
 from catcher.watching.cells import Cell
+from catcher.watching.deltas import Bases
 from catcher.watching.guarding import UNGUARDED, Guard
 from catcher.watching.keys import Keys
 from catcher.watching.timers import Act, Timer, Timers
@@ -30,6 +31,7 @@ class Timekeeping:
         self._fed: set[str] = set()
         self.timers = Timers(self._timer_set)
         spans = [branch.trigger.forget_after or 0 for branch in blueprint.branches]
+        self.bases = Bases()
         self.keys = Keys(self.timers, max(spans, default=0), self.counts, self.equip)
 
     @abstractmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from catcher.model.alert import LevelChange
@@ -16,6 +17,7 @@ from tests.oracle.levels import Changed, Metrics, at_last
 from tests.oracle.watched import Fired
 
 Decision = Firing | LevelChange
+Saved = dict[tuple[str, str, str], TriggerState]
 SOURCE = "sim"
 
 
@@ -54,20 +56,24 @@ def decided_with_restarts(
 ) -> list[Decision]:
     """The same with the network thrown away at some places, and a new one given its state."""
     network = Network(rules)
-    saved: dict[tuple[str, str], TriggerState] = {}
+    saved: Saved = {}
     found: list[Decision] = []
     stops = set(stops)
     for place, item in enumerate(admitted):
         if place in stops:
-            saved |= {(state.rule, state.key): state for state in network.take_states()}
+            _save(saved, network)
             network = Network(rules, start=admitted[0].event.time)
             network.restore([_through_json(state) for state in saved.values()])
         found += network.feed([item])
     return found + network.finish(max(item.event.time for item in admitted))
 
 
+def _save(saved: Saved, network: Network) -> None:
+    saved.update({(one.rule, one.key, one.part): one for one in network.take_states()})
+
+
 def _through_json(state: TriggerState) -> TriggerState:
-    return TriggerState(state.rule, state.key, state.meaning, json.loads(json.dumps(state.state)))
+    return replace(state, state=json.loads(json.dumps(state.state)))
 
 
 def decided_with_downtime(
@@ -75,13 +81,13 @@ def decided_with_downtime(
 ) -> list[Decision]:
     """The same by engines one after the other: by place, when one stops and the next takes up."""
     network = Network(rules, start=admitted[0].event.time)
-    saved: dict[tuple[str, str], TriggerState] = {}
+    saved: Saved = {}
     found: list[Decision] = []
     for place, item in enumerate(admitted):
         if place in downtimes:
             stop, again = downtimes[place]
             found += network.finish(stop)
-            saved |= {(state.rule, state.key): state for state in network.take_states()}
+            _save(saved, network)
             network = Network(rules, start=again)
             found += network.restore([_through_json(state) for state in saved.values()])
         found += network.feed([item])

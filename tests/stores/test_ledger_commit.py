@@ -232,6 +232,19 @@ async def test_states_positions_and_observations_are_the_last_written(tmp_path: 
         assert await ledger.states() == []
 
 
+async def test_parts_of_a_state_are_kept_apart_and_go_with_their_rule(tmp_path: Path) -> None:
+    whole = TriggerState("wind-high", "301", "m1", {"deltas": {"once": [0, ["b"]]}})
+    part = replace(whole, state={"items": ["a"]}, part="once")
+    other = replace(part, rule="other")
+    async with ledger_at(tmp_path) as ledger:
+        await ledger.commit(Commit(states=(part, whole, other)))
+        assert await ledger.states() == [whole, part, other]
+        await ledger.commit(Commit(states=(replace(part, state={}),)))
+        assert await ledger.states() == [whole, other]
+        await ledger.commit(Commit(states=(part,), forgotten=("other",)))
+        assert await ledger.states() == [whole, part]
+
+
 async def test_a_notice_is_written_once_and_waits_until_it_is_settled(tmp_path: Path) -> None:
     alert = alert_at(NOON)
     first, second = notice_of(alert, 1), notice_of(alert, 2, kind="raised")

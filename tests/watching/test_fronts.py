@@ -181,12 +181,12 @@ def test_rules_together_decide_what_they_decide_alone(
 
 def with_restarts(rules: list[Rule], events: list[Admitted], cuts: set[int]) -> list[Any]:
     network, found = Network(rules), list[Any]()
-    saved: dict[tuple[str, str], TriggerState] = {}
+    saved: dict[tuple[str, str, str], TriggerState] = {}
     for index, each in enumerate(events):
         if index in cuts:
-            saved |= {(one.rule, one.key): through_json(one) for one in network.take_states()}
+            saved |= {(one.rule, one.key, one.part): one for one in network.take_states()}
             network = Network(rules, start=events[0].event.time)
-            network.restore(saved.values())
+            network.restore([through_json(one) for one in saved.values()])
         found += network.feed([each])
     return found
 
