@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks import hand
-from benchmarks.contest import Contestant, Stopwatch
+from benchmarks.stopwatch import Contestant, Stopwatch
 from benchmarks.workloads import TOPIC, Fired, Sample, Workload
 from catcher.model.alert import LevelChange
 from catcher.model.event import Event

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from benchmarks import hand
-from benchmarks.contest import Stopwatch
 from benchmarks.peers.stepping import edge, fired_at, judge_maker
+from benchmarks.stopwatch import Stopwatch
 from benchmarks.workloads import FIVE_MINUTES, MEAN, START, Fired, Judge, Sample, Workload
 from catcher.model.time import SECOND
 

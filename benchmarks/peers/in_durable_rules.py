@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.contest import Stopwatch
+from benchmarks.stopwatch import Stopwatch
 from benchmarks.workloads import Fired, Sample, Workload
 
 

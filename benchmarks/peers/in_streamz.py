@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks import hand
-from benchmarks.contest import Stopwatch
 from benchmarks.peers.stepping import edge, fired_at, judge_maker
+from benchmarks.stopwatch import Stopwatch
 from benchmarks.workloads import FIVE_MINUTES, START, Fired, Sample, Workload
 from catcher.model.time import SECOND
 
