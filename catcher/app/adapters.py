@@ -120,6 +120,18 @@ def _beat_to_love() -> type:
     return outlets.LoveSettings
 
 
+def _announce_to_mqtt() -> type:
+    from catcher.sinks import announcer
+
+    return announcer.MqttAnnouncement
+
+
+def _announce_to_kafka() -> type:
+    from catcher.sinks import kafka_settings
+
+    return kafka_settings.KafkaSettings
+
+
 SOURCES: Mapping[str, Callable[[], SourceKind]] = {
     "mqtt": _mqtt_source,
     "kafka": _kafka_source,
@@ -128,6 +140,8 @@ SOURCES: Mapping[str, Callable[[], SourceKind]] = {
     "simulator": _simulator_source,
 }
 OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
+    ("announce", "mqtt"): _announce_to_mqtt,
+    ("announce", "kafka"): _announce_to_kafka,
     ("heartbeat", "mqtt"): _beat_to_mqtt,
     ("heartbeat", "http"): _beat_to_http,
     ("heartbeat", "love"): _beat_to_love,

@@ -191,6 +191,7 @@ def _settings(site: Site) -> dict[str, Any]:
         "executor": (said.executor.kind, said.executor.values()),
         **{name: getattr(said, name) for name in AS_THEY_ARE},
         "heartbeat": said.heartbeat.values(),
+        "announce": [(one.kind, one.values()) for one in said.announce],
         "spool": said.stores.spool,
     }
 

@@ -26,6 +26,7 @@ from catcher.app.beating import make_outlets
 from catcher.app.editions import SETTINGS, Edition, first_edition
 from catcher.app.kept import Kept, open_kept
 from catcher.app.places import prepared
+from catcher.app.publishing import open_announcers
 from catcher.app.reloading import Reloading
 from catcher.app.running import STOP, Grace, Running, announced, engine_name
 from catcher.app.selfwatch import SelfWatch
@@ -156,6 +157,7 @@ async def _open(
         sources += [postbox] if posts and postbox not in sources else []
         assembly = await assemble(site, rules, kept, wall_clock, _clocks(site, clocks or {}))
         executor = await lifetimes.enter_async_context(make_executor(site, wall_clock))
+        told = await open_announcers(site, name, assembly.streams, wall_clock, lifetimes)
         doorway = Doorway()
         sinks = await assembly.sinks(lifetimes, write, doorway)
         courier = await lifetimes.enter_async_context(assembly.courier(sinks))
@@ -164,10 +166,9 @@ async def _open(
             await engine.report(run)
 
         def found() -> list[Part]:
-            return [*parts(assembly, sources, executor, courier), *watch.parts()]
+            return [*parts(assembly, sources, executor, courier), *told.parts(), *watch.parts()]
 
-        stop = site.settings.limits.stop
-        grace = Grace(STOP if stop is None else stop)
+        grace = _grace(site)
         shop = assembly.workshop(executor, name, data, report, asyncio.sleep)
         heard = [*sources, _bulletin(found, lambda: engine)] if posts else sources
         drain = partial(_drain, shop, grace)
@@ -216,6 +217,11 @@ async def _begun(
                 async with reloading.watching():
                     yield
         running.stop()
+
+
+def _grace(site: Site) -> Grace:
+    stop = site.settings.limits.stop
+    return Grace(STOP if stop is None else stop)
 
 
 async def _deliver_rest(courier: Courier, kept: Kept, grace: Grace) -> None:

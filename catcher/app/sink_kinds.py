@@ -144,6 +144,20 @@ def _mqtt() -> SinkKind:
     )  # fmt: skip
 
 
+def _kafka() -> SinkKind:
+    from catcher.app.publishing import open_kafka
+    from catcher.sinks import kafka
+
+    async def make(settings: kafka.Settings, needs: SinkNeeds) -> Sink:
+        publisher = await open_kafka(needs.name, settings, needs.clock, needs.lifetimes)
+        return kafka.KafkaSink(needs.name, settings, publisher, needs.compose)
+
+    return SinkKind(
+        kafka.Settings, make,
+        lambda settings, compose, fill, notice: kafka.show(settings, compose, notice),
+    )  # fmt: skip
+
+
 def _http() -> SinkKind:
     from catcher.sinks import http
 
@@ -176,6 +190,7 @@ SINKS: Mapping[str, Callable[[], SinkKind]] = {
     "slack": _slack,
     "love": _love,
     "mqtt": _mqtt,
+    "kafka": _kafka,
     "http": _http,
     "apprise": _apprise,
 }

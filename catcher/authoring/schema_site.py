@@ -20,6 +20,7 @@ from catcher.authoring.schema_parts import (
     word,
 )
 from catcher.site.adapters import (
+    ANNOUNCEMENTS,
     EXECUTORS,
     HEARTBEATS,
     HISTORIES,
@@ -60,6 +61,7 @@ def site_schema(adapters: Adapters) -> Schema:
             "data": ref("text", "The folder of ledger, history and artifacts."),
             "limits": _LIMITS,
             "heartbeat": _heartbeat(adapters),
+            "announce": _announce(adapters),
         },
         "An observatory's settings. Secrets are written ${NAME} or ${file:/path}.",
     )
@@ -94,6 +96,13 @@ def _heartbeat(adapters: Adapters) -> Schema:
     ways = {kind: _settings(HEARTBEATS, kind, adapters) for kind in HEARTBEATS.here}
     every = ref("duration", "How often (10s).")
     whole = table({"every": every, **ways}, "A sign of life that leaves the engine.")
+    whole["anyOf"] = [{"required": [kind]} for kind in ways]
+    return whole
+
+
+def _announce(adapters: Adapters) -> Schema:
+    ways = {kind: _settings(ANNOUNCEMENTS, kind, adapters) for kind in ANNOUNCEMENTS.here}
+    whole = table(ways, "Who else hears of each committed result (metric available).")
     whole["anyOf"] = [{"required": [kind]} for kind in ways]
     return whole
 

@@ -15,7 +15,8 @@ from catcher.site.words import closest, suggestion
 Adapters = Mapping[tuple[str, str], type]
 """The settings class of each adapter by port and kind, as `("source", "mqtt")`.
 
-Ports are `source`, `ledger`, `history`, `metrics`, `objects`, `executor`, `sink` and `heartbeat`.
+Ports are `source`, `ledger`, `history`, `metrics`, `objects`, `executor`, `sink`,
+`heartbeat` and `announce`.
 """
 
 
@@ -51,9 +52,10 @@ OBJECTS = Kinds("objects", "an object store", ("file", "s3"), ("gcs", "azure"),
     {"file": "file", "s3": "s3", "gs": "gcs", "az": "azure"})  # fmt: skip
 EXECUTORS = Kinds("executor", "an executor", ("local",), ("dask", "http"),
     {"dask": "dask", "http": "http", "https": "http"})  # fmt: skip
-SINKS = Kinds("sink", "a sink", ("console", "slack", "love", "mqtt", "http", "apprise"))
+SINKS = Kinds("sink", "a sink", ("console", "slack", "love", "mqtt", "kafka", "http", "apprise"))
 
 
+ANNOUNCEMENTS = Kinds("announce", "an announcement", ("mqtt", "kafka"))
 HEARTBEATS = Kinds("heartbeat", "a heartbeat", ("mqtt", "http", "love"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from catcher.model.problem import Place
 from catcher.model.time import MINUTE, SECOND, Span
-from catcher.site.adapters import HEARTBEATS, Adapters, fit
+from catcher.site.adapters import HEARTBEATS, Adapters, Kinds, fit
 from catcher.site.binding import Section
 from catcher.site.nodes import Branch, Report, lost, quoted
 from catcher.site.reader import Table
@@ -43,9 +43,15 @@ def read_heartbeat(table: Table, adapters: Adapters) -> Heartbeat:
         message = "a heartbeat comes every second at most, and every 10 minutes at least"
         below.report.error(below.place_of("every"), message, "write it like every: 10s")
         every = EVERY
-    kinds = replace(HEARTBEATS, classes=adapters)
-    ways = []
-    for kind in HEARTBEATS.here:
+    ways = read_ways(below, replace(HEARTBEATS, classes=adapters))
+    below.done()
+    return Heartbeat(every, ways, below.place)
+
+
+def read_ways(below: Table, kinds: Kinds) -> tuple[Section, ...]:
+    """The kinds that a table names, one at least, as far as their settings are good."""
+    ways: list[Section] = []
+    for kind in kinds.here:
         node = below.raw(kind)
         if node is None or lost(node):
             continue
@@ -53,11 +59,10 @@ def read_heartbeat(table: Table, adapters: Adapters) -> Heartbeat:
         if section is not None:
             way = Section(kind, below.key_place(kind), section.node, kind)
             ways += [made] if (made := fit(way, kinds, below.report)) else []
-    if not any(map(below.has, HEARTBEATS.here)):
-        message = "`heartbeat` does not say where to"
-        below.report.error(below.place, message, f"add one of {', '.join(HEARTBEATS.here)}")
-    below.done()
-    return Heartbeat(every, tuple(ways), below.place)
+    if not any(map(below.has, kinds.here)):
+        message = f"{below.what} does not say where to"
+        below.report.error(below.place, message, f"add one of {', '.join(kinds.here)}")
+    return tuple(ways)
 
 
 def check_sink(heartbeat: Heartbeat, loves: Collection[str] | None, report: Report) -> None:

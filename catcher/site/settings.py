@@ -13,6 +13,7 @@ api: {host: 127.0.0.1, port: 8787, post_tokens: {telegraf: "${TELEGRAF_TOKEN}"}}
 data: ./catcher-data
 limits: {workers: 4, memory: 2GiB, payload: 1MB, stop: 20s}
 heartbeat: {every: 10s, mqtt: {host: localhost}}
+announce: {mqtt: {host: localhost, topic: "catcher/results/{rule}"}}
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from catcher.model.observation import ObservationSpec
 from catcher.model.problem import Place
 from catcher.model.time import Span
 from catcher.site.adapters import (
+    ANNOUNCEMENTS,
     EXECUTORS,
     HISTORIES,
     LEDGERS,
@@ -40,7 +42,7 @@ from catcher.site.adapters import (
     read_adapter,
 )
 from catcher.site.binding import Section, section
-from catcher.site.heartbeat import Heartbeat, read_heartbeat
+from catcher.site.heartbeat import Heartbeat, read_heartbeat, read_ways
 from catcher.site.nodes import Entry, Node, Report, Secret, quoted, shown
 from catcher.site.reader import Table, table_of
 from catcher.watching import SourceClock
@@ -127,6 +129,7 @@ class Settings:
     data: Path | None = None
     limits: Limits = Limits()
     heartbeat: Heartbeat = _NO_HEARTBEAT
+    announce: tuple[Section, ...] = ()
 
 
 def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) -> Settings:
@@ -152,6 +155,7 @@ def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) ->
         data=_data(table, root),
         limits=_limits(table),
         heartbeat=read_heartbeat(table, adapters),
+        announce=_announce(table, adapters),
     )
     table.done()
     return settings
@@ -293,6 +297,15 @@ def _data(table: Table, root: Path) -> Path | None:
         message = f"there is no home folder for {quoted(text)}"
         table.report.error(table.place_of("data"), message, "write an absolute path")
         return None
+
+
+def _announce(table: Table, adapters: Adapters) -> tuple[Section, ...]:
+    below = table.table("announce", hint="write it like announce: {mqtt: {host: broker.example}}")
+    if below is None:
+        return ()
+    ways = read_ways(below, replace(ANNOUNCEMENTS, classes=adapters))
+    below.done()
+    return ways
 
 
 def _limits(table: Table) -> Limits:

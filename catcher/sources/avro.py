@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -67,6 +67,15 @@ class Codec:
             left = len(payload) - stream.tell()
             raise ValueError(f"it does not fit its schema: {left} bytes are left over")
         return value if self._record else {VALUE: value}
+
+    def write(self, fields: Mapping[str, Any]) -> bytes:
+        """A message; ValueError where the fields are not what the schema says."""
+        stream = io.BytesIO()
+        try:
+            fastavro.schemaless_writer(stream, self._schema, dict(fields))
+        except (*_BROKEN, AttributeError) as error:
+            raise ValueError(f"it does not fit its schema: {error}") from None
+        return stream.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +238,3 @@ def _weightless(schema: Any, named: Mapping[str, Any]) -> bool:
     return schema.get("type") in ("null",) or (
         fields is not None and all(_weightless(one["type"], named) for one in fields)
     )
-
-
-def named_types(text: str) -> Iterator[str]:
-    """The full names of the types that a schema's text defines at its top."""
-    given = json.loads(text)
-    if isinstance(given, dict) and isinstance(given.get("name"), str):
-        space = given.get("namespace")
-        yield f"{space}.{given['name']}" if space else given["name"]

@@ -218,7 +218,7 @@ class Outlet:
 async def open_outlet(cluster: Cluster, patience: Span) -> AsyncIterator[Outlet]:
     """A connection to publish over; one of `LinkError` where there is none."""
     producer = AIOKafkaProducer(
-        **await _entering(cluster), acks="all", enable_idempotence=True,
+        **await _entering(cluster), acks="all",
         request_timeout_ms=max(patience // MILLISECOND, 1_000), linger_ms=5,
     )  # fmt: skip
     try:

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from catcher.model.health import Health
 from catcher.model.time import to_seconds
 
-Role = Literal["source", "store", "executor", "sink", "desk", "heartbeat"]
+Role = Literal["source", "store", "executor", "sink", "desk", "heartbeat", "results"]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One source, store, executor, sink, the alert desk or a heartbeat, and how it does."""
+    """One source, store, executor, sink, the alert desk, a heartbeat, a way of results."""
 
     role: Role
     health: Health

@@ -150,7 +150,7 @@ def test_labels_times_and_continuing(tmp_path: Path) -> None:
          "1:17: the sink 'consol' does not say what kind it is; did you mean 'console'?"),
         ("sinks: {a: {slack: {}, love: {}}}\nroute: {to: a}\n",
          "1:12: the sink 'a' names both `slack` and `love`; "
-         "give exactly one of console, slack, love, mqtt, http, apprise, pager, "
+         "give exactly one of console, slack, love, mqtt, kafka, http, apprise, pager, "
          "as {kind: {settings}}"),
         ("route: {to: [console], match: {owner: a}}\n",
          "1:24: the outermost route takes every alert, so it has no `match`; "
