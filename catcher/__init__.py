@@ -1,7 +1,8 @@
 """Catcher: reactive rules on an observatory's event streams.
 
-What a job needs is here; the rest lives in the rooms below. The names are looked up when they
-are first used, so that `catcher --help` need not wait for numpy.
+What a job needs is here, and the clients that read what was kept; the rest lives in the rooms
+below. The names are looked up when they are first used, so that `catcher --help` need not wait
+for numpy.
 """
 
 from __future__ import annotations
@@ -10,14 +11,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from catcher.doors import Client, SyncClient
     from catcher.model.event import Event, Series
     from catcher.model.observation import Observation
     from catcher.model.result import Field, Metric, Result
     from catcher.working.jobs import job
 
-__all__ = ["Event", "Field", "Metric", "Observation", "Result", "Series", "job"]
+__all__ = [
+    "Client", "Event", "Field", "Metric", "Observation", "Result", "Series", "SyncClient", "job",
+]  # fmt: skip
 
 _HOMES = {
+    "Client": "catcher.doors",
+    "SyncClient": "catcher.doors",
     "Event": "catcher.model.event",
     "Series": "catcher.model.event",
     "Observation": "catcher.model.observation",

@@ -9,10 +9,10 @@ import pytest
 from catcher.app import data_folder, load_site, open_client, open_engine
 from catcher.model.problem import CatcherError, Unknown
 from catcher.model.time import SECOND, parse_instant
-from catcher.ports import Query
 from tests.small_site import DOUBLING, WIND, engine_in_thread, write_site
 
-START = parse_instant("2025-04-24T00:00:00Z")
+T0 = "2025-04-24T00:00:00Z"
+START = parse_instant(T0)
 
 
 async def test_everything_is_found_again_when_the_engine_has_gone(tmp_path: Path) -> None:
@@ -28,17 +28,18 @@ async def test_everything_is_found_again_when_the_engine_has_gone(tmp_path: Path
             }
             assert engine.ask("POST", "/events", json=event).status_code == 202
     async with open_client(site, data) as client:
-        (run,) = await client.runs(Query(rule="doubling"))
+        (run,) = await client.runs(rule="doubling")
         assert await client.run(run.id) == run
-        (artifact,) = await client.artifacts(Query(rule="doubling"))
-        assert await client.open(artifact) == await client.open(artifact.key) == b"42.0"
-        (alert,) = await client.alerts(Query(rule="wind"))
+        (artifact,) = await client.artifacts(rule="doubling")
+        assert await client.open(artifact) == await client.open(artifact.key) == "42.0"
+        assert await client.read(artifact) == b"42.0"
+        (alert,) = await client.alerts(rule="wind")
         assert await client.alert(alert.id) == alert
-        assert [one.value for one in await client.metrics(Query(name="doubled"))] == [42.0]
-        assert len(await client.firings(Query(rule="doubling"))) == 1
-        assert {one.what for one in await client.audit(Query())} == {"opened"}
+        assert [one.value for one in await client.metrics("doubled")] == [42.0]
+        assert len(await client.firings(rule="doubling")) == 1
+        assert {one.what for one in await client.audit()} == {"opened"}
         assert "wind" in await client.topics()
-        series = await client.series("wind", START, START + 3 * SECOND, ["speed"])
+        series = await client.select_time_series("wind", "speed", T0, "2025-04-24T00:00:03Z")
         assert list(series["speed"]) == [8, 9, 10, 11]
 
 
@@ -55,7 +56,8 @@ async def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         with pytest.raises(CatcherError, match="there is no object"):
             await client.open("doubling/nothing.txt")
         assert await client.topics() == []
-        assert len(await client.series("wind", 0, START)) == 0
+        with pytest.raises(Unknown, match="holds no topic 'wind'"):
+            await client.select_time_series("wind", "speed", "-1h")
 
 
 def test_the_data_folder_is_the_one_told_then_that_of_the_environment_then_the_sites(
@@ -86,8 +88,8 @@ stores:
     assert ledger.is_file()
     assert run["artifacts"][0]["url"].startswith(objects.as_uri())
     async with open_client(site, data) as client:
-        assert [one.id for one in await client.runs(Query())] == [run["id"]]
-        assert await client.open(run["artifacts"][0]["key"]) == b"2.0"
+        assert [one.id for one in await client.runs()] == [run["id"]]
+        assert await client.open(run["artifacts"][0]["key"]) == "2.0"
 
 
 async def test_a_rule_is_fired_for_an_observation_of_the_past(tmp_path: Path) -> None:

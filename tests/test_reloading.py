@@ -15,7 +15,6 @@ from catcher.app import load_site, open_client
 from catcher.app.editions import Edition, differences, first_edition, next_edition
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError
-from catcher.ports import Query
 from tests.small_site import DOUBLING, JOBS, WIND, ThreadedEngine, engine_in_thread, write_site
 
 CALM = """
@@ -258,7 +257,7 @@ def test_a_reload_is_in_the_audit_trail(desk: Desk) -> None:
 
     async def audit() -> list[Any]:
         async with open_client(desk.engine.site, desk.engine.data) as client:
-            return [one for one in await client.audit(Query()) if one.what == "reload"]
+            return [one for one in await client.audit() if one.what == "reload"]
 
     (entry,) = asyncio.run(audit())
     assert entry.detail["added"] == ["calm"]

@@ -6,12 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-import httpx
-
-from catcher.model.problem import CatcherError
+from catcher.api import link
 
 Row = dict[str, Any]
-PATIENCE = 30.0
 
 
 class Remote:
@@ -19,9 +16,7 @@ class Remote:
 
     def __init__(self, url: str, token: str = "") -> None:
         self._url = url.rstrip("/")
-        self._headers = {"X-Catcher-Channel": "cli"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
+        self._headers = link.headers(token, "cli")
 
     def fire(self, rule: str, body: Mapping[str, Any]) -> Row:
         """Fires a rule by hand."""
@@ -79,26 +74,4 @@ class Remote:
 
     def _ask(self, method: str, path: str, whatever: bool = False, **how: Any) -> Any:
         """What the engine answers; with `whatever` also when it says that it is not well."""
-        try:
-            answer = httpx.request(
-                method, self._url + path, timeout=PATIENCE, trust_env=False,
-                headers=self._headers, **how,
-            )  # fmt: skip
-        except httpx.HTTPError as trouble:
-            raise CatcherError(
-                f"no engine answers at {self._url} ({type(trouble).__name__})",
-                "start one with `catcher run`, or name its folder with --data",
-            ) from trouble
-        return answer.json() if whatever and answer.status_code == 503 else _opened(answer)
-
-
-def _opened(answer: httpx.Response) -> Any:
-    try:
-        body = answer.json()
-    except ValueError:
-        body = {"error": f"the engine answered {answer.status_code}"}
-    if answer.is_success:
-        return body
-    body = body if isinstance(body, dict) else {}
-    words = body.get("error") or body.get("detail") or f"the engine answered {answer.status_code}"
-    raise CatcherError(str(words), str(body.get("hint", "")))
+        return link.ask(method, self._url + path, self._headers, whatever, **how)

@@ -17,8 +17,9 @@ from catcher.api.desk import DeskDoor, channel_of, desk
 from catcher.api.guard import guard
 from catcher.api.handbook import handbook
 from catcher.api.posting import posting
+from catcher.api.reading import reading
 from catcher.api.signs import SelfWatch, signs
-from catcher.client import Client, point_row
+from catcher.client import Client
 from catcher.model import shown
 from catcher.model.alert import Alert, Notice, Severity
 from catcher.model.event import Event
@@ -26,7 +27,7 @@ from catcher.model.health import Health, Update
 from catcher.model.problem import CatcherError, Unknown
 from catcher.model.run import Firing, Run
 from catcher.model.time import parse_duration, parse_instant, wall_clock
-from catcher.ports import Busy, Door, Live, Query, StoreAway
+from catcher.ports import Busy, Door, Live, StoreAway
 
 MOST_BYTES = 4 * 1024 * 1024
 ABOUT = "A running engine: post events, fire, acknowledge, explain, look up, and follow."
@@ -84,6 +85,7 @@ def create_api(
     desk(api, door)
     _lists(api, door, client)
     _artifacts(api, client)
+    reading(api, client)
     _following(api, door, live)
     serve_callbacks(api, callbacks or {}, door, most_bytes)
     if watch is not None:
@@ -196,8 +198,8 @@ def _lists(api: FastAPI, door: Door, client: Client) -> None:
         rule: str = "", state: str = "", observation: str = "", limit: int = 100
     ) -> list[Row]:
         """Runs, newest first."""
-        query = Query(rule=rule, state=state, observation=observation, limit=_bounded(limit))
-        return [shown.run_row(run) for run in await client.runs(query)]
+        found = await client.runs(rule=rule, state=state, obs=observation, limit=_bounded(limit))
+        return found.rows()
 
     @api.get("/runs/{run}")
     async def run(run: str) -> Row:
@@ -207,28 +209,25 @@ def _lists(api: FastAPI, door: Door, client: Client) -> None:
     @api.get("/firings")
     async def firings(rule: str = "", limit: int = 100) -> list[Row]:
         """Firings with their reasons, newest first."""
-        query = Query(rule=rule, limit=_bounded(limit))
-        return [shown.firing_row(firing) for firing in await client.firings(query)]
+        return (await client.firings(rule=rule, limit=_bounded(limit))).rows()
 
     @api.get("/alerts")
     async def alerts(rule: str = "", state: str = "", limit: int = 100) -> list[Row]:
         """Alerts, newest first; `state=active` leaves out what is over."""
-        query = Query(rule=rule, state=state, limit=_bounded(limit))
-        return [shown.alert_row(alert) for alert in await client.alerts(query)]
+        return (await client.alerts(rule=rule, state=state, limit=_bounded(limit))).rows()
 
     @api.get("/metrics/{name}")
     async def metrics(name: str, rule: str = "", limit: int = 100) -> list[Row]:
         """Values of one metric, newest first."""
-        query = Query(name=name, rule=rule, limit=_bounded(limit))
-        return [point_row(point) for point in await client.metrics(query)]
+        return (await client.metrics(name, rule=rule, limit=_bounded(limit))).rows()
 
 
 def _artifacts(api: FastAPI, client: Client) -> None:
     @api.get("/artifacts")
     async def artifacts(rule: str = "", observation: str = "", limit: int = 100) -> list[Row]:
         """What was kept, newest first; each `key` opens at `/artifacts/KEY`."""
-        query = Query(rule=rule, observation=observation, limit=_bounded(limit))
-        return [shown.artifact_row(artifact) for artifact in await client.artifacts(query)]
+        limit = _bounded(limit)
+        return (await client.artifacts(rule=rule, obs=observation, limit=limit)).rows()
 
     @api.get("/artifacts/{key:path}")
     async def artifact(key: str) -> Response:
@@ -238,7 +237,7 @@ def _artifacts(api: FastAPI, client: Client) -> None:
             "X-Content-Type-Options": "nosniff",
         }
         try:
-            data = await client.open(key)
+            data = await client.read(key)
         except StoreAway:
             raise
         except CatcherError as error:

@@ -7,25 +7,15 @@ behind it when it is opened.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import (
-    AbstractAsyncContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-    suppress,
-)
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catcher.app.adapters import SETTINGS
-from catcher.app.places import (
-    LateHistory,
-    LateObjects,
-    data_folder,
-    ledger_address,
-    readable_objects,
-)
-from catcher.client import Client, point_row
+from catcher.app.places import data_folder
+from catcher.app.sites import load_site
+from catcher.client import Client
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
@@ -39,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "open_client",
-    "open_demo", "open_engine", "open_rehearsal", "open_replay", "point_row", "preview",
+    "open_demo", "open_engine", "open_rehearsal", "open_replay",  "preview",
     "remote", "run_backtest", "run_rule_tests", "send_test",
     "sweep",
 ]  # fmt: skip
@@ -47,11 +37,6 @@ __all__ = [
 Row = dict[str, Any]
 MOST_COUNTED = 10_000
 Write = Callable[[str], None]
-
-
-def load_site(path: Path | None) -> Site:
-    """The site's files as rules and settings, with all problems."""
-    return load(find_site(path), adapters=SETTINGS)
 
 
 # -- engines ------------------------------------------------------------------------------------
@@ -122,19 +107,13 @@ async def run_backtest(
 # -- doors --------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def open_client(site: Path | None, data: Path | None) -> AsyncIterator[Client]:
-    """Reads what an engine keeps or kept, whether it runs or not."""
-    from catcher.stores.ledger import SqlLedger
+def open_client(
+    site: str | Path | None, data: Path | None, token: str = ""
+) -> AbstractAsyncContextManager[Client]:
+    """Reads what an engine keeps or kept, whether it runs or not; `site` may be an address."""
+    from catcher.app.reading import opened
 
-    loaded = load_site(site)
-    folder = data_folder(loaded, data)
-    async with AsyncExitStack() as lifetimes:
-        ledger = await lifetimes.enter_async_context(
-            SqlLedger(ledger_address(loaded, folder), clock=wall_clock)
-        )
-        history = LateHistory(folder / "history", lifetimes)
-        yield Client(ledger, history, LateObjects(lambda: readable_objects(loaded, folder)))
+    return Client(lambda: opened(site, data, token))
 
 
 def remote(site: Path | None, data: Path | None) -> Remote:
@@ -156,7 +135,6 @@ def remote(site: Path | None, data: Path | None) -> Remote:
 async def backlog(site: Path | None, data: Path | None) -> list[Row]:
     """What waits, rule by rule: as the engine says that runs, or else as the ledger has it."""
     from catcher.app.running import announced_at
-    from catcher.ports import Query
 
     folder = data_folder(load_site(site), data)
     if announced_at(folder):
@@ -165,7 +143,7 @@ async def backlog(site: Path | None, data: Path | None) -> list[Row]:
     waiting: Counter[str] = Counter()
     async with open_client(site, data) as client:
         for state in ("pending", "running"):
-            found = await client.runs(Query(state=state, limit=MOST_COUNTED))
+            found = await client.runs(state=state, limit=MOST_COUNTED)
             waiting.update(run.rule for run in found if not run.parent)
     rest = {"running": 0, "dropped": 0, "drain": None, "per_minute": 0.0, "grows": False}
     return [

@@ -25,14 +25,15 @@ from catcher.app.assembling import RECORDED, alone, assemble, make_executor, par
 from catcher.app.beating import make_outlets
 from catcher.app.editions import SETTINGS, Edition, first_edition
 from catcher.app.kept import Kept, open_kept
-from catcher.app.places import prepared
+from catcher.app.places import ledger_address, prepared
 from catcher.app.publishing import open_announcers
+from catcher.app.reading import decoded, late_sql
 from catcher.app.reloading import Reloading
 from catcher.app.running import STOP, Grace, Running, announced, engine_name
 from catcher.app.selfwatch import SelfWatch
 from catcher.app.sink_kinds import Doorway
 from catcher.app.surroundings import Surroundings
-from catcher.client import Client
+from catcher.client import Client, HistoryTelemetry, Reading
 from catcher.engine import Engine
 from catcher.hands import Hands
 from catcher.model.event import HEALTH_TOPIC
@@ -184,7 +185,7 @@ async def _open(
         known = site.settings.observations
         hands = Hands(engine, postbox, known, edition.rows(), running.health, courier.resend)
         doorway.door = hands.through
-        client = Client(kept.ledger, kept.history, kept.objects)
+        client = Client(_reading(kept, ledger_address(site, data)))
         reloading = _reloading(edition, jobs, engine, shop, hands, watch) if follow else None
         served = _served(running, hands, client, site, port, doorway)
         async with _begun(running, served, reloading, kept):
@@ -227,6 +228,12 @@ def _grace(site: Site) -> Grace:
 async def _deliver_rest(courier: Courier, kept: Kept, grace: Grace) -> None:
     """What is on its way to the sinks has until the stop's end; another engine delivers it else."""
     await courier.drain(0 if kept.ledger.fenced else grace.left)
+
+
+def _reading(kept: Kept, ledger: str) -> Callable[[], AbstractAsyncContextManager[Reading]]:
+    telemetry = HistoryTelemetry(kept.history)
+    held = Reading(kept.ledger, telemetry, kept.objects, late_sql(ledger), decoded)
+    return lambda: contextlib.nullcontext(held)
 
 
 async def _announce(kept: Kept, url: str) -> None:

@@ -17,7 +17,6 @@ from catcher.model.alert import Alert, Severity, alert_id
 from catcher.model.desk import Shift
 from catcher.model.rule import Rule
 from catcher.model.time import Instant, format_instant
-from catcher.ports import Query
 from catcher.site import Site
 
 __all__ = [
@@ -33,16 +32,19 @@ async def alarm_report(
     client: Client, start: Instant, end: Instant, rule: str, longitude: float | None
 ) -> Figures:
     """The figures of ISA-18.2 over a span, of one rule where it is named."""
-    found = await client.alerts(Query(rule=rule, start=start, end=end, limit=ALL))
+    found = await client.alerts(
+        rule=rule, start=format_instant(start), end=format_instant(end), limit=ALL
+    )
     return figures(found, start, end, longitude)
 
 
 async def shift_summary(client: Client, start: Instant, end: Instant) -> Summary:
     """What fired in a span, who took it, what is put aside and why."""
+    first, last = format_instant(start), format_instant(end)
     return summarise(
-        await client.alerts(Query(start=start, end=end, limit=ALL)),
-        await client.silences(Query(start=start, end=end, limit=ALL)),
-        await client.shifts(Query(end=end, limit=1)),
+        await client.alerts(start=first, end=last, limit=ALL),
+        await client.silences(start=first, end=last, limit=ALL),
+        await client.shifts(end=last, limit=1),
         start,
         end,
     )

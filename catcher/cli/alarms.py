@@ -23,13 +23,14 @@ from catcher.cli.options import (
     print_table,
     wide_console,
 )
-from catcher.cli.spans import instant, labelled
+from catcher.cli.spans import instant, labelled, moment
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError
 from catcher.model.text import plain
 from catcher.model.time import wall_clock
 
 if TYPE_CHECKING:
+    from catcher.app import Client
     from catcher.authoring.reports import Figures
 
 Since = Annotated[str, typer.Option(help="From a time on, or for so long back: 12h.")]
@@ -179,12 +180,16 @@ def audit(
 
     Example: `catcher audit --since 30d --csv --limit 100000 > audit.csv`
     """
-    from catcher.cli.looking import Kind, ask
+    from catcher.cli.looking import with_client
 
-    rows = ask(
-        site, data, Kind.audit, name=who, state=what, id=subject, limit=limit,
-        start=instant(since), end=instant(until),
-    )  # fmt: skip
+    async def ask(client: Client) -> list[Row]:
+        found = await client.audit(
+            subject=subject, who=who, what=what, limit=limit,
+            start=moment(since), end=moment(until),
+        )  # fmt: skip
+        return [*found.rows()]
+
+    rows = with_client(site, data, ask)
     if as_json:
         return print_rows(rows)
     if as_csv:

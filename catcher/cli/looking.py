@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from enum import StrEnum
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.text import Text
@@ -25,13 +22,12 @@ from catcher.cli.options import (
     print_table,
     wide_console,
 )
-from catcher.cli.spans import instant, labelled
+from catcher.cli.spans import moment
 from catcher.model.alert import Severity
 from catcher.model.time import SECOND, format_duration
 
 if TYPE_CHECKING:
     from catcher.app import Client
-    from catcher.ports import Query
 
 Answer = TypeVar("Answer")
 
@@ -41,20 +37,9 @@ State = Annotated[str, typer.Option(help="Only in this state: done, failed, time
 Since = Annotated[str, typer.Option(help="From a time on, or for so long back: 12h.")]
 
 
-class Kind(StrEnum):
-    """What can be asked for."""
-
-    metrics = "metrics"
-    artifacts = "artifacts"
-    runs = "runs"
-    alerts = "alerts"
-    firings = "firings"
-    audit = "audit"
-
-
 def register(app: typer.Typer) -> None:
     """Adds the commands of this file."""
-    for command in (runs, show, alerts, query, explain):
+    for command in (runs, show, alerts, explain):
         app.command(rich_help_panel="Looking things up")(command)
 
 
@@ -66,10 +51,13 @@ def runs(
 
     Example: `catcher runs --rule mount-jitter --since 12h`
     """
-    rows = ask(
-        site, data, Kind.runs,
-        rule=rule, state=state, observation=obs, start=instant(since), limit=limit,
-    )  # fmt: skip
+    start = moment(since)
+
+    async def ask(client: Client) -> list[Row]:
+        found = await client.runs(rule=rule, state=state, obs=obs, start=start, limit=limit)
+        return [*found.rows()]
+
+    rows = with_client(site, data, ask)
     if as_json:
         return print_rows(rows)
     print_table(
@@ -120,7 +108,7 @@ def show(
     """
     from catcher.model.shown import run_page
 
-    row = run_page(_with_client(site, data, lambda client: client.run(run)))
+    row = run_page(with_client(site, data, lambda client: client.run(run)))
     if as_json:
         return print_row(row)
     console = wide_console()
@@ -168,7 +156,11 @@ def alerts(
     Example: `catcher alerts --all --json`
     """
     state = "" if every else "active"
-    rows = ask(site, data, Kind.alerts, rule=rule, state=state, limit=limit)
+
+    async def ask(client: Client) -> list[Row]:
+        return [*(await client.alerts(rule=rule, state=state, limit=limit)).rows()]
+
+    rows = with_client(site, data, ask)
     if as_json:
         return print_rows(rows)
     print_table(
@@ -183,28 +175,6 @@ def alerts(
             "message": lambda row: row["message"] or row["reason"],
         },
     )
-
-
-def query(
-    kind: Annotated[Kind, typer.Argument(help="What to look for.")],
-    name: Annotated[str, typer.Argument(help="The name of a metric or artifact.")] = "",
-    site: Site = None, data: Data = None, rule: Rule = "", obs: Observation = "",
-    since: Since = "", until: Annotated[str, typer.Option(help="Up to a time.")] = "",
-    label: Annotated[list[str] | None, typer.Option(help="name=value; may be repeated.")] = None,
-    limit: Limit = 1000, as_json: Json = False,
-) -> None:  # fmt: skip
-    """Finds what was kept: metrics, artifacts, runs, alerts, firings, audit.
-
-    Example: `catcher query metrics image_impact_rms --rule mount-jitter --json`
-    """
-    rows = ask(
-        site, data, kind, rule=rule, name=name, observation=obs, limit=limit,
-        start=instant(since), end=instant(until), labels=labelled(label or []),
-    )  # fmt: skip
-    if as_json:
-        return print_rows(rows)
-    names = [one for one in (rows[0] if rows else {}) if rows[0][one] not in ("", [], {}, None)]
-    print_table(rows, {one: partial(_cell, one) for one in names[:9]})
 
 
 def explain(
@@ -226,36 +196,17 @@ def explain(
         typer.echo(row["text"])
 
 
-def ask(site: Path | None, data: Path | None, kind: Kind, **what: Any) -> list[Row]:
-    """What the ledger finds of a kind, as rows."""
-    from catcher.app import point_row
-    from catcher.model import shown
-    from catcher.ports import Query
-
-    rows: dict[Kind, Callable[[Any], Row]] = {
-        Kind.metrics: point_row, Kind.artifacts: shown.artifact_row, Kind.runs: shown.run_row,
-        Kind.alerts: shown.alert_row, Kind.firings: shown.firing_row, Kind.audit: shown.audit_row,
-    }  # fmt: skip
-    asked = Query(**what)
-    found = _with_client(site, data, lambda client: _look(client, kind, asked))
-    return [rows[kind](one) for one in found]
-
-
-def _look(client: Client, kind: Kind, query: Query) -> Awaitable[Sequence[Any]]:
-    found: Awaitable[Sequence[Any]] = getattr(client, kind.value)(query)
-    return found
-
-
-def _with_client(
+def with_client(
     site: Path | None, data: Path | None, ask: Callable[[Client], Awaitable[Answer]]
 ) -> Answer:
+    """What a client of the site answers."""
     from catcher import app as composition
 
-    async def open_andask() -> Answer:
+    async def open_and_ask() -> Answer:
         async with composition.open_client(site, data) as client:
             return await ask(client)
 
-    return asyncio.run(open_andask())
+    return asyncio.run(open_and_ask())
 
 
 def _alert_state(row: Row) -> str:
@@ -279,12 +230,3 @@ def _made(row: Row) -> str:
     known = {name: value for name, value in row["metrics"].items() if value is not None}
     numbers = "  ".join(f"{name} {value:.4g}" for name, value in list(known.items())[:5])
     return numbers + "  " + " ".join(one["name"] for one in row["artifacts"])
-
-
-def _cell(name: str, row: Row) -> str:
-    value = row[name]
-    if value is None:
-        return "unknown" if name == "value" else ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)

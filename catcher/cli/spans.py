@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from catcher.model.problem import CatcherError
-from catcher.model.time import parse_duration, parse_instant, wall_clock
+from catcher.model.time import format_instant, parse_duration, parse_instant, wall_clock
 
 
 def instant(text: str) -> int | None:
@@ -16,11 +16,17 @@ def instant(text: str) -> int | None:
     if not text:
         return None
     with contextlib.suppress(ValueError):
-        return wall_clock() - parse_duration(text)
+        return wall_clock() - parse_duration(text.removeprefix("-"))
     try:
         return parse_instant(text)
     except ValueError as trouble:
         raise CatcherError(str(trouble), "or say how long ago, such as 12h") from trouble
+
+
+def moment(text: str) -> str | None:
+    """A time as the client takes it, from the same words; None where none is given."""
+    found = instant(text)
+    return None if found is None else format_instant(found)
 
 
 def labelled(pairs: Sequence[str]) -> dict[str, str]:

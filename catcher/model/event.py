@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from catcher.model import frames
 from catcher.model.time import Instant
 
 FloatArray = npt.NDArray[np.float64]
@@ -115,3 +116,23 @@ class Series:
 
     def __len__(self) -> int:
         return int(self.time.shape[0])
+
+    def to_arrow(self) -> Any:
+        """An Arrow table: `time` (timestamps of UTC) and the columns, units in their metadata."""
+        return frames.series_to_arrow(self)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame of pandas with an index of UTC; `attrs` has topic and units."""
+        return frames.series_to_pandas(self)
+
+    def to_polars(self) -> Any:
+        """A DataFrame of polars with the column `time`."""
+        return frames.series_to_polars(self)
+
+    def to_xarray(self) -> Any:
+        """A Dataset of xarray over `time`."""
+        return frames.series_to_xarray(self)
+
+    def to_astropy(self) -> Any:
+        """A TimeSeries of astropy; columns are quantities where their unit is known."""
+        return frames.series_to_astropy(self)

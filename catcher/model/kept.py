@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from catcher.model.alert import Notice
 from catcher.model.time import Instant
@@ -11,7 +12,10 @@ from catcher.model.time import Instant
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for in the ledger. Empty attributes match all; newest first, up to `limit`."""
+    """What to look for in the ledger. Empty attributes match all; newest first, up to `limit`.
+
+    `kind` is the suffix of an artifact's name, such as `png`.
+    """
 
     rule: str = ""
     id: str = ""
@@ -22,6 +26,7 @@ class Query:
     start: Instant | None = None
     end: Instant | None = None
     limit: int = 100
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +51,12 @@ class DeadLetter:
     notice: Notice
     error: str
     time: Instant
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of a SQL statement. `cut`: there were more."""
+
+    names: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    cut: bool = False

@@ -74,10 +74,13 @@ def metrics(connection: Connection, query: Query) -> list[MetricPoint]:
 
 
 def artifacts(connection: Connection, query: Query) -> list[ArtifactRecord]:
-    """By rule, name, run (`id`), observation, time."""
+    """By rule, name, run (`id`), observation, time, kind."""
     table = schema.artifacts
     conditions = _common(table, query)
     conditions += _equal(table, query, run="id", name="name", observation="observation")
+    if query.kind:
+        suffix = "." + clean(query.kind).removeprefix(".")
+        conditions.append(table.c.name.endswith(suffix, autoescape=True))
     return [artifact_of(row) for row in _newest(connection, table, conditions, query.limit)]
 
 

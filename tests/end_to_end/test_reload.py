@@ -12,7 +12,6 @@ import pytest
 from catcher.app import examine, open_client, open_engine
 from catcher.model.problem import CatcherError
 from catcher.model.time import SECOND, format_instant, parse_instant
-from catcher.ports import Query
 from tests.end_to_end.engine_process import EngineProcess, catcher, engine
 from tests.small_site import WIND, write_site
 
@@ -56,7 +55,7 @@ def kept(site: Path, data: Path) -> list[str]:
 
     async def read() -> list[str]:
         async with open_client(site, data) as client:
-            return [one.id for one in await client.firings(Query())]
+            return [one.id for one in await client.firings()]
 
     return asyncio.run(read())
 

@@ -1,0 +1,13 @@
+"""A site's files, read with the settings that the adapters know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from catcher.app.adapters import SETTINGS
+from catcher.site import Site, find_site, load
+
+
+def load_site(path: Path | None) -> Site:
+    """The site's files as rules and settings, with all problems."""
+    return load(find_site(path), adapters=SETTINGS)
