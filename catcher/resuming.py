@@ -6,12 +6,13 @@ no state knows of come in again from the inbox, in their order. Downtime is unob
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from catcher.model.alert import LevelChange
 from catcher.model.commit import TriggerState
 from catcher.model.event import Admitted, Arrived
+from catcher.model.run import Firing
 from catcher.model.time import Instant
 from catcher.priming import prime
 from catcher.steps import Decided, Parts
@@ -20,7 +21,7 @@ AT_ONCE = 5_000
 """How many events of the inbox are taken up at a time."""
 
 See = Callable[[Sequence[Admitted], Decided, Instant], None]
-Weigh = Callable[[Sequence[LevelChange], Decided, Instant], None]
+Weigh = Callable[[Iterable[Firing | LevelChange], Decided, Instant], None]
 Keep = Callable[[Decided, set[str]], None]
 
 
@@ -50,6 +51,11 @@ async def resume(parts: Parts, story: Story) -> None:
     parts.admission.recall(*await parts.ledger.marks())
     known = [source.name for source in parts.sources]
     on_wall_time = [name for name in known if parts.admission.on_wall_time(name)]
+    alive = await parts.ledger.alive()
+    if on_wall_time and 0 < alive <= now:
+        # What fell due while somebody still watched is decided as of then, not lost to downtime.
+        seen = {name: alive if name in on_wall_time else 0 for name in known}
+        story.weigh(parts.network.advance(seen), decided, now)
     parts.network.resume(now, on_wall_time, everywhere=on_wall_time == known)
     story.keep(decided, {event.source for event, _ in left})
 

@@ -24,7 +24,7 @@ from catcher.model.health import Health
 from catcher.model.problem import CatcherError
 from catcher.model.result import Metric
 from catcher.model.run import Run
-from catcher.model.time import SECOND, parse_duration, parse_instant
+from catcher.model.time import SECOND, Clock, parse_duration, parse_instant, wall_clock
 from catcher.ports import Busy, Delivery, Query, StoreAway
 from catcher.stores.history import EmbeddedHistory
 from catcher.stores.ledger import SqlLedger
@@ -64,8 +64,8 @@ class Diary(list[str]):
 class WatchedLedger(SqlLedger):
     """The ledger, with a diary; for the first `away` commits it is not to be had."""
 
-    def __init__(self, url: str, diary: Diary, away: int = 0) -> None:
-        super().__init__(url, "engine-of-a-test")
+    def __init__(self, url: str, diary: Diary, away: int = 0, clock: Clock = wall_clock) -> None:
+        super().__init__(url, "engine-of-a-test", clock)
         self.diary = diary
         self.away = away
         self.commits: list[Commit] = []
@@ -166,7 +166,7 @@ async def staged(folder: Path, ledger: str = "sqlite://", away: int = 0) -> Asyn
     clock = VirtualClock(START)
     async with AsyncExitStack() as lifetimes:
         kept = Kept(
-            await lifetimes.enter_async_context(WatchedLedger(ledger, diary, away)),
+            await lifetimes.enter_async_context(WatchedLedger(ledger, diary, away, clock)),
             await lifetimes.enter_async_context(EmbeddedHistory(None)),
             Objects(ObjectSettings(url="memory://")),
             None,

@@ -349,3 +349,35 @@ trigger: {absent: {topic: wind, for: 60s}}
         await stage.source.deliver(number(61.5, 5)).wait()
         fired = await stage.ledger.firings(Query(rule="silent"))
         assert [one.time - test_engine.START for one in fired] == [60 * SECOND]
+
+
+HELD = """---
+rule: held
+trigger: {telemetry: wind, when: speed > 10, for: 20s}
+"""
+
+
+@pytest.mark.parametrize(("died", "fires"), [(19, []), (21, [20])])
+async def test_a_hold_that_fell_due_before_a_crash_fires_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, died: float, fires: list[float]
+) -> None:
+    """Its timer would have run a little later; the wind has fallen by the restart."""
+    monkeypatch.setattr(test_engine, "RULES", test_engine.RULES + HELD)
+    monkeypatch.setattr(test_engine, "RECORDED", SourceClock(lateness=5 * SECOND))
+    ledger, begun = f"sqlite:///{tmp_path / 'ledger.db'}", test_engine.START
+
+    async def gust(stage: Stage, when: float, speed: float) -> None:
+        stage.clock.now = begun + round(when * SECOND)
+        await stage.source.deliver(event(when, "wind", speed=speed, mast="m")).wait()
+
+    async with killed(tmp_path / "site", ledger) as stage:
+        await gust(stage, 0, 12)
+        await gust(stage, died - 1, 12)
+        stage.clock.now = begun + round(died * SECOND)
+        await stage.source.deliver(number(died, 5)).wait()
+        assert not await stage.ledger.firings(Query(rule="held"))
+    monkeypatch.setattr(test_engine, "START", begun + 600 * SECOND)
+    async with running(tmp_path / "site", ledger=ledger) as stage:
+        await stage.source.deliver(event(0, "wind", speed=5, mast="m")).wait()
+        fired = await stage.ledger.firings(Query(rule="held"))
+        assert [(one.time - begun) / SECOND for one in fired] == fires

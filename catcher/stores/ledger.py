@@ -158,6 +158,10 @@ class SqlLedger(LedgerAnswers):
         """Runs left pending or running by engines before this one, oldest first."""
         return await self._read(partial(reading.unfinished, fence=self._fence))
 
+    async def alive(self) -> Instant:
+        """Until when an engine before this one is known to have been at work; 0 without any."""
+        return await self._read(partial(reading.alive, fence=self._fence))
+
     async def settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
         """Records a delivery with `notice.receipt`, a failed attempt, or the giving up."""
         settle = partial(

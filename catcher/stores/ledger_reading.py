@@ -18,6 +18,7 @@ from catcher.model.alert import Alert, AuditEntry, Notice
 from catcher.model.commit import TriggerState
 from catcher.model.observation import Observation
 from catcher.model.run import ArtifactRecord, Firing, Run
+from catcher.model.time import Instant
 from catcher.ports import DeadLetter, MetricPoint, Query
 from catcher.stores import schema
 from catcher.stores.documents import clean, document
@@ -159,6 +160,17 @@ def states(connection: Connection) -> list[TriggerState]:
     """The saved state of every rule and key."""
     tables = (schema.trigger_states, schema.state_parts)
     return [state_of(row) for table in tables for row in _all(connection, select(table))]
+
+
+def alive(connection: Connection, fence: int) -> Instant:
+    """The latest that an engine before this one wrote of itself: a beat, a state, an event."""
+    engines, states, inbox = schema.engines, schema.trigger_states, schema.inbox
+    asked = (
+        select(func.max(engines.c.heartbeat)).where(engines.c.fence < fence),
+        select(func.max(states.c.updated)),
+        select(inbox.c.received).order_by(inbox.c.seq.desc()).limit(1),
+    )
+    return max(connection.execute(one).scalar() or 0 for one in asked)
 
 
 def positions(connection: Connection) -> dict[str, str]:
