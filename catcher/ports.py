@@ -72,13 +72,9 @@ class History(Protocol):
 
     async def append(self, events: Sequence[Event]) -> None: ...
     async def read(
-        self,
-        topic: str,
-        fields: Sequence[str],
-        start: Instant,
-        end: Instant,
+        self, topic: str, fields: Sequence[str], start: Instant, end: Instant,
         where: Predicate | None = None,
-    ) -> Series:
+    ) -> Series:  # fmt: skip
         """The samples with start <= time <= end in time order; all numeric fields if none named.
 
         A list is read as `name0 … nameN`, a truth value as 0 or 1.
@@ -86,13 +82,9 @@ class History(Protocol):
         ...
 
     async def newest(
-        self,
-        topic: str,
-        fields: Sequence[str],
-        count: int,
-        end: Instant | None = None,
-        where: Predicate | None = None,
-    ) -> Series:
+        self, topic: str, fields: Sequence[str], count: int,
+        end: Instant | None = None, where: Predicate | None = None,
+    ) -> Series:  # fmt: skip
         """The last `count` samples (with time <= end) that pass, in time order."""
         ...
 
