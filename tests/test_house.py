@@ -43,10 +43,30 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
 }  # fmt: skip
 ONE_IMPORTER = {
-    "aiohttp", "aiokafka", "aiomqtt", "alembic", "apprise", "fastapi", "fastavro", "httpx",
-    "influxdb_client", "msgpack", "obstore", "paho", "pebble", "reactivex", "slack_sdk", "sqlglot",
-    "typer", "uvicorn", "watchfiles", "websockets", "yaml",
-}  # fmt: skip
+    "aiohttp",
+    "aiokafka",
+    "aiomqtt",
+    "alembic",
+    "apprise",
+    "fastapi",
+    "fastavro",
+    "httpx",
+    "influxdb_client",
+    "jinja2",
+    "msgpack",
+    "obstore",
+    "paho",
+    "pebble",
+    "reactivex",
+    "slack_sdk",
+    "sqlglot",
+    "typer",
+    "urllib3",
+    "uvicorn",
+    "watchfiles",
+    "websockets",
+    "yaml",
+}
 SEVERAL_FILES = {"alembic", "fastapi", "typer"}
 """These are spoken by a whole room or form: routes, commands, migrations."""
 
