@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from catcher.model.event import Admitted, Event, Series
-from catcher.model.time import MAX_INSTANT, SECOND, Instant
-from catcher.ports import History
+from catcher.model.time import MAX_INSTANT, SECOND, Instant, Span
+from catcher.ports import History, StoreAway
 from catcher.watching import Network
 
 MOST_SAMPLES = 100_000
@@ -23,19 +23,31 @@ MICROSECOND = 1_000
 NOTHING: Mapping[str, Instant] = {}
 
 
-async def prime(network: Network, history: History, until: Mapping[str, Instant] = NOTHING) -> None:
+async def prime(network: Network, history: History, until: Mapping[str, Instant] = NOTHING) -> str:
     """Fills windows and reads that no saved state has filled.
 
-    Of a topic named in `until`, samples from that instant on come by another way.
+    Of a topic named in `until`, samples from that instant on come by another way. A history that
+    is away holds no start up: its words come back, and what it has not filled fills as time goes.
     """
     events: list[Event] = []
-    for topic, span in network.reaches().items():
-        last = await history.latest(topic)
-        if last is not None:
-            series = await history.read(topic, [], last - span, last)
+    away = ""
+    try:
+        for topic, span in network.reaches().items():
+            series = await _latest(topic, span, history)
             end = until.get(topic, MAX_INSTANT)
             events += (one for one in events_of(series) if one.time + 2 * MICROSECOND < end)
+    except StoreAway as error:
+        away = str(error)
     network.prime(Admitted(event) for event in sorted(events, key=lambda one: one.time))
+    return away
+
+
+async def _latest(topic: str, span: Span, history: History) -> Series:
+    """The last stretch of a topic; an empty one where nobody has heard of it."""
+    last = await history.latest(topic)
+    if last is None:
+        return Series(np.empty(0), topic=topic)
+    return await history.read(topic, [], last - span, last)
 
 
 def events_of(series: Series) -> Iterator[Event]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from catcher.model.alert import LevelChange
 from catcher.model.commit import TriggerState
 from catcher.model.event import Admitted, Arrived
+from catcher.model.health import Update
 from catcher.model.run import Firing
 from catcher.model.time import Instant
 from catcher.priming import prime
@@ -44,7 +45,10 @@ async def resume(parts: Parts, story: Story) -> None:
     decided.forgotten.extend(_gone(parts, states))
     story.weigh(parts.network.restore(states), decided, now)
     left = await _left(parts)
-    await prime(parts.network, parts.history, _first_of_each(left))
+    away = await prime(parts.network, parts.history, _first_of_each(left))
+    if away:
+        words = f"windows begin empty, since the history is away: {away}"
+        parts.streams.publish(Update("problem", now, words))
     for arrived in left:
         event, received = arrived
         story.see(parts.admission.admit(event.source, [event], received), decided, received)

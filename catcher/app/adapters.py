@@ -84,6 +84,18 @@ def _postgresql() -> type:
     return PostgresSettings
 
 
+def _embedded_history() -> type:
+    from catcher.stores.history_settings import EmbeddedSettings
+
+    return EmbeddedSettings
+
+
+def _influx_history() -> type:
+    from catcher.stores.history_influx import InfluxSettings
+
+    return InfluxSettings
+
+
 def _influx_metrics() -> type:
     from catcher.stores.metrics_influx import InfluxMetricSettings
 
@@ -147,6 +159,8 @@ OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
     ("heartbeat", "love"): _beat_to_love,
     ("ledger", "sqlite"): _sqlite,
     ("ledger", "postgresql"): _postgresql,
+    ("history", "embedded"): _embedded_history,
+    ("history", "influxdb"): _influx_history,
     ("metrics", "influxdb"): _influx_metrics,
     ("objects", "s3"): _objects,
     ("executor", "local"): _local,

@@ -20,7 +20,7 @@ from catcher.model.message import Compose, Fill
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.run import Run
-from catcher.model.time import Clock
+from catcher.model.time import Clock, Span
 from catcher.ports import (
     Fenced,
     Query,
@@ -83,7 +83,7 @@ class Assembly:
     def workshop(
         self, executor: LocalExecutor, engine: str, data: Path,
         report: Callable[[Run], Awaitable[None]],
-        pause: Callable[[float], Awaitable[None]],
+        pause: Callable[[float], Awaitable[None]], patience: Span | None = None,
     ) -> Workshop:  # fmt: skip
         """The workshop that carries out the runs of these rules."""
         settings = self.site.settings
@@ -93,7 +93,7 @@ class Assembly:
             ledger=self.kept.ledger, history=self.kept.history,
             images=PathImages(patterns, data), objects=self.kept.objects,
             expressions=Compiler(), engine=engine, clock=self.clock, report=report,
-            observations=self.observations, pause=pause,
+            observations=self.observations, pause=pause, patience=patience,
         )  # fmt: skip
 
     async def sinks(

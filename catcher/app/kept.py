@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catcher.app.places import SPOOL, ledger_address, ledger_is_strict, open_objects
+from catcher.app.places import (
+    SPOOL,
+    archive_settings,
+    ledger_address,
+    ledger_is_strict,
+    open_objects,
+)
 from catcher.model.health import Health
-from catcher.model.time import Clock
+from catcher.model.time import SECOND, Clock, Span
 from catcher.ports import ObjectStore
 from catcher.site import Site
 from catcher.stores.history import EmbeddedHistory
+from catcher.stores.history_settings import EmbeddedSettings
 from catcher.stores.ledger import SqlLedger
 from catcher.stores.objects import Objects, ObjectSettings
 from catcher.stores.spool import LIMIT, SpooledObjects
 
 if TYPE_CHECKING:
+    from catcher.stores.history_joined import JoinedHistory
     from catcher.stores.metrics_exporting import Exporter
     from catcher.stores.metrics_influx import InfluxMetricSettings
 
@@ -30,16 +38,27 @@ class Kept:
     """The stores of one engine. In memory `spool` is None; without a metric store `metrics` is."""
 
     ledger: SqlLedger
-    history: EmbeddedHistory
+    history: EmbeddedHistory | JoinedHistory
     objects: ObjectStore
     spool: SpooledObjects | None = None
     metrics: Exporter | None = None
 
     def health(self) -> list[Health]:
         """One for each store."""
-        found = [self.ledger.health(), self.history.health()]
+        found = [self.ledger.health(), *self._histories()]
         found += [] if self.spool is None else [self.spool.health()]
         return found if self.metrics is None else [*found, self.metrics.health()]
+
+    def _histories(self) -> list[Health]:
+        """What the stream brings, and the archive where there is one."""
+        if isinstance(self.history, EmbeddedHistory):
+            return [self.history.health()]
+        return [self.history.live.health(), replace(self.history.health(), name="archive")]
+
+    def hears(self, sources: Callable[[], Iterable[Health]]) -> None:
+        """Whose streams the history may trust, as long as they are well."""
+        if not isinstance(self.history, EmbeddedHistory):
+            self.history.sources = lambda: {one.name: one for one in sources()}
 
 
 async def open_in_memory(lifetimes: AsyncExitStack, engine: str, clock: Clock) -> Kept:
@@ -64,7 +83,7 @@ async def open_kept(
         exports=settings.waiting if settings else 0,
     )  # fmt: skip
     await lifetimes.enter_async_context(ledger)
-    history = await lifetimes.enter_async_context(EmbeddedHistory(data / "history", clock=clock))
+    history = await _history(lifetimes, site, data / "history", clock)
     spool = SpooledObjects(
         open_objects(site, data), data / SPOOL, clock, site.settings.stores.spool or LIMIT,
         listed=ledger.artifact_checksum,
@@ -72,6 +91,30 @@ async def open_kept(
     await lifetimes.enter_async_context(spool)
     metrics = await _exporter(lifetimes, ledger, settings, clock) if settings else None
     return Kept(ledger, history, spool, spool, metrics)
+
+
+async def _history(
+    lifetimes: AsyncExitStack, site: Site, folder: Path, clock: Clock
+) -> EmbeddedHistory | JoinedHistory:
+    told = site.settings.stores.history
+    own = told.bind(EmbeddedSettings) if told.kind == "embedded" else EmbeddedSettings()
+    live = await lifetimes.enter_async_context(
+        EmbeddedHistory(folder, own.horizon, own.size, clock, _lateness(site))
+    )
+    settings = archive_settings(site)
+    if settings is None:
+        return live
+    from catcher.stores.history_influx import InfluxHistory
+    from catcher.stores.history_joined import JoinedHistory
+
+    archive = await lifetimes.enter_async_context(InfluxHistory(settings, clock))
+    return JoinedHistory(live, archive, clock)
+
+
+def _lateness(site: Site) -> Span:
+    """By how much samples may come behind others, by any of the sources."""
+    spans = [spec.clock.lateness for spec in site.settings.sources.values()]
+    return max(spans, default=SECOND)
 
 
 def _metric_settings(site: Site) -> InfluxMetricSettings | None:

@@ -25,7 +25,7 @@ from catcher.app.assembling import RECORDED, alone, assemble, make_executor, par
 from catcher.app.beating import make_outlets
 from catcher.app.editions import SETTINGS, Edition, first_edition
 from catcher.app.kept import Kept, open_kept
-from catcher.app.places import ledger_address, prepared
+from catcher.app.places import ledger_address, patience, prepared
 from catcher.app.publishing import open_announcers
 from catcher.app.reading import decoded, late_sql
 from catcher.app.reloading import Reloading
@@ -127,6 +127,11 @@ def _edition(site: Site, jobs: Path, anew: bool) -> Edition:
     return first_edition(site, jobs)
 
 
+def _grace(site: Site) -> Grace:
+    stop = site.settings.limits.stop
+    return Grace(STOP if stop is None else stop)
+
+
 def _payload(site: Site) -> int:
     return site.settings.limits.payload or PAYLOAD
 
@@ -156,6 +161,7 @@ async def _open(
         sources = list(make(site, data, await kept.ledger.positions()))
         postbox = _postbox(site, sources)
         sources += [postbox] if posts and postbox not in sources else []
+        kept.hears(lambda: [source.health() for source in sources])
         assembly = await assemble(site, rules, kept, wall_clock, _clocks(site, clocks or {}))
         executor = await lifetimes.enter_async_context(make_executor(site, wall_clock))
         told = await open_announcers(site, name, assembly.streams, wall_clock, lifetimes)
@@ -170,7 +176,7 @@ async def _open(
             return [*parts(assembly, sources, executor, courier), *told.parts(), *watch.parts()]
 
         grace = _grace(site)
-        shop = assembly.workshop(executor, name, data, report, asyncio.sleep)
+        shop = assembly.workshop(executor, name, data, report, asyncio.sleep, patience(site))
         heard = [*sources, _bulletin(found, lambda: engine)] if posts else sources
         drain = partial(_drain, shop, grace)
         engine = assembly.engine(name, heard, shop.submit, courier.send, drain, watch.pulse)

@@ -5,22 +5,21 @@ What a command may not need at all is opened when it is first asked for.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catcher.model.event import Event, Series
-from catcher.model.health import Health
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
-from catcher.model.telemetry import FieldInfo
-from catcher.model.time import Instant
-from catcher.ports import History, ObjectStore, Predicate
+from catcher.model.time import SECOND, Clock, Span
+from catcher.ports import History, ObjectStore
 from catcher.site import Secret, Site, shipped_site
 
 if TYPE_CHECKING:
+    from catcher.stores.history_influx import InfluxSettings
     from catcher.stores.objects import Objects
 
 
@@ -88,6 +87,48 @@ def open_objects(site: Site, data: Path) -> Objects:
     return Objects(told.bind(ObjectSettings))
 
 
+STREAMED = SECOND
+"""How long inputs wait for what a stream brings, where the site does not say."""
+
+
+def archive_settings(site: Site) -> InfluxSettings | None:
+    """How the archive of a site's telemetry is reached; None where its history is embedded."""
+    told = site.settings.stores.history
+    if told.kind != "influxdb":
+        return None
+    from catcher.stores.history_influx import InfluxSettings
+
+    return told.bind(InfluxSettings)
+
+
+def patience(site: Site) -> Span:
+    """How long inputs wait for telemetry: as the site says, else as late as rows may come."""
+    told = site.settings.stores.patience
+    if told is not None:
+        return told
+    archive = archive_settings(site)
+    return STREAMED if archive is None else archive.lag
+
+
+async def open_archive(
+    site: Site, folder: Path, clock: Clock, lifetimes: AsyncExitStack
+) -> History:
+    """The telemetry of a site as a reader finds it: its archive, or what an engine has written.
+
+    Of an engine that runs, that is all but the last half minute.
+    """
+    settings = archive_settings(site)
+    if settings is not None:
+        from catcher.stores.history_influx import InfluxHistory
+
+        return await lifetimes.enter_async_context(InfluxHistory(settings, clock))
+    from catcher.stores.history import EmbeddedHistory
+
+    is_there = await asyncio.to_thread(folder.is_dir)
+    history = EmbeddedHistory(folder if is_there else None, clock=clock)
+    return await lifetimes.enter_async_context(history)
+
+
 class LateObjects:
     """An object store (`ports.ObjectStore`) that is opened when it is first asked."""
 
@@ -115,62 +156,3 @@ class LateObjects:
     def url(self, key: str) -> str:
         """The address of an object."""
         return self._opened().url(key)
-
-
-class LateHistory:
-    """The embedded history of a folder (`ports.History`), opened when it is first asked.
-
-    It holds what an engine has written by then: of one that runs, all but the last half minute.
-    """
-
-    def __init__(self, folder: Path, lifetimes: AsyncExitStack) -> None:
-        self._folder = folder
-        self._lifetimes = lifetimes
-        self._history: History | None = None
-
-    async def _opened(self) -> History:
-        if self._history is None:
-            from catcher.stores.history import EmbeddedHistory
-
-            place = self._folder if self._folder.is_dir() else None
-            self._history = await self._lifetimes.enter_async_context(EmbeddedHistory(place))
-        return self._history
-
-    async def append(self, events: Sequence[Event]) -> None:
-        """Refused: only an engine writes."""
-        raise CatcherError("a reader cannot write telemetry", "post it to a running engine")
-
-    async def read(
-        self, topic: str, fields: Sequence[str], start: Instant, end: Instant,
-        where: Predicate | None = None,
-    ) -> Series:  # fmt: skip
-        """The samples of a span of time."""
-        return await (await self._opened()).read(topic, fields, start, end, where)
-
-    async def newest(
-        self, topic: str, fields: Sequence[str], count: int, end: Instant | None = None,
-        where: Predicate | None = None,
-    ) -> Series:  # fmt: skip
-        """The last samples."""
-        return await (await self._opened()).newest(topic, fields, count, end, where)
-
-    async def fields(self, topic: str) -> Sequence[FieldInfo]:
-        """What can be asked of a topic."""
-        return await (await self._opened()).fields(topic)
-
-    async def watermark(self, topic: str) -> Instant | None:
-        """Up to when samples can be taken to be here."""
-        return await (await self._opened()).watermark(topic)
-
-    async def topics(self) -> Sequence[str]:
-        """The topics of which there are samples."""
-        return await (await self._opened()).topics()
-
-    async def latest(self, topic: str) -> Instant | None:
-        """The time of the last sample of a topic."""
-        return await (await self._opened()).latest(topic)
-
-    def health(self) -> Health:
-        """Of the history, if it is open."""
-        opened = self._history
-        return opened.health() if opened else Health("history", "history", "starting")

@@ -12,7 +12,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from catcher.app.places import LateObjects, data_folder, ledger_address, readable_objects
+from catcher.app.places import (
+    LateObjects,
+    data_folder,
+    ledger_address,
+    open_archive,
+    readable_objects,
+)
 from catcher.app.sites import load_site
 from catcher.client import Answer, Asked, HistoryTelemetry, Reading
 from catcher.client.reading import Sql, Telemetry
@@ -56,7 +62,7 @@ async def open_reading(site: Site, data: Path) -> AsyncIterator[Reading]:
         address = ledger_address(site, data)
         ledger = await lifetimes.enter_async_context(SqlLedger(address, clock=wall_clock))
         token = site.settings.api.token
-        telemetry = SiteTelemetry(data, token.reveal() if token else "")
+        telemetry = SiteTelemetry(site, data, token.reveal() if token else "")
         lifetimes.push_async_callback(telemetry.close)
         objects = LateObjects(lambda: readable_objects(site, data))
         yield Reading(ledger, telemetry, objects, late_sql(address), decoded)
@@ -91,12 +97,13 @@ class _LateSql:
 
 
 class SiteTelemetry:
-    """The telemetry of a site: of its engine if one runs, which has the latest, else its folder.
+    """The telemetry of a site: of its engine if one runs, which has the latest.
 
-    The folder is read anew when a while has passed: an engine may have written to it meanwhile.
+    Else it is that of its archive, or of its folder. That is read anew when a while has passed: an engine may have written to it meanwhile.
     """
 
-    def __init__(self, data: Path, token: str) -> None:
+    def __init__(self, site: Site, data: Path, token: str) -> None:
+        self._site = site
         self._data = data
         self._token = token
         self._folder: Telemetry | None = None
@@ -178,10 +185,7 @@ class SiteTelemetry:
             self._readers -= 1
 
     async def _reopened(self) -> Telemetry:
-        from catcher.stores.history import EmbeddedHistory
-
-        folder = self._data / "history"
-        history = EmbeddedHistory(folder if folder.is_dir() else None)
         self._lifetimes = AsyncExitStack()
         self._opened = wall_clock()
-        return HistoryTelemetry(await self._lifetimes.enter_async_context(history))
+        place = self._data / "history"
+        return HistoryTelemetry(await open_archive(self._site, place, wall_clock, self._lifetimes))

@@ -101,6 +101,8 @@ def _setting(kind: Any, written: str) -> Schema:
     plain = [option for option in options if option is not type(None)]
     if int in plain and "Span" in written:
         return ref("duration")
+    if int in plain and "Size" in written:
+        return ref("size")
     forms = [_form(option) for option in plain]
     return forms[0] if len(forms) == 1 else {"anyOf": forms}
 

@@ -173,6 +173,8 @@ _JOB: Mapping[str, Schema] = {
             "during": ref("text", "The kind of observation, such as exposure."),
             "from": ref("expression", "Seconds since the epoch."),
             "to": ref("expression", "Seconds since the epoch."),
+            "packed": ref("text", "The field with the time (TAI) of the first of a row's samples."),
+            "patience": ref("duration", "How long it waits for samples that come late."),
         }, "Telemetry, as a Series.", ("topic",)),
         "anyOf": [{"required": ["last"]}, {"required": ["during"]}, {"required": ["from", "to"]}],
     },

@@ -43,6 +43,7 @@ def site_schema(adapters: Adapters) -> Schema:
         "history": _adapter(HISTORIES, adapters, "The telemetry that rules and jobs look back at."),
         "metrics": _adapter(METRICS, adapters, "A further home for metrics."),
         "objects": _adapter(OBJECTS, adapters, "Artifacts."),
+        "patience": ref("duration", "How long inputs wait for telemetry that comes late."),
         "spool": ref("size", "Of artifacts that wait while their store is away (2GB)."),
     }
     root = table(

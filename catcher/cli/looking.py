@@ -24,7 +24,7 @@ from catcher.cli.options import (
 )
 from catcher.cli.spans import moment
 from catcher.model.alert import Severity
-from catcher.model.time import SECOND, format_duration
+from catcher.model.time import SECOND, format_duration, to_seconds
 
 if TYPE_CHECKING:
     from catcher.app import Client
@@ -131,7 +131,9 @@ def _page(row: Row) -> Iterator[tuple[str, str]]:
     elif row["engine"]:
         yield "engine", row["engine"]
     for one in row["inputs"]:
-        yield "input", f"{one['name']} = {one['address']}  {one['samples']} samples"
+        late = f", waited {to_seconds(one['waited']):.3g} s" if one.get("waited") else ""
+        late += " in vain: some may be missing" if one.get("whole") == "patience" else ""
+        yield "input", f"{one['name']} = {one['address']}  {one['samples']} samples{late}"
     for name, metric in row["metrics"].items():
         if metric["value"] is None:
             yield "metric", f"{name} is unknown: {metric.get('reason', '')}".rstrip(": ")

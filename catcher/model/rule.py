@@ -76,7 +76,8 @@ class Input:
 
     Telemetry: `topic` with `last`, `during` (an observation kind) or `start`/`end` (`from` and
     `to`, expressions in seconds). A metric of earlier runs: `metric`, `of`, `last`. An image:
-    `image` names the observation kind.
+    `image` names the observation kind. `packed` names the clock of a packed series, `patience`
+    is how long telemetry may be waited for.
     """
 
     topic: str = ""
@@ -86,6 +87,8 @@ class Input:
     during: str = ""
     start: Expr | None = None
     end: Expr | None = None
+    packed: str = ""
+    patience: Span | None = None
     metric: str = ""
     of: str = ""
     image: str = ""

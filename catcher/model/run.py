@@ -84,9 +84,16 @@ class Outcome:
     printed: str = ""
 
 
+Wholeness = Literal["", "whole", "patience"]
+"""Of what a run read: its store had all of it, or was waited for long enough; empty: unasked."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """What a run read, so that it can be read again: address, span, size, checksum."""
+    """What a run read, so that it can be read again: address, span, size, checksum.
+
+    `whole` says whether its store had all of it, `waited` how long that was waited for.
+    """
 
     name: str
     address: str
@@ -94,6 +101,8 @@ class InputRecord:
     end: Instant | None = None
     samples: int = 0
     checksum: str = ""
+    whole: Wholeness = ""
+    waited: Span = 0
 
 
 @dataclass(frozen=True, slots=True)

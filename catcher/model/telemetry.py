@@ -17,6 +17,8 @@ from catcher.model.event import FloatArray, Series
 from catcher.model.problem import CatcherError
 from catcher.model.time import SECOND, tai_to_utc
 
+Size = int
+"""Bytes; in settings written as 500MB or 2GiB."""
 FieldType = Literal["float", "integer", "boolean", "string"]
 Scalar = float | int | str | bool
 PACKED_CLOCK = "cRIO_timestamp"

@@ -1,9 +1,9 @@
 """An adapter's settings: what was written under its name, bound to the adapter's own class.
 
 The class is a frozen dataclass whose fields are the keys. Its annotations say what each takes:
-`str`, `int`, `float`, `bool`, `Path`, `Span` (a duration), `Literal`, tuples, mappings and other
-such dataclasses; a field without a default is required. A trailing underscore keeps a key apart
-from Python's keywords, and `metadata={"key": "..."}` names it otherwise.
+`str`, `int`, `float`, `bool`, `Path`, `Span` (a duration), `Size` (bytes), `Literal`, tuples,
+mappings and other such dataclasses; a field without a default is required. A trailing underscore
+keeps a key apart from Python's keywords, and `metadata={"key": "..."}` names it otherwise.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ def _value(table: Table, key: str, kind: Any, written: str) -> Any:
         return table.choice(key, words, next(iter(words)))
     if int in plain and "Span" in written:
         return table.span(key)
+    if int in plain and "Size" in written:
+        return table.size(key)
     for option in plain:
         if dataclasses.is_dataclass(option) and isinstance(option, type):
             below = table.table(key)

@@ -70,7 +70,12 @@ def _telemetry(table: Table) -> Input:
         during=table.text("during"),
         start=table.expression("from"),
         end=table.expression("to"),
+        packed=table.text("packed"),
+        patience=table.span("patience"),
     )
+    if made.packed and not made.fields:
+        hint = "name them without their numbers: fields: [angle]"
+        table.report.error(table.place_of("packed"), "`packed` needs the packed `fields`", hint)
     asked = [table.has("last"), table.has("during"), table.has("from", "to")]
     if sum(asked) != 1:
         hint = "give one of last: 30m, during: exposure, or from: and to:"

@@ -4,7 +4,8 @@ site: cerro-pachon
 location: {latitude: -30.2446, longitude: -70.7494}
 sources:
   efd: {mqtt: {host: localhost, topics: {"sal/+/+": "lsst.sal.{1}.{2}"}}, lateness: 2s}
-stores: {ledger: sqlite, history: embedded, metrics: ledger, objects: file, spool: 2GB}
+stores: {ledger: sqlite, history: embedded, metrics: ledger, objects: file, spool: 2GB,
+  patience: 30s}
 executor: local
 observations:
   exposure: {event: TOPIC, id: imageName, image: "/data/{id}/{detector}.fits"}
@@ -80,7 +81,8 @@ class SourceSpec:
 class Stores:
     """Where things are kept; without a word, the embedded ones.
 
-    `spool` is how many bytes of artifacts may wait on disk while their store is away.
+    `spool` is how many bytes of artifacts may wait on disk while their store is away, `patience`
+    how long inputs wait for telemetry that comes late.
     """
 
     ledger: Section = _SQLITE
@@ -88,6 +90,7 @@ class Stores:
     metrics: Section = _LEDGER
     objects: Section = _FOLDER
     spool: int | None = None
+    patience: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,7 @@ def _stores(table: Table, adapters: Adapters) -> Stores:
         metrics=read("metrics", METRICS, default.metrics),
         objects=read("objects", OBJECTS, default.objects),
         spool=below.size("spool"),
+        patience=below.span("patience"),
     )
     below.done()
     return stores

@@ -1,7 +1,7 @@
 """The embedded history: the last hours of the topics that rules use, in files of a folder.
 
     stores:
-      history: embedded
+      history: embedded        # or {embedded: {horizon: 48h, size: 10GB}}
 
 Samples are gathered in memory, a tail per topic, and go to disk as compressed blocks of columns
 when a tail is long enough or its first sample has waited long enough (`history_segments`). A
@@ -37,6 +37,7 @@ from catcher.stores.history_block import Block, encoded
 from catcher.stores.history_looking import fields_of, newest_of
 from catcher.stores.history_reading import Part, series_of
 from catcher.stores.history_segments import Segments
+from catcher.stores.history_settings import DEFAULT_SIZE
 from catcher.stores.history_table import table_of
 from catcher.stores.history_tails import Sealed, Tail, Waiting
 
@@ -64,7 +65,7 @@ class EmbeddedHistory:
         self,
         folder: Path | None,
         horizon: Span = DAY,
-        max_bytes: int = 2 * 2**30,
+        max_bytes: int = DEFAULT_SIZE,
         clock: Clock = wall_clock,
         lateness: Span = SECOND,
     ) -> None:
@@ -204,6 +205,13 @@ class EmbeddedHistory:
         if not recent and not entries and not not_taken:
             raise unknown_topic(topic, await self.topics(), "the embedded history")
         return await self._in(self._reader, collect)
+
+    def earliest(self, topic: str) -> Instant | None:
+        """The time of the first sample that is held; None where there is none."""
+        times = [event.time for event in self._in_memory(topic)]
+        times += [block.head.first for block in self._not_taken(topic)]
+        written = self._segments.first(topic)
+        return min(times if written is None else [*times, written], default=None)
 
     async def watermark(self, topic: str) -> Instant | None:
         """As far as the stream has come; late samples of the topic come within `lateness`."""

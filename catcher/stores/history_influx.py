@@ -25,13 +25,13 @@ from typing import Any, Self, TypeVar
 
 from catcher.model.event import Event, Series
 from catcher.model.health import Health, HealthState
-from catcher.model.naming import meant, unknown_topic
+from catcher.model.naming import in_order, meant, unknown_topic
 from catcher.model.problem import CatcherError
 from catcher.model.telemetry import FieldInfo, Where
 from catcher.model.text import plain
 from catcher.model.time import SECOND, Clock, Instant, Span, wall_clock
 from catcher.ports import Predicate, StoreAway
-from catcher.stores.history_looking import counted, in_order, newest_of
+from catcher.stores.history_looking import counted, newest_of
 from catcher.stores.influx_reading import Asked, Gathering, asked_of, events_of
 from catcher.stores.influx_wire import JSON, MSGPACK, Chunk, Refused, chunks
 from catcher.stores.influxql import measurement, name, select

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from catcher.model.event import Series
+from catcher.model.naming import in_order
 from catcher.model.problem import CatcherError
 from catcher.model.telemetry import FieldInfo, FieldType
 from catcher.model.time import HOUR, MINUTE, Instant
@@ -18,7 +18,6 @@ from catcher.stores.history_reading import Part
 
 FURTHEST = 10 * 366 * 24 * HOUR
 MOST_NEWEST = 1_000_000
-_DIGITS = re.compile(r"(\d+)")
 
 
 class Read(Protocol):
@@ -83,11 +82,3 @@ def fields_of(parts: Iterable[Part]) -> list[FieldInfo]:
                 continue
             types[name] = "boolean" if name in part.flags else "float"
     return [FieldInfo(name, types[name]) for name in in_order(types)]
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Names sorted as people do: field2 before field10."""
-    return sorted(names, key=lambda name: [
-        (0, int(piece), "") if piece.isdigit() and piece.isascii() else (1, 0, piece)
-        for piece in _DIGITS.split(name)
-    ])  # fmt: skip

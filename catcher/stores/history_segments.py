@@ -191,6 +191,11 @@ class Segments:
         with self._lock:
             return max((entry.last for entry in self._topics.get(topic, ())), default=None)
 
+    def first(self, topic: str) -> Instant | None:
+        """The first instant of all blocks of a topic; None where there are none."""
+        with self._lock:
+            return min((entry.first for entry in self._topics.get(topic, ())), default=None)
+
     def _bytes(self, entry: Entry) -> bytes:
         if entry.segment.path is None:
             return entry.segment.data

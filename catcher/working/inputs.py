@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,12 @@ from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.rule import Expr, Input, Rule
 from catcher.model.run import Firing, InputRecord
+from catcher.model.telemetry import unpacked
 from catcher.model.time import Instant, parse_instant
 from catcher.ports import Expressions, History, Images, Ledger, MetricPoint, Predicate, Query
+from catcher.working.narrowing import narrowed
 from catcher.working.observations import Observations
+from catcher.working.waiting import Patience
 
 MOST_POINTS = 100_000
 
@@ -63,7 +66,9 @@ class Inputs:
         expressions: Expressions,
         observations: Observations,
         rules: Mapping[str, Rule],
+        patience: Patience,
     ) -> None:
+        self._patience = patience
         self._history = history
         self._images = images
         self._ledger = ledger
@@ -74,8 +79,9 @@ class Inputs:
     def swapped(self, rules: Mapping[str, Rule]) -> Inputs:
         """The same stores for other rules."""
         return Inputs(
-            self._history, self._images, self._ledger, self._expressions, self._observations, rules
-        )
+            self._history, self._images, self._ledger, self._expressions, self._observations,
+            rules, self._patience,
+        )  # fmt: skip
 
     async def fetch(self, request: Request, names: Sequence[str]) -> Fetched:
         """The inputs of these names, one after the other."""
@@ -110,14 +116,18 @@ class Inputs:
         start, end = await self._span(name, asked, request)
         where: Predicate | None = None
         if asked.where is not None:
-            where = self._expressions.predicate(asked.where.text)
-        series = await self._history.read(asked.topic, asked.fields, start, end, where)
-        address = f"history:{asked.topic}"
-        if asked.fields:
-            address += f"?fields={','.join(asked.fields)}"
-        if asked.where is not None:
-            address += f"{'&' if asked.fields else '?'}where={asked.where.text}"
-        return series, _series_record(name, address, start, end, series)
+            test = self._expressions.predicate(asked.where.text)
+            where = narrowed(asked.where.text, test)
+        whole, waited = await self._patience.until_whole(
+            self._history, asked.topic, end, asked.patience
+        )
+        columns = (*asked.fields, asked.packed) if asked.packed else asked.fields
+        series = await self._history.read(asked.topic, columns, start, end, where)
+        if asked.packed:
+            series = _unpacked(name, series, asked)
+        address = _address(asked)
+        record = _series_record(name, address, start, end, series)
+        return series, replace(record, whole=whole, waited=waited)
 
     async def _span(self, name: str, asked: Input, request: Request) -> tuple[Instant, Instant]:
         """The first and last instant that are asked for, both included."""
@@ -185,6 +195,27 @@ class Inputs:
             name, path.as_uri(), observation.start, observation.end, size, checksum
         )
         return path, record
+
+
+def _address(asked: Input) -> str:
+    """Where telemetry was read, as a reader can ask for it again."""
+    said = {
+        "fields": ",".join(asked.fields),
+        "packed": asked.packed,
+        "where": asked.where.text if asked.where is not None else "",
+    }
+    questions = "&".join(f"{key}={text}" for key, text in said.items() if text)
+    return f"history:{asked.topic}" + (f"?{questions}" if questions else "")
+
+
+def _unpacked(name: str, series: Series, asked: Input) -> Series:
+    """A packed series sample by sample; an empty one stays so."""
+    if not len(series):
+        return Series(series.time, dict.fromkeys(asked.fields, series.time))
+    try:
+        return unpacked(series, asked.fields, asked.packed)
+    except CatcherError as error:
+        raise InputError(f"the input {name!r}: {error.message}", error.hint) from None
 
 
 def _series(column: str, points: Sequence[MetricPoint]) -> Series:

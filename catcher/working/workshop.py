@@ -33,6 +33,7 @@ from catcher.working.mailbox import Decision, Mailbox
 from catcher.working.observations import Observations
 from catcher.working.performing import Performer
 from catcher.working.registry import Registry
+from catcher.working.waiting import Patience
 
 T = TypeVar("T")
 MOST_HELD = 2000
@@ -50,6 +51,7 @@ class Workshop:
 
     `report` is awaited once for each run that was submitted (done, failed, timeout or dropped),
     and once for each part of a run (`run.parent` is set). `pause` waits between attempts.
+    Inputs wait up to `patience` for samples that come late; without it they do not.
     """
 
     def __init__(
@@ -67,9 +69,13 @@ class Workshop:
         report: Report,
         observations: Observations,
         pause: Pause = asyncio.sleep,
+        patience: Span | None = None,
     ) -> None:
         self._expressions = expressions
-        inputs = Inputs(history, images, ledger, expressions, observations, rules)
+        inputs = Inputs(
+            history, images, ledger, expressions, observations, rules,
+            Patience(patience, clock, pause),
+        )  # fmt: skip
         self._bench = Bench(
             rules, registry, executor, ledger, history, images, objects, observations, inputs,
             clock, engine, report, pause, self._note,

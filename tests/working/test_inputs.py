@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
@@ -17,6 +18,7 @@ from catcher.model.run import Firing, InputRecord, Run
 from catcher.model.time import MINUTE, SECOND
 from catcher.watching import Compiler
 from catcher.working.inputs import Inputs, Request
+from catcher.working.waiting import Patience
 from tests.working.conftest import NIGHT, TOPIC, World, job_rule
 
 
@@ -33,6 +35,7 @@ async def fetch(
         Compiler(),
         world.observations,
         {"images": other},
+        Patience(None, world.clock, asyncio.sleep),
     )
     firing = Firing("r", "", world.clock(), "c", "why", event)
     fetched = await inputs.fetch(Request(rule, firing, part), ["x"])
