@@ -127,11 +127,6 @@ def _edition(site: Site, jobs: Path, anew: bool) -> Edition:
     return first_edition(site, jobs)
 
 
-def _grace(site: Site) -> Grace:
-    stop = site.settings.limits.stop
-    return Grace(STOP if stop is None else stop)
-
-
 def _payload(site: Site) -> int:
     return site.settings.limits.payload or PAYLOAD
 

@@ -99,7 +99,8 @@ class _LateSql:
 class SiteTelemetry:
     """The telemetry of a site: of its engine if one runs, which has the latest.
 
-    Else it is that of its archive, or of its folder. That is read anew when a while has passed: an engine may have written to it meanwhile.
+    Else it is that of its archive, or of its folder, which is read anew when a while has passed: an
+    engine may have written to it meanwhile.
     """
 
     def __init__(self, site: Site, data: Path, token: str) -> None:
