@@ -154,9 +154,7 @@ async def _open(
         rules, site = edition.rules, replace(edition.site, registry=edition.registry)
         watch.restoring()
         sources = list(make(site, data, await kept.ledger.positions()))
-        postbox = _postbox(site, sources)
-        sources += [postbox] if posts and postbox not in sources else []
-        kept.hears(lambda: [source.health() for source in sources])
+        postbox = _heard(kept, site, sources, posts)
         assembly = await assemble(site, rules, kept, wall_clock, _clocks(site, clocks or {}))
         executor = await lifetimes.enter_async_context(make_executor(site, wall_clock))
         told = await open_announcers(site, name, assembly.streams, wall_clock, lifetimes)
@@ -282,6 +280,14 @@ async def _drain(shop: Workshop, grace: Grace) -> int:
 def _bulletin(found: Callable[[], list[Part]], engine: Callable[[], Engine]) -> Bulletin:
     """News of the parts, for rules that hear them."""
     return Bulletin(found, lambda: HEALTH_TOPIC in engine().parts.network.topics, wall_clock)
+
+
+def _heard(kept: Kept, site: Site, sources: list[Source], posts: bool) -> HttpSource:
+    """What people post comes in by one of the sources, and the history hears of all of them."""
+    postbox = _postbox(site, sources)
+    sources += [postbox] if posts and postbox not in sources else []
+    kept.hears(lambda: [source.health() for source in sources])
+    return postbox
 
 
 def _postbox(site: Site, sources: Sequence[Source]) -> HttpSource:
