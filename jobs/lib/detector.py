@@ -1,215 +1,262 @@
-"""A detector's image as its amplifiers: where the FITS headers say that they are.
+"""A detector's image, put together from its amplifiers by DETSEC.
 
-Sections are of the FITS form `[x1:x2,y1:y2]`, counted from 1, both ends included. A plain image
-with BIASSEC and DATASEC (or TRIMSEC) is one amplifier; a file with several image extensions has
-one in each, put together by DETSEC. Compressed files (gzip, RICE) read the same.
+Amplifiers are read one by one into their place, so that a detector is in memory only once. One
+that cannot be read is missing, and so is one that the file lacks: neither is nought.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import fitsio
 import numpy as np
 import numpy.typing as npt
 
+from .amplifier import Light, Overscan, light, overscan
+from .sections import (
+    NOTHING_GIVEN,
+    Geometry,
+    Given,
+    Header,
+    Section,
+    Shape,
+    area,
+    around,
+    geometry,
+    moved,
+    overlap,
+    positive,
+)
+
 Image = npt.NDArray[np.float32]
-Header = Callable[[str], Any]
-Section = tuple[slice, slice]
+Mask = npt.NDArray[np.bool_]
 
-_SECTION = re.compile(r"\[\s*(\d+)\s*:\s*(\d+)\s*,\s*(\d+)\s*:\s*(\d+)\s*\]")
-MOST_SIDE = 20_000
-MOST_PIXELS = MOST_SIDE**2
-CLIP = 6.0
-"""Overscan pixels further than this many robust sigmas from the median are hits, not noise."""
+SPARSEST = 4
+"""A detector that is this many times larger than its amplifiers together is a header's lie."""
+FAR_BELOW = 6.0
+"""Sigmas under its sky from which on a pixel of less than half of it is dead, and not noise."""
 
 
-class BadFrame(ValueError):
-    """A file that is no readable image of a detector; the message says what to do."""
+class Unreadable(ValueError):
+    """None of the amplifiers can be read; the message is why the first one can't."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One amplifier before it is read: its header, its shape, and how to get its pixels."""
+
+    name: str
+    shape: Shape
+    header: Header
+    read: Callable[[], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Amplifier:
-    """One amplifier. `data` is its light-sensitive part less the overscan median, in electrons
-    where `gain` (electrons per ADU) is known, else in ADU; `overscan` is raw, None without one.
+    """One amplifier as it was read. `place` is where it lies in the detector's image.
 
-    `saturated` and `dead` mark its pixels; `place` is where it lies in the detector.
+    `dead` and `saturated` are parts of its light. Where it could not be read, `reason` says why,
+    and nothing else is known of it.
     """
 
     name: str
-    data: Image
-    saturated: npt.NDArray[np.bool_]
-    dead: npt.NDArray[np.bool_]
-    overscan_median: float
-    overscan_noise: float
+    overscan: Overscan
+    light: Light | None
+    place: Section
     gain: float
-    place: Section | None
+    saturated: float
+    dead: float
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class Detector:
-    """A detector, put together: `image` and `bad` have its shape, (rows, columns)."""
+    """A detector, put together: `image` in `unit`, less the overscan; `bad` pixels are saturated,
+    dead, masked or missing, None where none is.
+
+    `missing` are amplifiers that the header promises and the file lacks; `notes` what was
+    doubtful.
+    """
 
     name: str
     amplifiers: tuple[Amplifier, ...]
     image: Image
-    saturated: npt.NDArray[np.bool_]
-    dead: npt.NDArray[np.bool_]
+    bad: Mask | None
     unit: str
     pixel_scale: float
+    missing: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
-    def bad(self) -> npt.NDArray[np.bool_]:
-        """Pixels that are saturated or dead."""
-        return self.saturated | self.dead
+    def read(self) -> tuple[Amplifier, ...]:
+        """The amplifiers that could be read."""
+        return tuple(one for one in self.amplifiers if not one.reason)
 
 
-def read_detector(frame: Path) -> Detector:
-    """Reads a FITS file; BadFrame where it cannot be read or holds no image."""
-    if not frame.is_file():
-        raise BadFrame(f"there is no image {frame.name}; look whether it was written at all")
-    try:
-        with fitsio.FITS(str(frame)) as file:
-            planes = [_plane(hdu) for hdu in file if _is_image(hdu)]
-    except OSError as error:
-        words = " ".join(str(error).split())[:160]
-        raise BadFrame(
-            f"{frame.name} cannot be read, it may be cut short ({words}); copy it again"
-        ) from error
-    if not planes:
-        raise BadFrame(f"{frame.name} holds no two-dimensional image; is it the raw frame?")
-    return assemble(planes, frame.name.split(".")[0])
+@dataclass
+class _Building:
+    """The image while amplifiers are put into it."""
+
+    image: Image
+    bad: Mask | None = None
+    masked: Mask | None = None
+    amplifiers: list[Amplifier] = field(default_factory=list)
+
+    def spoil(self, place: Section, pixels: Mask) -> None:
+        """Marks pixels of a place as bad."""
+        if self.bad is None:
+            self.bad = np.zeros(self.image.shape, np.bool_)
+        self.bad[place] |= pixels
 
 
-Plane = tuple[str, npt.NDArray[Any], Header]
-"""Name, pixels as stored (rows, columns), and header of one amplifier."""
-
-
-def assemble(planes: list[Plane], name: str) -> Detector:
-    """A detector from its amplifiers' pixels and headers."""
-    scaled = all(_positive(header("GAIN")) is not None for _, _, header in planes)
-    amplifiers = tuple(_amplifier(*plane, scaled=scaled) for plane in planes)
-    header = planes[0][2]
-    image, saturated, dead = _mosaic(amplifiers)
-    found = header("DETECTOR") or header("CCDNAME") or name
-    scale = _positive(header("PIXSCALE")) or _positive(header("SECPIX")) or float("nan")
+def assemble(
+    planes: Sequence[Plane], name: str, masks: Sequence[Mask] = (), given: Given = NOTHING_GIVEN
+) -> Detector:
+    """A detector from its amplifiers; Unreadable where none of them can be read."""
+    shapes = [geometry(plane.name, plane.shape, plane.header, given) for plane in planes]
+    names = _unique([one.name or f"A{number:02d}" for number, one in enumerate(shapes)])
+    places, whole, doubt = _layout(shapes)
+    scaled = all(one.gain is not None for one in shapes)
+    building = _Building(np.empty(whole, np.float32))
+    if sum(area(place) for place in places) < building.image.size:
+        building.image.fill(np.nan)
+        building.bad = np.ones(whole, np.bool_)
+    for plane, where, place, amp in zip(planes, shapes, places, names, strict=True):
+        _put(building, plane, where, (place, amp), scaled)
+    if all(one.reason for one in building.amplifiers):
+        raise Unreadable(building.amplifiers[0].reason)
+    notes = [doubt, *(_apply(building, mask) for mask in masks)]
+    _find_dead(building)
+    notes += [doubt for one in shapes for doubt in one.doubts]
+    scale = positive(planes[0].header("PIXSCALE")) or positive(planes[0].header("SECPIX"))
     return Detector(
-        str(found), amplifiers, image, saturated, dead, "electron" if scaled else "adu", scale
-    )
-
-
-def section(text: object, shape: tuple[int, int]) -> Section | None:
-    """Rows and columns of a FITS section within `shape`; None where it is none or lies outside."""
-    corners = _corners(text)
-    if corners is None:
-        return None
-    (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
-    if x1 < 1 or y1 < 1 or x2 > shape[1] or y2 > shape[0]:
-        return None
-    return slice(y1 - 1, y2), slice(x1 - 1, x2)
-
-
-def level_and_noise(pixels: npt.NDArray[Any]) -> tuple[float, float]:
-    """Median and standard deviation of overscan pixels, without those that a particle hit."""
-    values = pixels[np.isfinite(pixels)].astype(np.float64)
-    if values.size < 2:
-        return float("nan"), float("nan")
-    median = float(np.median(values))
-    away = np.abs(values - median)
-    # Never under one unit, so that a quiet amplifier of integers is not all clipped.
-    robust = max(1.4826 * float(np.median(away)), 1.0)
-    return median, float(values[away <= CLIP * robust].std())
-
-
-def _corners(text: object) -> tuple[int, int, int, int] | None:
-    match = _SECTION.fullmatch(str(text).strip())
-    return None if match is None else (int(match[1]), int(match[2]), int(match[3]), int(match[4]))
-
-
-def _is_image(hdu: Any) -> bool:
-    if hdu.get_exttype() != "IMAGE_HDU" or len(hdu.get_dims()) != 2:
-        return False
-    rows, columns = hdu.get_dims()
-    if rows * columns > MOST_PIXELS:
-        raise BadFrame(f"a header claims {columns} x {rows} pixels; no detector has as many")
-    return bool(rows * columns > 0)
-
-
-def _plane(hdu: Any) -> Plane:
-    header = hdu.read_header()
-    return str(header.get("EXTNAME") or ""), hdu.read(), header.get
-
-
-def _amplifier(name: str, raw: npt.NDArray[Any], header: Header, scaled: bool) -> Amplifier:
-    shape = (raw.shape[0], raw.shape[1])
-    bias = section(header("BIASSEC"), shape)
-    light = section(header("DATASEC"), shape) or section(header("TRIMSEC"), shape)
-    median, noise = (np.nan, np.nan) if bias is None else level_and_noise(raw[bias])
-    pixels = raw if light is None else raw[light]
-    gain = (_positive(header("GAIN")) or 1.0) if scaled else 1.0
-    values = pixels.astype(np.float32)
-    values -= 0.0 if np.isnan(median) else median
-    full = _positive(header("SATURATE")) or 65535.0
-    turn = _turn(header("DETSEC"))
-    place = section(header("DETSEC"), (MOST_SIDE, MOST_SIDE))
-    return Amplifier(
-        name or "A00", (values * np.float32(gain))[turn], (pixels >= full)[turn],
-        _dead(values, noise)[turn], median, noise, gain, place,
+        name, tuple(building.amplifiers), building.image, building.bad,
+        "electron" if scaled else "adu", scale or float("nan"), _absent(shapes),
+        tuple(dict.fromkeys(note for note in notes if note)),
     )  # fmt: skip
 
 
-def _turn(detsec: object) -> Section:
-    """A section counted backwards was read out from that side: how to turn its pixels."""
-    x1, x2, y1, y2 = _corners(detsec) or (1, 2, 1, 2)
-    return slice(None, None, -1 if y1 > y2 else 1), slice(None, None, -1 if x1 > x2 else 1)
+def _layout(shapes: Sequence[Geometry]) -> tuple[list[Section], Shape, str]:
+    """Where each amplifier lies in the image, the image's shape, and what is wrong with DETSEC."""
+    places = [one.place for one in shapes if one.place is not None]
+    sizes = sum(one.shape[0] * one.shape[1] for one in shapes)
+    if len(places) < len(shapes):
+        doubt = "DETSEC is missing or no section" if places else ""
+    elif any(overlap(one, other) for i, one in enumerate(places) for other in places[:i]):
+        doubt = "the DETSECs of two amplifiers overlap"
+    elif area(around(places)) > SPARSEST * sizes:
+        doubt = "the DETSECs lie too far apart"
+    else:
+        whole = around(places)
+        corner = whole[0].start, whole[1].start
+        shape = whole[0].stop - corner[0], whole[1].stop - corner[1]
+        return [moved(place, corner) for place in places], shape, ""
+    side_by_side, left = [], 0
+    for one in shapes:
+        rows, columns = one.shape
+        side_by_side.append((slice(0, rows), slice(left, left + columns)))
+        left += columns
+    words = f"{doubt}: the amplifiers were put side by side" if doubt else ""
+    return side_by_side, (max(one.shape[0] for one in shapes), left), words
 
 
-def _dead(values: Image, noise: float) -> npt.NDArray[np.bool_]:
-    """Pixels without a value, or under half the sky where the sky stands well above the noise."""
-    finite = np.isfinite(values)
-    sky = float(np.median(values[finite])) if finite.any() else 0.0
-    faint = values < 0.5 * sky if sky > 10 * noise else ~finite
-    return np.asarray(faint | ~finite)
+def _put(
+    building: _Building, plane: Plane, where: Geometry, at: tuple[Section, str], scaled: bool
+) -> None:
+    """Reads an amplifier and puts its light, scaled, into its place; or says why not."""
+    place, name = at
+    try:
+        raw = plane.read()
+    except (OSError, MemoryError) as error:
+        building.spoil(place, np.ones(where.shape, np.bool_))
+        building.image[place] = np.nan
+        nan = float("nan")
+        reason = words(error)
+        building.amplifiers.append(
+            Amplifier(name, Overscan(reason=reason), None, place, nan, nan, nan, reason)
+        )
+        return
+    strip = overscan(raw, where)
+    lit = light(raw, where, strip)
+    gain = where.gain if scaled and where.gain is not None else 1.0
+    pixels = raw[where.light][where.turn]
+    target = building.image[place]
+    np.subtract(
+        pixels, np.float32(np.nan_to_num(strip.mean)), out=target, dtype=np.float32,
+        casting="unsafe",
+    )  # fmt: skip
+    if gain != 1.0:
+        target *= np.float32(gain)
+    if building.bad is not None:
+        building.bad[place] = False
+    if lit.saturated:
+        building.spoil(place, pixels >= lit.full)
+    part = lit.saturated / pixels.size
+    building.amplifiers.append(Amplifier(name, strip, lit, place, gain, part, 0.0))
 
 
-def _mosaic(
-    amplifiers: tuple[Amplifier, ...],
-) -> tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    placed = [(one, one.place) for one in amplifiers if one.place is not None]
-    if len(placed) < len(amplifiers) or not all(_fits(one, place) for one, place in placed):
-        return _side_by_side(amplifiers)
-    rows, columns = zip(*(place for _, place in placed), strict=True)
-    top, left = min(row.start for row in rows), min(column.start for column in columns)
-    shape = (max(row.stop for row in rows) - top, max(column.stop for column in columns) - left)
-    image = np.zeros(shape, np.float32)
-    saturated, dead = np.zeros(shape, np.bool_), np.ones(shape, np.bool_)
-    for one, (row, column) in placed:
-        at = slice(row.start - top, row.stop - top), slice(column.start - left, column.stop - left)
-        image[at], saturated[at], dead[at] = one.data, one.saturated, one.dead
-    return image, saturated, dead
+def _find_dead(building: _Building) -> None:
+    """Marks pixels without a value, and those under half the sky where that stands clear of noise.
+
+    The sky is the amplifier's own, or the detector's where the amplifier has less than half of
+    it. What is marked, masked or missing gets the sky's level, so that nothing jumps at its edge.
+    """
+    read = [one for one in building.amplifiers if one.light is not None]
+    levels = [_level(one) for one in read if one.saturated < 0.5 and np.isfinite(_level(one))]
+    typical = float(np.median(levels)) if levels else 0.0
+    for number, one in enumerate(building.amplifiers):
+        if one.light is not None:
+            building.amplifiers[number] = _without_dead(building, one, one.light, typical)
+    if building.bad is not None:
+        np.copyto(building.image, typical, where=np.isnan(building.image))
 
 
-def _fits(one: Amplifier, place: Section) -> bool:
-    rows, columns = place
-    return one.data.shape == (rows.stop - rows.start, columns.stop - columns.start)
+def _without_dead(building: _Building, one: Amplifier, lit: Light, typical: float) -> Amplifier:
+    pixels = building.image[one.place]
+    own = _level(one)
+    sky = typical if not own >= 0.5 * typical else own
+    clear = 0.5 * sky > FAR_BELOW * lit.spread * one.gain and one.saturated < 0.5
+    edge = 0.5 * sky if clear else -np.inf
+    if building.masked is None and pixels.min() >= edge and pixels.max() < np.inf:
+        return one
+    dead = ~(np.isfinite(pixels) & (pixels >= edge))
+    spoilt = dead
+    if building.masked is not None:
+        masked = building.masked[one.place]
+        spoilt, dead = dead | masked, dead & ~masked
+    if spoilt.any():
+        building.spoil(one.place, spoilt)
+        pixels[spoilt] = own if np.isfinite(own) and own >= 0.5 * typical else typical
+    return replace(one, dead=float(dead.mean()))
 
 
-def _side_by_side(
-    amplifiers: tuple[Amplifier, ...],
-) -> tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    height = min(one.data.shape[0] for one in amplifiers)
-    image = np.concatenate([one.data[:height] for one in amplifiers], axis=1)
-    saturated = np.concatenate([one.saturated[:height] for one in amplifiers], axis=1)
-    dead = np.concatenate([one.dead[:height] for one in amplifiers], axis=1)
-    return image, saturated, dead
+def _level(one: Amplifier) -> float:
+    return one.light.level * one.gain if one.light is not None else float("nan")
 
 
-def _positive(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    number = float(value)
-    return number if np.isfinite(number) and number > 0 else None
+def _apply(building: _Building, mask: Mask) -> str:
+    """Marks what a mask marks; says so where it does not fit."""
+    if mask.shape != building.image.shape:
+        want, have = building.image.shape, mask.shape
+        return f"the mask has the shape {have}, the image {want}: it was not used"
+    marked = np.asarray(mask, np.bool_)
+    building.masked = marked if building.masked is None else building.masked | marked
+    return ""
+
+
+def _absent(shapes: Sequence[Geometry]) -> int:
+    """How many amplifiers the detector has besides those of the file."""
+    whole = max(one.whole for one in shapes)
+    there = sum(one.shape[0] * one.shape[1] for one in shapes)
+    return max(0, round((whole - there) / (there / len(shapes)))) if whole else 0
+
+
+def _unique(names: list[str]) -> list[str]:
+    return [name if names.count(name) == 1 else f"{name}-{i}" for i, name in enumerate(names)]
+
+
+def words(error: BaseException) -> str:
+    """The first line: what follows is what the library tried before."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

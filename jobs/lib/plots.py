@@ -213,6 +213,45 @@ def tiles(
             _label(axes, (column, row), name, words, dark=np.isfinite(value) and part > 0.55)
 
 
+def mosaic(
+    on: Figure,
+    images: Mapping[str, npt.NDArray[np.float64]],
+    laid: Mapping[str, tuple[int, int]],
+) -> None:
+    """Small images where their detectors lie, from dark to bright over all of them alike.
+
+    Detectors without one are hatched; those of a small camera have their names.
+    """
+    axes = on.add_axes((0.045, 0.04, 0.83, 0.745))
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    across = max((column for column, _ in laid.values()), default=0) + 1
+    up = max((row for _, row in laid.values()), default=0) + 1
+    axes.set(xlim=(-0.05, across + 0.05), ylim=(-0.05, up + 0.05))
+    values = np.concatenate([image[np.isfinite(image)] for image in images.values()])
+    low, high = np.percentile(values, (1, 98)) if values.size else (0.0, 1.0)
+    # A sky that is even to a hundredth is shown as even.
+    low, high = float(low), float(max(high, low + 0.02 * abs(low), low + 1e-6))
+    _scale(on, low, high)
+    edge = 0.03
+    for name, (column, row) in laid.items():
+        box = (column + edge, column + 1 - edge, row + edge, row + 1 - edge)
+        if name in images:
+            axes.imshow(
+                images[name], origin="lower", extent=box, cmap="cividis", vmin=low, vmax=high,
+                interpolation="nearest", zorder=2,
+            )  # fmt: skip
+        else:
+            axes.add_patch(Rectangle(
+                (box[0], box[2]), box[1] - box[0], box[3] - box[2], facecolor=PANEL,
+                edgecolor=RED, hatch="//", linewidth=1.5, zorder=2,
+            ))  # fmt: skip
+        if max(across, up) <= 6:
+            ground = {"facecolor": NIGHT, "edgecolor": "none", "alpha": 0.6, "pad": 2}
+            axes.text(column + 0.06, row + 0.08, name, color=TEXT, size=13, zorder=4, bbox=ground)
+    axes.set(xlim=(-0.05, across + 0.05), ylim=(-0.05, up + 0.05))
+
+
 def _scale(on: Figure, low: float, high: float) -> None:
     axes = on.add_axes((0.9, 0.1, 0.025, 0.6))
     ramp = np.linspace(0, 1, 64)[:, None]

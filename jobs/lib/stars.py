@@ -1,9 +1,4 @@
-"""Sky, sources and the point spread function of one detector's image.
-
-Sky and sources: SExtractor's algorithms as `sep` has them (Bertin and Arnouts 1996; Barbary 2016).
-Shapes: adaptive moments (Bernstein and Jarvis 2002; Hirata and Seljak 2003, section 2.3), the
-moments under an elliptical Gaussian weight of the same size and shape as the star.
-"""
+"""The point spread function of a detector from its stars, and the particles that are none."""
 
 from __future__ import annotations
 
@@ -11,31 +6,37 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import sep
+
+from .moments import adaptive_moments, determinant, half_maximum
+from .sky import Sky
 
 Array = npt.NDArray[np.float64]
-Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Sources = npt.NDArray[np.void]
 
-SIGMAS = 5.0
 MOST_STARS = 200
 FEWEST_STARS = 5
-BOX = 64
 FWHM = float(2.0 * np.sqrt(2.0 * np.log(2.0)))
 """Full width at half maximum of a Gaussian, in its sigmas: 2.3548."""
-HALF = 15
-"""Stamps are 31 x 31 pixels."""
-MOST_SOURCES = 20_000
-_AXIS = np.arange(-HALF, HALF + 1, dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Sky:
-    """The sky's median level and the noise of one pixel about it, in the image's unit."""
-
-    level: float
-    noise: float
-    image: Image
+LEAST_SIGNAL = 15.0
+"""Signal to noise of a star's whole light from which on it may stand for the PSF."""
+SMALLEST, LARGEST = 7, 20
+"""Half the side of a star's stamp, in pixels."""
+SHARPER = 0.72
+"""A source whose light keeps less than this part of what a star's keeps when it is smoothed is a
+particle's track."""
+USUAL = 0.75
+"""What a star's peak keeps when it is smoothed over 3 x 3 pixels, where there are none to ask."""
+SHARPEST_STAR = 0.55
+"""What a star of 2 pixels FWHM keeps; a line keeps half."""
+NARROWER = 0.75
+"""A long source that is this much narrower across than stars are is a track, too."""
+BRIGHT_HIT = 8.0
+USUAL_SCATTER = 0.01
+"""By how much the shapes of stars differ across a detector, of themselves."""
+_SMOOTH = np.array([0.25, 0.5, 0.25])
+_PLANE = 20
+"""Stars that a plane across the field needs."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,11 @@ class Psf:
     """The point spread function, from `stars` stars; lengths in pixels.
 
     `fwhm` is the full width at half maximum of the stacked star, `sigma` the adaptive-moment
-    size (det M)^(1/4); e1 = (ixx - iyy) / (ixx + iyy), e2 = 2 ixy / (ixx + iyy), medians over the
-    stars; `scatter` is the robust spread of the stars' ellipticities.
+    size (det M)^(1/4), a median; e1 = (ixx - iyy) / (ixx + iyy), e2 = 2 ixy / (ixx + iyy), means
+    over the stars weighted by their errors; `scatter` is the robust spread of the stars'
+    ellipticities; `area` the effective area (sum I)^2 / sum I^2;
+    `gradient_x` and `gradient_y` how much 2.3548 sigma grows across the detector, NaN with too
+    few stars. `x` and `y` are where the stars are.
     """
 
     fwhm: float
@@ -55,183 +59,189 @@ class Psf:
     e1: float
     e2: float
     scatter: float
+    area: float
+    gradient_x: float
+    gradient_y: float
     stars: int
+    x: Array
+    y: Array
 
 
-def measure_sky(image: Image, bad: Mask) -> Sky | None:
-    """The sky below the sources; None where hardly a good pixel is left."""
-    if (~bad).sum() < max(100, 0.05 * bad.size):
-        return None
-    pixels = np.ascontiguousarray(np.where(bad, 0.0, image), dtype=np.float32)
-    box = int(np.clip(max(image.shape) // 4, 16, BOX if max(image.shape) <= 1024 else 256))
-    background = sep.Background(pixels, mask=bad, bw=box, bh=box)
-    surface = background.back()
-    return Sky(float(background.globalback), float(background.globalrms), pixels - surface)
+def measure_psf(sky: Sky, bad: Mask | None, tracks: Mask) -> Psf | None:
+    """The PSF from isolated, unsaturated, point-like sources; None with fewer than 5 of them.
 
-
-def find_sources(sky: Sky, bad: Mask) -> npt.NDArray[np.void]:
-    """Everything that stands 5 sigma above the sky, as `sep`'s table, brightest first."""
-    sep.set_extract_pixstack(1_000_000)
-    noise = max(sky.noise, 1e-6)
-    found = sep.extract(sky.image, SIGMAS, err=noise, mask=bad, minarea=5)
-    return np.asarray(found[np.argsort(-found["flux"])][:MOST_SOURCES])
-
-
-def measure_psf(sky: Sky, bad: Mask, sources: npt.NDArray[np.void]) -> Psf | None:
-    """The PSF from isolated, unsaturated, point-like sources; None with fewer than 5 of them."""
-    chosen = _stars(sky, bad, sources)
+    Stars are measured in single pixels, wherever they were found. `tracks` are no stars.
+    """
+    chosen, half = _stars(sky, bad, tracks)
     if len(chosen) < FEWEST_STARS:
         return None
-    stamps = np.stack([_stamp(sky.image, one) for one in chosen])
-    centre = np.stack([_offset(one) for one in chosen])
+    stamps = _stamps(sky.image, chosen, half) - sky.under(chosen)[:, None, None]
+    centre = np.stack([chosen["x"] - np.rint(chosen["x"]), chosen["y"] - np.rint(chosen["y"])], 1)
     sigma = float(np.median(np.sqrt(chosen["a"] * chosen["b"])))
     moments, centre, good = adaptive_moments(stamps, centre, sigma)
+    if good.any():
+        size = determinant(moments) ** 0.25
+        usual = float(np.median(size[good]))
+        good &= np.abs(size - usual) < 0.25 * usual
     if good.sum() < FEWEST_STARS:
         return None
-    moments, centre, stamps = moments[good], centre[good], stamps[good]
+    return _psf((stamps[good], centre[good]), moments[good], chosen[good], sky)
+
+
+def hits(sky: Sky) -> Mask:
+    """Which sources are tracks of particles: sharper than the telescope makes anything.
+
+    Smoothing over 3 x 3 pixels leaves most of a star's peak, a quarter of a single pixel's and
+    half of a line's; and a line is narrower than a star across.
+    """
+    sources = sky.sources
+    peak, smooth = _peaks(sky)
+    kept = smooth / peak
+    stellar = _stellar(sky, peak, kept)
+    enough = stellar.sum() >= FEWEST_STARS
+    usual = float(np.median(kept[stellar])) if enough else USUAL
+    # A peak is what noise made of it: by twice the noise less, it still has to be too sharp.
+    sure = smooth / np.maximum(peak - 2 * sky.noise, 1e-9)
+    sharp = np.maximum(kept, sure) < SHARPER * usual
+    if enough:
+        width = float(np.median(sources["b"][stellar]))
+        sharp |= (sources["b"] < NARROWER * width) & (sources["a"] > 2 * sources["b"])
+    return np.asarray(sharp & (peak > BRIGHT_HIT * sky.noise))
+
+
+def _peaks(sky: Sky) -> tuple[Array, Array]:
+    """The highest pixel of each source, and what smoothing over 3 x 3 pixels leaves there."""
+    sources, image, size = sky.sources, sky.image, sky.binning
+    if size == 1:
+        return np.maximum(sources["peak"], 1e-9), np.asarray(sources["cpeak"], np.float64)
+    inner = np.arange(size)
+    rows = np.clip(sources["ypeak"][:, None] * size + inner, 1, image.shape[0] - 2)
+    columns = np.clip(sources["xpeak"][:, None] * size + inner, 1, image.shape[1] - 2)
+    tile = image[rows[:, :, None], columns[:, None, :]].reshape(len(sources), -1)
+    place = tile.argmax(axis=1) if len(sources) else np.zeros(0, np.int64)
+    each = np.arange(len(sources))
+    row, column = rows[each, place // size], columns[each, place % size]
+    near = np.arange(-1, 2)
+    around = image[(row[:, None] + near)[:, :, None], (column[:, None] + near)[:, None, :]]
+    smooth = np.einsum("kij,i,j->k", around, _SMOOTH, _SMOOTH)
+    under = sky.under(sources)
+    return np.maximum(around[:, 1, 1] - under, 1e-9), smooth - under
+
+
+def _stellar(sky: Sky, peak: Array, kept: Array) -> Mask:
+    """Bright, round sources that keep at least as much of their peak as the sharpest stars do."""
+    sources = sky.sources
+    bright = (sources["flag"] == 0) & (peak > 2 * BRIGHT_HIT * sky.noise)
+    return np.asarray(bright & (sources["b"] > 0.7 * sources["a"]) & (kept > SHARPEST_STAR))
+
+
+def _psf(stack: tuple[Array, Array], moments: Array, chosen: Sources, sky: Sky) -> Psf:
     ixx, iyy, ixy = moments.T
     e1, e2 = (ixx - iyy) / (ixx + iyy), 2 * ixy / (ixx + iyy)
-    size = np.median((ixx * iyy - ixy**2) ** 0.25)
+    sizes = determinant(moments) ** 0.25
+    sigma = float(np.median(sizes))
+    weight = _weight(chosen, sigma, sky.noise)
+    across, up = _gradient(chosen, sizes * FWHM, sky.image.shape)
     return Psf(
-        half_maximum(stamps, centre, float(size)), float(size),
-        float(np.median(ixx)), float(np.median(iyy)), float(np.median(ixy)),
-        float(np.median(e1)), float(np.median(e2)), float(np.hypot(_robust(e1), _robust(e2))),
-        int(good.sum()),
+        half_maximum(*stack, sigma), sigma,
+        _mean(ixx, weight), _mean(iyy, weight), _mean(ixy, weight),
+        _mean(e1, weight), _mean(e2, weight), float(np.hypot(_robust(e1), _robust(e2))),
+        _area(stack[0], sky.noise), across, up, len(sizes), chosen["x"], chosen["y"],
     )  # fmt: skip
 
 
-def adaptive_moments(
-    stamps: Array, centre: Array, sigma: float, rounds: int = 40
-) -> tuple[Array, Array, Mask]:
-    """Adaptive moments of all stamps at once, starting from round Gaussians of `sigma` pixels.
+def _weight(chosen: Sources, sigma: float, noise: float) -> Array:
+    """By the error of each star's shape: 2 over its signal to noise, and what stars differ by."""
+    error = 2 * noise * np.sqrt(4 * np.pi) * sigma / np.maximum(chosen["flux"], 1e-9)
+    return np.asarray(1.0 / (USUAL_SCATTER**2 + error**2))
 
-    Returns moments (n, 3) as ixx, iyy, ixy in pixels^2, centres (n, 2) as x, y from the middle of
-    the stamp, and which of them converged. With C the moments under the weight exp(-x M^-1 x / 2),
-    the next M is (C^-1 - M^-1)^-1, which a Gaussian reaches at once.
+
+def _mean(values: Array, weight: Array) -> float:
+    """Weighted mean without those far from the median."""
+    kept = np.abs(values - np.median(values)) <= 4 * max(_robust(values), 1e-9)
+    return float(np.average(values[kept], weights=weight[kept]))
+
+
+def _area(stamps: Array, noise: float) -> float:
+    """Median over the stars of (sum I)^2 / sum I^2, without what the noise adds to the latter."""
+    square = (stamps**2).sum(axis=(1, 2)) - stamps[0].size * noise**2
+    known = square > 0
+    total = stamps.sum(axis=(1, 2))
+    return float(np.median(total[known] ** 2 / square[known])) if known.any() else float("nan")
+
+
+def _gradient(chosen: Sources, widths: Array, shape: tuple[int, ...]) -> tuple[float, float]:
+    """How much the width grows from the left edge to the right, and from the lower to the upper.
+
+    A plane is fitted, once more without the stars that are far from it.
     """
-    m = np.tile([sigma**2, sigma**2, 0.0], (len(stamps), 1))
-    centre = centre.copy()
-    good = np.ones(len(stamps), np.bool_)
-    change = np.full(len(stamps), np.inf)
-    for _ in range(rounds):
-        weighted, shift = _weighted_moments(stamps, centre, m)
-        new = _inverse(_inverse(weighted) - _inverse(m))
-        sound = (_determinant(weighted) > 0) & (new[:, 0] > 0.05) & (_determinant(new) > 1e-3)
-        sound &= (new[:, 0] < HALF**2) & (new[:, 1] < HALF**2) & np.isfinite(new).all(axis=1)
-        good &= sound & (np.abs(shift).max(axis=1) < 3.0)
-        new = np.where(good[:, None], new, [sigma**2, sigma**2, 0.0])
-        change = np.abs(new - m).max(axis=1) + np.abs(shift).max(axis=1)
-        centre = np.where(good[:, None], centre + 2 * shift, 0.0)
-        m = new
-        if not good.any() or change[good].max() < 1e-4:
+    if len(widths) < _PLANE:
+        return float("nan"), float("nan")
+    design = np.column_stack(
+        (np.ones(len(widths)), chosen["x"] / shape[1] - 0.5, chosen["y"] / shape[0] - 0.5)
+    )
+    kept = np.ones(len(widths), np.bool_)
+    fit: Array = np.zeros(3)
+    for _ in range(2):
+        fit = np.asarray(np.linalg.lstsq(design[kept], widths[kept], rcond=None)[0], np.float64)
+        away = widths - design @ fit
+        kept = np.abs(away) <= 4 * max(_robust(away), 1e-9)
+        if kept.sum() < _PLANE // 2:
             break
-    return m, centre, good & (change < 1e-2)
+    return float(fit[1]), float(fit[2])
 
 
-def half_maximum(stamps: Array, centre: Array, sigma: float) -> float:
-    """Full width (pixels) at half of the peak of the star stacked from all stamps.
-
-    Pixels of all stars, each scaled to its own flux, against their distance r from the centre:
-    ln I = a + b r^2 + c r^4 is fitted to those above a quarter of the peak, weighted by I^2, and
-    solved for I(r) = I(0) / 2. Exact for a Gaussian; the width includes that of a pixel.
-    """
-    dx = _AXIS[None, None, :] - centre[:, 0, None, None]
-    dy = _AXIS[None, :, None] - centre[:, 1, None, None]
-    square = dx**2 + dy**2
-    weight = np.exp(-square / (2 * sigma**2))
-    flux = (stamps * weight).sum(axis=(1, 2)) / (weight**2).sum(axis=(1, 2))
-    level = stamps / flux[:, None, None]
-    x = np.zeros(3)
-    for _ in range(3):
-        # What is above a quarter is decided by the fit, since noise would choose its own pixels.
-        bright = _profile(square, x, sigma) > 0.25
-        use = bright & (level > 0.02)
-        rr, values = square[use] / sigma**2, level[use]
-        design = np.column_stack((np.ones_like(rr), rr, rr**2)) * values[:, None]
-        x = np.linalg.lstsq(design, np.log(values) * values, rcond=None)[0]
-    return 2.0 * sigma * float(np.sqrt(_half(x[1], x[2])))
-
-
-def _profile(square: Array, x: Array, sigma: float) -> Array:
-    if not x.any():
-        return np.asarray(np.exp(-square / (2 * sigma**2)))
-    rr = square / sigma**2
-    inner = rr < 6.0
-    return np.asarray(np.where(inner, np.exp(x[1] * rr + x[2] * np.minimum(rr, 6.0) ** 2), 0.0))
-
-
-def _half(b: float, c: float) -> float:
-    """The smaller root u > 0 of b u + c u^2 = -ln 2."""
-    inside = b * b - 4 * c * np.log(2.0)
-    if abs(c) < 1e-9 or inside < 0:
-        return float(np.log(2.0) / -b) if b < 0 else float("nan")
-    roots = np.array([(-b - np.sqrt(inside)) / (2 * c), (-b + np.sqrt(inside)) / (2 * c)])
-    roots = roots[roots > 0]
-    return float(roots.min()) if len(roots) else float("nan")
-
-
-def _stars(sky: Sky, bad: Mask, sources: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+def _stars(sky: Sky, bad: Mask | None, tracks: Mask) -> tuple[Sources, int]:
+    """The stars to measure, and half the side of their stamps."""
+    sources = sky.sources
+    size = np.sqrt(sources["a"] * sources["b"])
+    signal = sources["flux"] > LEAST_SIGNAL * sky.noise * np.sqrt(4 * np.pi) * np.maximum(size, 0.5)
+    usable = signal & (sources["flag"] == 0) & (sources["b"] > 0.45) & ~tracks
+    usable &= (sources["b"] > 0.5 * sources["a"]) & (size < LARGEST / 3)
+    if not usable.any():
+        return sources[:0], SMALLEST
+    typical = _typical(size[usable][:100])
+    half = int(np.clip(np.ceil(5 * typical) + 2, SMALLEST, LARGEST))
     rows, columns = sky.image.shape
     x, y = np.rint(sources["x"]), np.rint(sources["y"])
-    inside = (x >= HALF) & (y >= HALF) & (x < columns - HALF) & (y < rows - HALF)
-    usable = inside & (sources["flag"] == 0) & (sources["flux"] > 30 * sky.noise)
-    size = np.sqrt(sources["a"] * sources["b"])
-    usable &= (sources["b"] > 0.5) & (size < HALF / 3)
-    if not usable.any():
-        return sources[:0]
-    typical = float(np.median(size[usable][:50]))
-    usable &= (np.abs(size - typical) < 0.3 * typical) & (sources["b"] > 0.5 * sources["a"])
-    candidates = sources[usable & _alone(sources, 4 * typical + 5)]
-    clean = [one for one in candidates[: 2 * MOST_STARS] if not _stamp(bad, one).any()]
-    return np.array(clean[:MOST_STARS], dtype=sources.dtype)
+    usable &= (x >= half) & (y >= half) & (x < columns - half) & (y < rows - half)
+    usable &= np.abs(size - typical) < 0.3 * typical
+    places = np.flatnonzero(usable)[: 2 * MOST_STARS]
+    places = places[_alone(sources, places, 4 * typical + 5)]
+    if bad is not None:
+        places = places[[not _cut(bad, sources[place], half).any() for place in places]]
+    return sources[places[:MOST_STARS]], half
 
 
-def _alone(sources: npt.NDArray[np.void], radius: float) -> Mask:
-    """Which sources have no other within `radius` pixels that is as bright as a tenth of them."""
-    alone = np.ones(len(sources), np.bool_)
+def _typical(sizes: Array) -> float:
+    """The size that most of them have: the middle of the shortest range that holds half of them.
+
+    Blends and galaxies are larger, each in its own way; stars are all alike.
+    """
+    ordered = np.sort(sizes)
+    half = (len(ordered) + 1) // 2
+    widths = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
+    first = int(np.argmin(widths))
+    return float(np.median(ordered[first : first + half]))
+
+
+def _alone(sources: Sources, places: npt.NDArray[np.int64], radius: float) -> Mask:
+    """Which have no other source within `radius` pixels that is as bright as a tenth of them."""
+    alone = np.ones(len(places), np.bool_)
     x, y, flux = sources["x"], sources["y"], sources["flux"]
-    for i in range(min(len(sources), 5 * MOST_STARS)):
-        near = (np.abs(x - x[i]) < radius) & (np.abs(y - y[i]) < radius) & (flux > 0.1 * flux[i])
-        alone[i] = near.sum() == 1
-    alone[5 * MOST_STARS :] = False
+    for i, place in enumerate(places):
+        near = (np.abs(x - x[place]) < radius) & (np.abs(y - y[place]) < radius)
+        alone[i] = np.count_nonzero(flux[near] > 0.1 * flux[place]) == 1
     return alone
 
 
-def _stamp(image: npt.NDArray[np.generic], one: np.void) -> Array:
+def _stamps(image: npt.NDArray[np.float32], chosen: Sources, half: int) -> Array:
+    return np.stack([_cut(image, one, half) for one in chosen]).astype(np.float64)
+
+
+def _cut(image: npt.NDArray[np.generic], one: np.void, half: int) -> npt.NDArray[np.generic]:
     x, y = round(float(one["x"])), round(float(one["y"]))
-    cut = image[y - HALF : y + HALF + 1, x - HALF : x + HALF + 1]
-    return np.asarray(cut, dtype=np.float64)
-
-
-def _offset(one: np.void) -> Array:
-    x, y = float(one["x"]), float(one["y"])
-    return np.array([x - round(x), y - round(y)])
-
-
-def _weighted_moments(stamps: Array, centre: Array, m: Array) -> tuple[Array, Array]:
-    dx = _AXIS[None, None, :] - centre[:, 0, None, None]
-    dy = _AXIS[None, :, None] - centre[:, 1, None, None]
-    inverse = _inverse(m)[:, :, None, None]
-    form = inverse[:, 0] * dx**2 + inverse[:, 1] * dy**2 + 2 * inverse[:, 2] * dx * dy
-    product = stamps * np.exp(-0.5 * np.minimum(form, 50.0))
-    total = product.sum(axis=(1, 2))
-    total = np.where(np.abs(total) > 1e-12, total, np.nan)
-    shift = np.stack([(product * dx).sum(axis=(1, 2)), (product * dy).sum(axis=(1, 2))], axis=1)
-    second = np.stack(
-        [(product * dx * dx).sum(axis=(1, 2)), (product * dy * dy).sum(axis=(1, 2)),
-         (product * dx * dy).sum(axis=(1, 2))], axis=1,
-    )  # fmt: skip
-    return np.nan_to_num(second / total[:, None]), np.nan_to_num(shift / total[:, None])
-
-
-def _determinant(m: Array) -> Array:
-    return np.asarray(m[:, 0] * m[:, 1] - m[:, 2] ** 2)
-
-
-def _inverse(m: Array) -> Array:
-    determinant = _determinant(m)
-    safe = np.where(np.abs(determinant) > 1e-12, determinant, np.nan)
-    return np.nan_to_num(np.stack([m[:, 1], m[:, 0], -m[:, 2]], axis=1) / safe[:, None])
+    return image[y - half : y + half + 1, x - half : x + half + 1]
 
 
 def _robust(values: Array) -> float:

@@ -43,7 +43,7 @@ def mount() -> Result:
 
 def image(tmp_path: Path) -> Result:
     frame = two_amplifiers(tmp_path / "R22_S11.fits", star_field((400, 400), 2.0))
-    made: Result = load_job("rapid_image_metrics", SITE)(frame)
+    made: Result = load_job("rapid_image_metrics", SITE)(frame, preview=True)
     return made
 
 

@@ -95,7 +95,7 @@ def test_sky_and_noise_are_in_electrons(tmp_path: Path) -> None:
 def test_two_amplifiers_make_one_detector(tmp_path: Path) -> None:
     electrons = star_field(SHAPE, 2.0, 0.1, -0.05)
     result = rapid_image_metrics(
-        two_amplifiers(tmp_path / "a.fits", electrons, gains=(GAIN, 0.5 * GAIN))
+        two_amplifiers(tmp_path / "a.fits", electrons, gains=(GAIN, 0.5 * GAIN)), preview=True
     )
     assert result.fields["overscan_median"].ids == ("C00", "C01")
     assert value(result, "source_count") == pytest.approx(40, abs=1)

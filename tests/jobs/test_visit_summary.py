@@ -35,7 +35,7 @@ def test_the_middle_and_the_extremes_of_each_metric() -> None:
     result = visit_summary({name: part(width) for name, width in widths.items()})
     assert value(result, "psf_fwhm") == np.median(list(widths.values()))
     assert (value(result, "psf_fwhm_min"), value(result, "psf_fwhm_max")) == (3.9, 4.1)
-    assert value(result, "source_count_sum") == 270
+    assert value(result, "source_count_total") == 270
     assert value(result, "outliers") == 0
     assert result.fields["psf_fwhm"].over == "detector"
     assert (

@@ -1,0 +1,106 @@
+"""Detectors from files: FITS, plain, gzip or RICE, and arrays.
+
+A plain image with BIASSEC and DATASEC (or TRIMSEC) is one amplifier; a file with several image
+extensions has one in each. What cannot be an image is refused in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fitsio
+import numpy as np
+import numpy.typing as npt
+
+from .detector import Detector, Plane, Unreadable, assemble, words
+from .sections import MOST_SIDE, NOTHING_GIVEN, Given, Header
+
+Mask = npt.NDArray[np.bool_]
+
+MOST_PIXELS = MOST_SIDE**2
+MOST_AMPLIFIERS = 256
+MASKS = ("MASK", "DQ", "BPM")
+"""Names of extensions that mark bad pixels (not nought) and hold no light."""
+
+
+class BadFrame(ValueError):
+    """A file that is no readable image of a detector; the message says what to do."""
+
+
+def read_detector(
+    frame: Path | npt.NDArray[Any], mask: Mask | None = None, given: Given = NOTHING_GIVEN
+) -> Detector:
+    """Reads a FITS file, or takes an array; BadFrame where there is no image in it."""
+    if isinstance(frame, np.ndarray):
+        return _from_array(frame, mask, given)
+    with _opened(frame) as file:
+        images = [hdu for hdu in file if _is_image(hdu)]
+        lit = [hdu for hdu in images if hdu.get_extname().upper() not in MASKS]
+        primary = file[0].read_header().get
+        planes = [_plane(hdu, primary) for hdu in lit[:MOST_AMPLIFIERS]]
+        if not planes:
+            raise BadFrame(f"{frame.name} holds no two-dimensional image; is it the raw frame?")
+        marked = [hdu.read() != 0 for hdu in images if hdu not in lit] if mask is None else []
+        name = _named(planes[0].header, frame.name.split(".")[0])
+        return assemble(planes, name, [*marked, *([mask] if mask is not None else [])], given)
+
+
+def _from_array(frame: npt.NDArray[Any], mask: Mask | None, given: Given) -> Detector:
+    pixels = np.squeeze(np.asarray(frame))
+    if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "iufb":
+        shape = " x ".join(map(str, frame.shape))
+        raise BadFrame(f"an array of {shape} {frame.dtype} is no image; give rows and columns")
+    masks = [] if mask is None else [np.asarray(mask, np.bool_)]
+    if isinstance(frame, np.ma.MaskedArray):
+        masks.append(np.squeeze(np.ma.getmaskarray(frame)))
+    numbers = pixels.astype(np.uint8) if pixels.dtype.kind == "b" else pixels
+    plane = Plane("", (numbers.shape[0], numbers.shape[1]), lambda key: None, lambda: numbers)
+    return assemble([plane], "array", masks, given)
+
+
+@contextmanager
+def _opened(frame: Path) -> Iterator[Any]:
+    if not frame.is_file():
+        raise BadFrame(f"there is no image {frame.name}; look whether it was written at all")
+    try:
+        with fitsio.FITS(str(frame)) as file:
+            yield file
+    except (OSError, Unreadable) as error:
+        raise BadFrame(
+            f"{frame.name} cannot be read, it may be cut short ({words(error)}); copy it again"
+        ) from error
+
+
+def _is_image(hdu: Any) -> bool:
+    if hdu.get_exttype() != "IMAGE_HDU":
+        return False
+    sides = [side for side in hdu.get_dims() if side != 1]
+    if len(sides) != 2:
+        return False
+    if sides[0] * sides[1] > MOST_PIXELS:
+        claimed = f"{sides[1]} x {sides[0]}"
+        raise BadFrame(f"a header claims {claimed} pixels; no detector has as many")
+    return bool(sides[0] * sides[1] > 0)
+
+
+def _plane(hdu: Any, primary: Header) -> Plane:
+    header = hdu.read_header()
+    rows, columns = (side for side in hdu.get_dims() if side != 1)
+
+    def named(key: str) -> Any:
+        found = header.get(key)
+        return primary(key) if found is None else found
+
+    return Plane(
+        str(header.get("EXTNAME") or ""), (rows, columns), named, lambda: np.squeeze(hdu.read())
+    )
+
+
+def _named(header: Header, name: str) -> str:
+    raft, slot = header("RAFTBAY"), header("CCDSLOT")
+    if raft and slot:
+        return f"{raft}_{slot}"
+    return str(header("DETECTOR") or header("CCDNAME") or name)
