@@ -19,7 +19,7 @@ from catcher.model.event import Admitted, Arrived
 from catcher.model.health import Update
 from catcher.model.problem import CatcherError
 from catcher.model.run import Firing, Run
-from catcher.model.time import SECOND, Instant, format_instant
+from catcher.model.time import SECOND, Instant, told_instant
 from catcher.ports import Busy, Delivery, Source
 from catcher.resuming import Story, resume
 from catcher.steps import Decided, Deed, Finished, Parts, Step, result_event
@@ -236,7 +236,7 @@ class Engine:
         admitted = self.parts.admission.admit(delivery.source, delivery.events, now)
         if self.parts.admission.counts(delivery.source)["ahead"] > before:
             last = self.parts.admission.set_aside[-1]
-            when = format_instant(last.event.time)
+            when = told_instant(last.event.time)
             self._tell_problem(delivery.source, f"{last.event.topic} of {when} set aside", now)
         if delivery.durable:
             named = (one._replace(source=delivery.source) for one in delivery.events)

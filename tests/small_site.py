@@ -110,13 +110,18 @@ class ThreadedEngine:
 
 
 @contextmanager
-def engine_in_thread(site: Path, data: Path) -> Iterator[ThreadedEngine]:
-    """Runs an engine on a loop of its own; it ends with the context, and so do its workers."""
+def engine_in_thread(
+    site: Path, data: Path, write: Callable[[str], None] = lambda line: None
+) -> Iterator[ThreadedEngine]:
+    """Runs an engine on a loop of its own; it ends with the context, and so do its workers.
+
+    `write` has the lines of the console.
+    """
     opened: Future[ThreadedEngine] = Future()
     ended: list[asyncio.Event] = []
 
     async def hold() -> None:
-        async with open_engine(site, data, 0, lambda line: None) as running:
+        async with open_engine(site, data, 0, write) as running:
             ended.append(asyncio.Event())
             opened.set_result(ThreadedEngine(running, site, data, asyncio.get_running_loop()))
             await ended[0].wait()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,8 +105,10 @@ class Desk:
 
 
 @contextmanager
-def sit_down(site: Path, data: Path) -> Iterator[Desk]:
-    with engine_in_thread(site, data) as engine:
+def sit_down(
+    site: Path, data: Path, write: Callable[[str], None] = lambda line: None
+) -> Iterator[Desk]:
+    with engine_in_thread(site, data, write) as engine:
         desk = Desk(engine)
         subscription = engine.running.live.updates.subscribe(desk.updates.append)
         yield desk
@@ -235,6 +237,46 @@ def test_a_new_sink_waits_for_a_restart_and_its_routes_with_it(desk: Desk) -> No
         lambda: [one.body for one in desk.updates if one.kind == "notice"], "a notice"
     )[0]
     assert notice.sink == "console"
+
+
+def test_templates_of_sinks_follow_an_edit(tmp_path: Path) -> None:
+    lines: list[str] = []
+    template = "alerts/templates/console.j2"
+    with sit_down(write_site(tmp_path / "site", WIND), tmp_path / "data", lines.append) as desk:
+
+        def told(mast: str) -> str:
+            desk.engine.post("wind", mast=mast, speed=12)
+            desk.engine.until(lambda: mast in "".join(lines), "the line")
+            return lines[-1]
+
+        assert "templates console" in desk.edit("Blows at {{ key }}", template)
+        assert "Blows at one" in told("one")
+        desk.write("Torn {{ key", template)
+        assert template in desk.told("console.j2")
+        assert "Blows at two" in told("two"), "a broken one leaves that before it"
+        (desk.engine.site / template).unlink()
+        desk.engine.until(lambda: len(desk.reloads()) > 2, "the third reload")
+        assert "Wind 12 at three" in told("three")
+
+
+def test_rates_of_sinks_follow_an_edit(tmp_path: Path) -> None:
+    routes = "sinks: {{console: {{{}}}}}\nnoise: {{flood: off}}\nroute: {{to: [console]}}\n"
+    lines: list[str] = []
+    site = write_site(tmp_path / "site", WIND, routes=routes.format(""))
+    with sit_down(site, tmp_path / "data", lines.append) as desk:
+        bound = "rate: 1 per 1h"
+        assert "routes edited" in desk.edit(routes.format(bound), "alerts/routes.yaml")
+        for mast in ("one", "two"):
+            desk.engine.post("wind", mast=mast, speed=12)
+
+        def paced() -> bool:
+            (sink,) = (row for row in desk.engine.get("/health") if row["kind"] == "console")
+            return bool(sink["counts"]["paced"])
+
+        desk.engine.until(paced, "one that waits")
+        assert len(lines) == 1
+        desk.edit(routes.format(""), "alerts/routes.yaml")
+        desk.engine.until(lambda: len(lines) == 2, "the one that waited")
 
 
 def test_settings_wait_for_a_restart_and_broken_ones_are_told(desk: Desk) -> None:

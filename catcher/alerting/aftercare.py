@@ -13,7 +13,7 @@ from catcher.alerting.silences import why_over
 from catcher.alerting.transitions import Known
 from catcher.model.alert import Alert, AuditEntry
 from catcher.model.desk import Silence
-from catcher.model.time import Instant, format_instant
+from catcher.model.time import Instant, told_instant
 
 
 class Aftercare:
@@ -114,7 +114,7 @@ class Aftercare:
         held = self._held_by(silence)
         words = (
             f"the silence {silence.id} of {silence.who} over {silence.what} ends at "
-            f"{format_instant(silence.ends)}: {silence.reason}"
+            f"{told_instant(silence.ends)}: {silence.reason}"
         )
         warned = self._desk.silences.keep(replace(silence, warned=True))
         told = [self._warn(alert, words, now) for alert in held]

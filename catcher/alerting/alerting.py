@@ -47,7 +47,7 @@ class Alerting:
         bundles: Iterable[Bundle] = (),
     ) -> None:
         self._desk = Desk(renderer, links, alerts, episodes, silences, shift)
-        self._desk.bundles.restore(bundles, self._desk.register)
+        self._desk.bundles.restore(bundles, self._desk.register.all())
         self._forget_lost_bundles()
         self._aftercare = Aftercare(self._desk)
         self._people = People(self._desk, self._aftercare)

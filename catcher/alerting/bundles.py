@@ -39,17 +39,25 @@ class Bundles:
         return len(self._of)
 
     def restore(self, bundles: Iterable[Bundle], alerts: Iterable[Alert]) -> None:
-        """Takes back what was open; members are the alerts that name their bundle."""
+        """Takes back what was open; members are the alerts that name their bundle.
+
+        Those that are over count, too: a message that is the same is not told again.
+        """
         for bundle in bundles:
             if not bundle.over:
                 self._of[bundle.id] = bundle
                 self._keys[bundle.kind, bundle.key] = bundle.id
                 self._members[bundle.id] = {}
-                self._agenda.put(bundle.id, 0)
+                told = bundle.told
+                self._agenda.put(bundle.id, 0 if told is None else told + UPDATED_EVERY)
         for alert in alerts:
             for id in alert.bundles.values():
                 if id in self._members:
                     self._members[id][alert.id] = None
+        for id, members in self._members.items():
+            # Those that came after it was told last were not kept with it.
+            joined = max(self._of[id].joined, len(members))
+            self._of[id] = replace(self._of[id], joined=joined)
 
     def find(self, id: str) -> Bundle | None:
         """An open bundle by its id."""

@@ -9,8 +9,9 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from catcher.alerting.lane import STAND_IN, Lane, Patience, Published
+from catcher.alerting.lane import STAND_IN, Lane, Published
 from catcher.alerting.noise import Rate
+from catcher.alerting.pacing import Patience
 from catcher.alerting.routing import HandOn
 from catcher.alerting.settling import Settling
 from catcher.model.alert import Notice
@@ -77,6 +78,12 @@ class Courier:
         """
         for notice in notices:
             self._lane_to(notice.sink).put(notice)
+
+    def pace(self, rates: Mapping[str, Rate]) -> None:
+        """Other bounds on what sinks are told, from now on; those without one have none."""
+        self._rates = dict(rates)
+        for name, lane in self._lanes.items():
+            lane.pace(rates.get(name))
 
     def resend(self, notices: Iterable[Notice]) -> None:
         """Hands dead letters to their lanes once more; the ledger has them as waiting again."""

@@ -27,8 +27,20 @@ class FloodWatch:
         return self.since is not None
 
     def swap(self, law: Flood | None) -> None:
-        """Another law from now on."""
-        self._law = law
+        """Another law from now on. The first one says whether there was a flood before."""
+        first, self._law = self._law is None, law
+        if first and law is not None:
+            self._take_up()
+
+    def _take_up(self) -> None:
+        """Goes through what opened before, as if it had been watched."""
+        known, self._times = list(self._times), deque(maxlen=_MOST)
+        for time in known:
+            # A flood may have ended before this one came.
+            due = self.due()
+            if due is not None and due < time:
+                self.turn(due)
+            self.opened(time)
 
     def rate(self, now: Instant) -> int:
         """New alerts within the law's span up to now."""

@@ -15,7 +15,8 @@ from catcher.model.time import (
     Instant,
     Span,
     format_duration,
-    format_instant,
+    told_duration,
+    told_instant,
 )
 
 LONGEST_SHELF = 30 * DAY
@@ -64,7 +65,7 @@ def acknowledge_by_itself(alert: Alert, now: Instant) -> Known:
     if due is None or now < due or not cleared:
         return alert, Transition("nothing", "nothing to acknowledge")
     since = alert.since if alert.since is not None else alert.changed
-    words = f"nobody took it; clear since {format_instant(max(0, since))}"
+    words = f"nobody took it; clear since {told_instant(since)}"
     return acknowledge(alert, alert.shown_severity, CATCHER, words, now)
 
 
@@ -75,7 +76,7 @@ def bring_back(alert: Alert, now: Instant) -> Known:
         return alert, Transition("nothing", "nobody needs to be reminded")
     if alert.state != "acknowledged" or alert.severity == Severity.NONE:
         return alert, Transition("nothing", "nobody needs to be reminded")
-    words = f"{taken.who} took it {format_duration(now - taken.time)} ago and it goes on"
+    words = f"{taken.who} took it {told_duration(now - taken.time)} ago and it goes on"
     new = replace(
         alert, acknowledgement=None, state="firing", reminds=None, escalated=False, handed=0
     )
@@ -91,7 +92,7 @@ def shelve(alert: Alert, until: Instant, who: str, reason: str, now: Instant) ->
     check_end("a shelf", until, who, reason, now)
     reason = plain(reason, LONGEST_NOTE)
     shelf = Shelf(who, alert.shown_severity, until, reason, now)
-    words = f"shelved by {who} until {format_instant(until)}: {reason}"
+    words = f"shelved by {who} until {told_instant(until)}: {reason}"
     return step(
         replace(alert, state="shelved", shelf=shelf, escalates=None), alert, "shelved", words
     )
@@ -103,7 +104,7 @@ def check_end(what: str, until: Instant, who: str, reason: str, now: Instant) ->
         raise CatcherError(f"{what} needs an owner and a reason", "say who wants it and why")
     if not now < until <= now + LONGEST_SHELF:
         raise CatcherError(
-            f"{what} cannot end at {format_instant(min(max(0, until), MAX_INSTANT))}",
+            f"{what} cannot end at {told_instant(min(until, MAX_INSTANT))}",
             f"choose an end within {format_duration(LONGEST_SHELF)} from now",
         )
 
@@ -124,7 +125,7 @@ def expire(alert: Alert, now: Instant) -> Known:
     if now < shelf.ends:
         if shelf.warned or not alert.active:
             return alert, Transition("nothing", "it was told that the shelf ends")
-        words = f"the shelf of {shelf.who} ends at {format_instant(shelf.ends)}: {shelf.reason}"
+        words = f"the shelf of {shelf.who} ends at {told_instant(shelf.ends)}: {shelf.reason}"
         return step(replace(alert, shelf=replace(shelf, warned=True)), alert, "ending", words)
     why = (
         "its time is over" if shelf.ends == shelf.until else "nobody of the new shift confirmed it"
@@ -150,7 +151,7 @@ def ask_to_confirm(alert: Alert, by: Instant) -> Known:
     if alert.shelf is None:
         return alert, Transition("nothing", "it is on no shelf")
     shelf = replace(alert.shelf, confirm_by=by, warned=False)
-    words = f"the new shift is to confirm the shelf of {shelf.who} by {format_instant(by)}"
+    words = f"the new shift is to confirm the shelf of {shelf.who} by {told_instant(by)}"
     return step(replace(alert, shelf=shelf), alert, "unconfirmed", words)
 
 

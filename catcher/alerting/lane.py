@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from catcher.alerting.noise import Rate
-from catcher.alerting.pacing import Pace
+from catcher.alerting.pacing import Pace, Patience
 from catcher.alerting.settling import Fate, Settling
 from catcher.alerting.waiting import Waiting, present
 from catcher.model.alert import Notice
-from catcher.model.health import Health, HealthState
+from catcher.model.health import TURNED_DOWN_FOR_GOOD, Health, HealthState
 from catcher.model.problem import CatcherError
 from catcher.model.text import plain
-from catcher.model.time import DAY, MILLISECOND, MINUTE, SECOND, Clock, Instant, Span, to_seconds
+from catcher.model.time import MILLISECOND, Clock, Instant, Span, to_seconds
 from catcher.ports import Ledger, Sink, SinkError
 
 STAND_IN = "stand-in:"
@@ -26,23 +25,6 @@ STAND_IN = "stand-in:"
 ASKED_FOR: Span = 500 * MILLISECOND
 """So long the ledger is asked for a receipt: a late message is worse than a second one."""
 REMEMBERED = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to keep trying. Waits double from `first` to `longest`, with jitter.
-
-    `attempt` bounds one try; after `give_up` a notice is a dead letter; `look` is how often
-    somebody looks for notices that wait too long. `size` bounds what waits in memory.
-    """
-
-    first: Span = SECOND
-    longest: Span = 5 * MINUTE
-    attempt: Span = 30 * SECOND
-    give_up: Span = DAY
-    look: Span = SECOND
-    size: int = 2_000
-    jitter: Callable[[], float] = random.random
 
 
 Published = Callable[[Notice], None]
@@ -73,7 +55,7 @@ class Lane:
         self._started = self._since = clock()
         self._pace = Pace(rate, self._started)
         self._last: Instant | None = None
-        self._problem = ""
+        self._problem = self._turned_down = ""
         self._counts = dict.fromkeys(
             ("delivered", "failed", "superseded", "dead", "overflowed", "lost", "paced"), 0
         )
@@ -105,6 +87,12 @@ class Lane:
         self._dead = deque((one for one in self._dead if one.id != notice.id), maxlen=100)
         self.put(notice)
 
+    def pace(self, rate: Rate | None) -> None:
+        """Another bound from now on; the same one goes on as it was."""
+        if not self._pace.is_of(rate):
+            self._pace = Pace(rate, self._clock())
+            self._arrived.set()
+
     def undelivered(self) -> list[tuple[Notice, bool]]:
         """What is still to be delivered, and what was given up lately (True)."""
         late = [(notice, False) for notice in self._waiting]
@@ -115,7 +103,7 @@ class Lane:
     def health(self) -> Health:
         """The sink's own state, `away` while deliveries fail; counts of both."""
         sink = self._sink.health()
-        state: HealthState = "away" if self._failures else sink.state
+        state: HealthState = "away" if self._failures or self._turned_down else sink.state
         counts = {
             **sink.counts,
             **self._counts,
@@ -128,7 +116,7 @@ class Lane:
             state=state,
             since=self._since,
             last=self._last,
-            problem=self._problem if self._failures else sink.problem,
+            problem=self._turned_down or (self._problem if self._failures else sink.problem),
             counts=counts,
         )
 
@@ -231,7 +219,7 @@ class Lane:
     def _succeeded(self, notice: Notice) -> None:
         if self._failures:
             self._failures, self._problem, self._since = 0, "", self._clock()
-        self._last = self._clock()
+        self._last, self._turned_down = self._clock(), ""
         self._counts["delivered"] += 1
         told = (_thread(notice), notice.receipt)
         _remember(self._receipts, notice.alert.id, told, self._patience.size)
@@ -249,6 +237,7 @@ class Lane:
         if final or tried_for > self._patience.give_up:
             self._counts["dead"] += 1
             self._dead.append(notice)
+            self._turned_down = f"{TURNED_DOWN_FOR_GOOD}{words}" if final else ""
             self._problem = words
             self._settle_with(notice)
             self._settle(Fate(notice, words, dead=True))

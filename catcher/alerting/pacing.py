@@ -1,9 +1,30 @@
-"""How fast a sink may be told: a bucket of tokens, refilled steadily."""
+"""How fast a sink may be told (a bucket of tokens, refilled steadily), and how long it is tried."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from catcher.alerting.noise import Rate
-from catcher.model.time import Instant, Span
+from catcher.model.time import DAY, MINUTE, SECOND, Instant, Span
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to keep trying. Waits double from `first` to `longest`, with jitter.
+
+    `attempt` bounds one try; after `give_up` a notice is a dead letter; `look` is how often
+    somebody looks for notices that wait too long. `size` bounds what waits in memory.
+    """
+
+    first: Span = SECOND
+    longest: Span = 5 * MINUTE
+    attempt: Span = 30 * SECOND
+    give_up: Span = DAY
+    look: Span = SECOND
+    size: int = 2_000
+    jitter: Callable[[], float] = random.random
 
 
 class Pace:
@@ -15,6 +36,10 @@ class Pace:
     def __init__(self, rate: Rate | None, now: Instant) -> None:
         self._rate, self._since = rate, now
         self._tokens = float(rate.count) if rate else 0.0
+
+    def is_of(self, rate: Rate | None) -> bool:
+        """Whether it keeps to this rate."""
+        return self._rate == rate
 
     @property
     def limited(self) -> bool:

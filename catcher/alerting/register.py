@@ -32,6 +32,10 @@ class Register:
     def __iter__(self) -> Iterator[Alert]:
         return iter(list(self._open.values()))
 
+    def all(self) -> Iterator[Alert]:
+        """Those that are open, and those of the past that are remembered."""
+        return iter([*self._open.values(), *self._past.values()])
+
     def __len__(self) -> int:
         return len(self._open)
 

@@ -25,11 +25,6 @@ from catcher.alerting.bounding import HUGE, bounded
 from catcher.alerting.filters import LONGEST_OUTPUT, MOST_ROUNDS, shown
 from catcher.model.text import ESCAPES, Form, plain
 
-__all__ = [
-    "LONGEST_OUTPUT", "LONGEST_TEMPLATE", "Rendered", "Renderer", "check_template",
-    "sample_values", "template_names",
-]  # fmt: skip
-
 LONGEST_TEMPLATE = 20_000
 _DEEPEST = 60
 _DEEPEST_LOOP = 2
@@ -91,6 +86,10 @@ class Renderer:
         self._templates = dict(templates or {})
         self.failures = 0
         self.last_failure = ""
+
+    def swap(self, templates: Mapping[str, str]) -> None:
+        """Other templates of the site from now on."""
+        self._templates = dict(templates)
 
     def template(self, *names: str) -> str | None:
         """The site's own template under the first of these names."""

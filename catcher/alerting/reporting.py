@@ -6,7 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from catcher.alerting.figures import BUCKET, Figures, Line
-from catcher.model.time import DAY, MINUTE, SECOND, Instant, Span, format_duration, format_instant
+from catcher.model.time import (
+    DAY,
+    MINUTE,
+    SECOND,
+    Span,
+    format_duration,
+    format_instant,
+    told_instant,
+)
 
 Row = dict[str, Any]
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -63,7 +71,7 @@ def _seconds(span: Span | None) -> float | None:
 def in_words(found: Figures) -> Iterator[str]:
     """The figures beside what ISA-18.2 and EEMUA 191 hold to be manageable, line by line."""
     span = max(1, found.end - found.start)
-    yield f"{_second(found.start)} to {_second(found.end)}"
+    yield f"{told_instant(found.start)} to {told_instant(found.end)}"
     yield (
         f"new alerts       {found.alerts}: {found.per_10m:.2f} in 10 minutes on average "
         f"(manageable: 1 to 2), at most {found.most_in_10m} (10)"
@@ -95,10 +103,6 @@ def bars(buckets: tuple[int, ...]) -> str:
     heights = [max(buckets[at : at + step]) for at in range(0, len(buckets), step)]
     most = max(heights, default=0) or 1
     return "".join(_BARS[-(-height * (len(_BARS) - 1) // most)] for height in heights)
-
-
-def _second(instant: Instant) -> str:
-    return format_instant(instant // SECOND * SECOND)
 
 
 def _rough(span: Span | None) -> str:

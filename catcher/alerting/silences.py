@@ -12,7 +12,7 @@ from catcher.model.alert import Alert, Severity
 from catcher.model.desk import Silence
 from catcher.model.problem import CatcherError
 from catcher.model.text import plain
-from catcher.model.time import MINUTE, Instant, format_instant
+from catcher.model.time import MINUTE, Instant, told_instant
 
 MOST = 1_000
 HIT_KEPT = MINUTE
@@ -94,7 +94,7 @@ def why_over(silence: Silence) -> str:
     """Why a silence ends whose time has come."""
     if silence.ends < silence.until:
         return "nobody of the new shift confirmed it"
-    return f"its time was over at {format_instant(silence.until)}"
+    return f"its time was over at {told_instant(silence.until)}"
 
 
 def idle(silence: Silence) -> bool:

@@ -10,7 +10,7 @@ from itertools import groupby
 from catcher.model.alert import Alert, Severity
 from catcher.model.desk import Shift, Silence
 from catcher.model.text import plain
-from catcher.model.time import SECOND, Instant, format_duration, format_instant
+from catcher.model.time import SECOND, Instant, format_duration, told_instant
 
 _MOST_ROWS = 500
 Row = tuple[str, ...]
@@ -52,10 +52,10 @@ def summarise(
     facts = [f"{len(fired)} alerts, {taken} of them acknowledged; {len(standing)} open at the end"]
     if shifts:
         last = shifts[0]
-        facts.append(f"on shift: {plain(last.who, 80)} since {_time(last.since)}")
+        facts.append(f"on shift: {plain(last.who, 80)} since {told_instant(last.since)}")
         facts += [f"handed over with the words: {plain(last.note, 500)}"] if last.note else []
     return Summary(
-        f"Alerts from {_time(start)} to {_time(end)}",
+        f"Alerts from {told_instant(start)} to {told_instant(end)}",
         tuple(facts),
         (
             _section("Open", OPEN, [_open(one) for one in _worst(standing)], "nothing is open"),
@@ -85,7 +85,7 @@ def _worst(alerts: Iterable[Alert]) -> list[Alert]:
 def _open(alert: Alert) -> Row:
     unknown = " (unknown)" if alert.unknown else ""
     return (
-        f"{alert.shown_severity}{unknown}", plain(alert.name, 120), _time(alert.opened),
+        f"{alert.shown_severity}{unknown}", plain(alert.name, 120), told_instant(alert.opened),
         _whose(alert), plain(alert.message or alert.reason),
     )  # fmt: skip
 
@@ -107,7 +107,7 @@ def _silence(silence: Silence) -> Row:
 
 
 def _until(end: Instant, confirm_by: Instant | None) -> str:
-    return _time(end) + (" unless confirmed" if confirm_by is not None else "")
+    return told_instant(end) + (" unless confirmed" if confirm_by is not None else "")
 
 
 def _fired(alerts: list[Alert]) -> Iterable[Row]:
@@ -120,8 +120,9 @@ def _fired(alerts: list[Alert]) -> Iterable[Row]:
         spans = [one.resolved - one.opened for one in some if one.resolved is not None]
         whole = sum(spans) // SECOND * SECOND
         yield (
-            str(worst), plain(some[-1].name, 120), str(len(some)), _time(some[0].opened),
-            _time(some[-1].opened), "open" if some[-1].resolved is None else format_duration(whole),
+            str(worst), plain(some[-1].name, 120), str(len(some)), told_instant(some[0].opened),
+            told_instant(some[-1].opened),
+            "open" if some[-1].resolved is None else format_duration(whole),
             ", ".join(dict.fromkeys(filter(None, map(_taker, some)))),
         )  # fmt: skip
 
@@ -129,7 +130,12 @@ def _fired(alerts: list[Alert]) -> Iterable[Row]:
 def _notes(alerts: Iterable[Alert], start: Instant, end: Instant) -> Iterable[Row]:
     found = [(note, alert) for alert in alerts for note in alert.notes if start <= note.time <= end]
     for note, alert in sorted(found, key=lambda pair: pair[0].time):
-        yield _time(note.time), plain(note.who, 80), plain(alert.name, 120), plain(note.text, 500)
+        yield (
+            told_instant(note.time),
+            plain(note.who, 80),
+            plain(alert.name, 120),
+            plain(note.text, 500),
+        )
 
 
 def _whose(alert: Alert) -> str:
@@ -139,10 +145,6 @@ def _whose(alert: Alert) -> str:
 
 def _taker(alert: Alert) -> str:
     return plain(alert.acknowledgement.who, 80) if alert.acknowledgement else ""
-
-
-def _time(instant: Instant) -> str:
-    return format_instant(max(0, instant) // SECOND * SECOND).replace("T", " ")
 
 
 # -- as a page ---------------------------------------------------------------------------------

@@ -12,7 +12,14 @@ from catcher.model.alert import Alert, Notice, Severity
 from catcher.model.message import Compose, Fill, Message
 from catcher.model.rule import AlertSpec
 from catcher.model.text import Form, plain
-from catcher.model.time import DAY, SECOND, Instant, Span, format_duration, format_instant
+from catcher.model.time import (
+    DAY,
+    SECOND,
+    Instant,
+    format_instant,
+    told_duration,
+    told_instant,
+)
 
 LONGEST_TEXT = 1_000
 LONGEST_NAME = 120
@@ -22,12 +29,11 @@ _ADDRESS = re.compile(r"(?:https?|file)://[^\s<>|\"'`\\]{1,2000}", re.ASCII)
 def composer(renderer: Renderer, *names: str, form: Form = "text") -> Compose:
     """How one sink puts notices into words; `names` are those its own template may have.
 
-    `form` is what that template is written in.
+    `form` is what that template is written in. It is the one that the site has at the time.
     """
-    template = renderer.template(*names)
 
     def compose(notice: Notice) -> Message:
-        message = compose_plainly(notice)
+        message, template = compose_plainly(notice), renderer.template(*names)
         if template is None:
             return message
         values = _for_template(notice, message)
@@ -124,10 +130,10 @@ def _change(notice: Notice) -> str:
 
 
 def _since(alert: Alert) -> str:
-    began = _clock_time(alert.opened)
+    began = told_instant(alert.opened)
     if alert.changed - alert.opened < SECOND:
         return began
-    return f"{began}, {_rough(alert.changed - alert.opened)}"
+    return f"{began}, {told_duration(alert.changed - alert.opened)}"
 
 
 def _age(alert: Alert, now: Instant) -> str:
@@ -136,8 +142,8 @@ def _age(alert: Alert, now: Instant) -> str:
     age = now - alert.data_time
     # A replay of an old night: an age of years says nothing.
     if abs(age) > DAY:
-        return f"of {_clock_time(alert.data_time)}"
-    return f"{_rough(max(0, age))} old"
+        return f"of {told_instant(alert.data_time)}"
+    return f"{told_duration(max(0, age))} old"
 
 
 def _state(notice: Notice) -> str:
@@ -148,10 +154,10 @@ def _state(notice: Notice) -> str:
     taken, shelf = alert.acknowledgement, alert.shelf
     if taken is not None:
         note = f": {plain(taken.note)}" if taken.note else ""
-        parts.append(f"acknowledged by {plain(taken.who, 60)} at {_clock_time(taken.time)}{note}")
+        parts.append(f"acknowledged by {plain(taken.who, 60)} at {told_instant(taken.time)}{note}")
     if shelf is not None and alert.state == "shelved":
         parts.append(
-            f"shelved by {plain(shelf.who, 60)} until {_clock_time(shelf.until)}: "
+            f"shelved by {plain(shelf.who, 60)} until {told_instant(shelf.until)}: "
             f"{plain(shelf.reason)}"
         )
     if alert.aside and (alert.state == "firing" or belated):
@@ -166,7 +172,7 @@ def _note(alert: Alert) -> str:
     if not alert.notes:
         return ""
     last = alert.notes[-1]
-    return f"{plain(last.who, 60)} at {_clock_time(last.time)}: {plain(last.text)}"
+    return f"{plain(last.who, 60)} at {told_instant(last.time)}: {plain(last.text)}"
 
 
 def _owner(alert: Alert) -> str:
@@ -184,15 +190,6 @@ def _links(alert: Alert) -> list[tuple[str, str]]:
     if plot in links:
         first.append((plot, links.pop(plot)))
     return [*first, *links.items()]
-
-
-def _rough(span: Span) -> str:
-    step = SECOND if span >= 10 * SECOND else SECOND // 10
-    return format_duration(span // step * step)
-
-
-def _clock_time(instant: Instant) -> str:
-    return format_instant(max(0, instant) // SECOND * SECOND).replace("T", " ")
 
 
 def _of_alert(alert: Alert) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from catcher.model.problem import CatcherError, Unknown
+from catcher.model.problem import CatcherError, NoEngine, Unknown
 
 PATIENCE = 30.0
 MOST_BYTES = 1024 * 2**20
@@ -96,7 +96,7 @@ class Link:
 
 
 def _away(url: str, trouble: Exception) -> CatcherError:
-    return CatcherError(
+    return NoEngine(
         f"no engine answers at {url} ({type(trouble).__name__})",
         "start one with `catcher run`, or name its folder with --data",
     )

@@ -6,6 +6,7 @@ behind it when it is opened.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -17,7 +18,7 @@ from catcher.app.places import data_folder
 from catcher.app.sites import load_site
 from catcher.client import Client
 from catcher.model.alert import Severity
-from catcher.model.problem import CatcherError
+from catcher.model.problem import CatcherError, NoEngine
 from catcher.model.rule import Rule
 from catcher.model.time import wall_clock
 from catcher.site import Site, find_site, load, shipped_site
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from catcher.authoring import Case, Rehearsal
 
 __all__ = [
-    "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "open_client",
-    "open_demo", "open_engine", "open_rehearsal", "open_replay",  "preview",
+    "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "look",
+    "open_client", "open_demo", "open_engine", "open_rehearsal", "open_replay", "preview",
     "remote", "run_backtest", "run_rule_tests", "send_test",
     "sweep",
 ]  # fmt: skip
@@ -130,6 +131,28 @@ def remote(site: Path | None, data: Path | None) -> Remote:
         )
     token = loaded.settings.api.token
     return Remote(url, token.reveal() if token else "")
+
+
+def look(
+    site: Path | None, data: Path | None, path: str, parameters: Mapping[str, str] | None = None
+) -> Any:
+    """What stands at the alert desk: as the engine says that runs, or else as the ledger has it.
+
+    `path` is `/dead-letters`, `/silences` or `/shift`.
+    """
+    from catcher.app.kept_desk import read
+    from catcher.app.running import announced_at
+
+    folder = data_folder(load_site(site), data)
+    if announced_at(folder):
+        with suppress(NoEngine):
+            return remote(site, data).look(path, parameters)
+
+    async def ask() -> Any:
+        async with open_client(site, data) as client:
+            return await read(client, path, parameters or {})
+
+    return asyncio.run(ask())
 
 
 async def backlog(site: Path | None, data: Path | None) -> list[Row]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from catcher.alerting import Alerting, Courier, Renderer
+from catcher.alerting import Alerting, Courier, Rate, Renderer, RouteTree
+from catcher.app.editions import read_templates
 from catcher.app.kept import Kept
 from catcher.app.sink_kinds import Doorway, SinkNeeds, make_sinks
 from catcher.engine import Engine
@@ -115,7 +116,7 @@ class Assembly:
         return Courier(
             sinks, self.kept.ledger, self.clock, self.streams.notices.on_next,
             self.alerting.undelivered,
-            rates={name: one.rate for name, one in self.site.routes.sinks.items() if one.rate},
+            rates=rates(self.site.routes),
         )  # fmt: skip
 
 
@@ -127,7 +128,7 @@ async def assemble(
     clocks: Mapping[str, SourceClock],
 ) -> Assembly:
     """The pure parts over opened stores, with the alerts that the ledger knows."""
-    renderer = Renderer({name: path.read_text() for name, path in site.templates.items()})
+    renderer = Renderer(read_templates(site))
     alerts, episodes = await _known_alerts(kept.ledger)
     alerting = Alerting(
         rules, site.routes, renderer, site_links(site), alerts,
@@ -159,6 +160,11 @@ def make_executor(site: Site, clock: Clock) -> LocalExecutor:
 
     limits, said = site.settings.limits, site.settings.executor.bind(LocalSettings)
     return LocalExecutor(limits.workers or said.workers, limits.memory or said.memory, clock)
+
+
+def rates(routes: RouteTree) -> dict[str, Rate]:
+    """How much each sink takes, where there is a bound."""
+    return {name: one.rate for name, one in routes.sinks.items() if one.rate}
 
 
 def site_links(site: Site) -> Callable[[Alert], Mapping[str, str]]:

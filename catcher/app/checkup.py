@@ -10,7 +10,7 @@ from typing import Any
 from catcher.app.places import SPOOL, ledger_address, open_objects
 from catcher.app.sweeping import Orphans, find_orphans
 from catcher.model.problem import CatcherError
-from catcher.model.time import MINUTE, SECOND, Instant, format_instant, wall_clock
+from catcher.model.time import MINUTE, told_instant, wall_clock
 from catcher.site import Site
 from catcher.stores.ledger import SqlLedger
 from catcher.stores.ledger_checks import Backlog, Tally
@@ -75,7 +75,7 @@ def _waiting(tally: Tally, alive: bool) -> Iterator[Row]:
             yield row(what, state, _since(backlog, words), hint)
     now = wall_clock()
     if alive and tally.heartbeat is not None and now - tally.heartbeat > SILENT:
-        words = f"a run is going on that was last heard of {format_instant(tally.heartbeat)}"
+        words = f"a run is going on that was last heard of {told_instant(tally.heartbeat)}"
         yield row("running", "warning", words, "`catcher runs --state running` names its engine")
     if tally.dead.count:
         words = _since(tally.dead, "notices were given up")
@@ -83,12 +83,8 @@ def _waiting(tally: Tally, alive: bool) -> Iterator[Row]:
 
 
 def _since(backlog: Backlog, words: str) -> str:
-    oldest = "" if backlog.oldest is None else f", the oldest of {_moment(backlog.oldest)}"
+    oldest = "" if backlog.oldest is None else f", the oldest of {told_instant(backlog.oldest)}"
     return f"{backlog.count} {words}{oldest}"
-
-
-def _moment(instant: Instant) -> str:
-    return format_instant(instant // SECOND * SECOND)
 
 
 def _spool(data: Path) -> Iterator[Row]:
@@ -103,7 +99,9 @@ def _spool(data: Path) -> Iterator[Row]:
     if oldest is not None:
         words = f"{len(files)} artifacts wait for their store ({files.size / 1e6:.1f} MB)"
         hint = "see to the object store; they are brought over by themselves while an engine runs"
-        yield row("spool", "warning", f"{words}, the oldest of {_moment(oldest.written)}", hint)
+        yield row(
+            "spool", "warning", f"{words}, the oldest of {told_instant(oldest.written)}", hint
+        )
     if broken:
         words = f"{len(broken)} artifacts could not be brought over: {_some(broken)}"
         yield row("spool", "error", words, f"they lie in {data / SPOOL}; look and remove them")

@@ -11,9 +11,16 @@ from typing import Any
 
 from catcher.api.remote import Remote
 from catcher.app.checkup import Row, examine_stores, row
+from catcher.app.editions import ROUTES, SETTINGS
+from catcher.model.health import TURNED_DOWN_FOR_GOOD
 from catcher.model.problem import CatcherError
 from catcher.site import Site
 
+_AT_A_START = {
+    SETTINGS: "`catcher run` does not start so",
+    ROUTES: "a start leaves this part out",
+}
+"""What becomes of a file that has a problem, where no engine runs on what it was before."""
 LITTLE = 2**30
 """Free bytes under which a night's telemetry and artifacts may not fit."""
 MENDS = {
@@ -21,23 +28,29 @@ MENDS = {
     "stale": "see why it sends nothing",
 }
 BLOCKED = "an `async def` job or a sink of the site may compute there; `def` jobs have processes"
-REFUSED = "check its username, password or token"
+LOCKED_OUT = "check its username, password or token"
+TURNED_DOWN = (
+    "it answers, and will not take what it is sent: mend what it says (its settings in "
+    "alerts/routes.yaml, its template), then `catcher dead-letters --all` sends again what it "
+    "turned down"
+)
 
 
 async def examine_site(site: Site, data: Path, url: str) -> list[Row]:
     """A row for each thing looked at: `what`, `state` (ok, warning, error), `found`, `hint`."""
-    rows = [*_files(site), *_folder(data)]
+    rows = [*_files(site, bool(url)), *_folder(data)]
     rows += [one async for one in examine_stores(site, data, url)]
     rows += await asyncio.to_thread(lambda: list(_engine(site, url)))
     return rows
 
 
-def _files(site: Site) -> Iterator[Row]:
+def _files(site: Site, runs: bool) -> Iterator[Row]:
     yield row("site", "ok", f"{site.root}, {len(site.rules)} rules")
     for problem in site.problems:
         words = f"{problem.place}: {problem.message}"
         if problem in site.misconfigured:
-            yield row("settings", "error", f"{words} (a default stands in)", problem.hint)
+            what = "the engine goes on as it was" if runs else _AT_A_START[problem.place.file]
+            yield row("settings", "error", f"{words} ({what})", problem.hint)
         else:
             yield row("site", problem.severity, words, problem.hint)
 
@@ -86,5 +99,13 @@ def _health(health: Mapping[str, Any]) -> Row:
     counts = ", ".join(f"{name} {count}" for name, count in health["counts"].items() if count)
     found = ": ".join(filter(None, (health["state"], health["problem"] or counts)))
     what = f"{health['kind']} {health['name']}"
-    refused = "authori" in health["problem"].lower()
-    return row(what, state, found, REFUSED if refused else MENDS.get(health["state"], ""))
+    return row(what, state, found, _mend(health))
+
+
+def _mend(health: Mapping[str, Any]) -> str:
+    problem = str(health["problem"]).lower()
+    if "authori" in problem:
+        return LOCKED_OUT
+    if problem.startswith(TURNED_DOWN_FOR_GOOD):
+        return TURNED_DOWN
+    return MENDS.get(health["state"], "")

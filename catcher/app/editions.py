@@ -21,6 +21,7 @@ from catcher.site import Site
 from catcher.working import Registry
 
 ROUTES = "alerts/routes.yaml"
+TEMPLATES = "alerts/templates"
 SETTINGS = "catcher.yaml"
 IN_STORES = ("ledger", "history", "metrics", "objects")
 AS_THEY_ARE = ("observations", "links", "api", "data", "limits")
@@ -28,7 +29,7 @@ AS_THEY_ARE = ("observations", "links", "api", "data", "limits")
 
 @dataclass(frozen=True, slots=True)
 class Edition:
-    """The rules, routes and jobs that run, and the site as it was last read.
+    """The rules, routes, jobs and templates that run, and the site as it was last read.
 
     `kept` are rules that run as they were, since their text is broken now. `waiting` are the
     parts that were edited and take effect when the engine is started again; `fixed` are these
@@ -39,6 +40,7 @@ class Edition:
     rules: Mapping[str, Rule]
     routes: RouteTree
     registry: Registry
+    templates: Mapping[str, str] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     waiting: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -65,7 +67,13 @@ def first_edition(site: Site, folder: Path) -> Edition:
     """What an engine starts with; jobs run from copies in `folder`, whatever is edited."""
     rules = {rule.id: rule for rule in site.active}
     registry = site.registry.keep(folder)
-    return Edition(site, rules, site.routes, registry, fixed={**_settings(site), **_sinks(site)})
+    fixed = {**_settings(site), **_sinks(site)}
+    return Edition(site, rules, site.routes, registry, read_templates(site), fixed=fixed)
+
+
+def read_templates(site: Site) -> dict[str, str]:
+    """The site's own templates, by the name of a sink or its kind."""
+    return {name: path.read_text() for name, path in site.templates.items()}
 
 
 def next_edition(first: Edition, running: Edition, site: Site, folder: Path) -> Edition:
@@ -87,7 +95,11 @@ def next_edition(first: Edition, running: Edition, site: Site, folder: Path) -> 
         routes = running.routes
         waiting.append("routes")
     registry = _jobs(site.registry.keep(folder), running.registry, good, kept)
-    return Edition(site, rules, routes, registry, frozenset(kept), tuple(waiting))
+    templates = {
+        name: running.templates.get(name, text) if f"{TEMPLATES}/{name}.j2" in wrong else text
+        for name, text in read_templates(site).items()
+    }
+    return Edition(site, rules, routes, registry, templates, frozenset(kept), tuple(waiting))
 
 
 def differences(before: Edition, after: Edition) -> dict[str, list[str]]:
@@ -100,9 +112,16 @@ def differences(before: Edition, after: Edition) -> dict[str, list[str]]:
         "gone": [name for name in old if name not in new],
         "kept": sorted(after.kept),
         "jobs": [name for name in jobs[1] if jobs[0].get(name) != jobs[1][name]],
+        "routes": ["edited"] if before.routes != after.routes else [],
+        "templates": _changed(before.templates, after.templates),
         "restart": list(after.waiting),
     }
     return {what: sorted(names) for what, names in found.items() if names}
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """The names under which something else stands now."""
+    return [name for name in {**before, **after} if before.get(name) != after.get(name)]
 
 
 def _kept(running: Mapping[str, Rule], site: Site) -> Iterator[tuple[str, Rule]]:
@@ -197,13 +216,12 @@ def _settings(site: Site) -> dict[str, Any]:
 
 
 def _sinks(site: Site) -> dict[str, Any]:
-    """The sinks with the code of custom ones, and the templates, each by what its files hold."""
+    """The sinks with the code of custom ones, by what its files hold."""
     codes = {name: _print(path) for name, path in site.custom_sinks.items()}
     return {
         "sinks": {
             name: (one.kind, one.values(), codes.get(one.kind)) for name, one in site.sinks.items()
         },
-        "templates": {name: _print(path) for name, path in site.templates.items()},
     }
 
 

@@ -17,11 +17,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from catcher.alerting import Courier
+from catcher.alerting import Courier, Renderer
 from catcher.api import create_api, serve
 from catcher.app.adapters import SETTINGS as ADAPTERS
 from catcher.app.adapters import SourceNeeds, make_sources
-from catcher.app.assembling import RECORDED, alone, assemble, make_executor, parts
+from catcher.app.assembling import RECORDED, alone, assemble, make_executor, parts, rates
 from catcher.app.beating import make_outlets
 from catcher.app.editions import SETTINGS, Edition, first_edition
 from catcher.app.kept import Kept, open_kept
@@ -185,7 +185,10 @@ async def _open(
         hands = Hands(engine, postbox, known, edition.rows(), running.health, courier.resend)
         doorway.door = hands.through
         client = Client(_reading(kept, ledger_address(site, data)))
-        reloading = _reloading(edition, jobs, engine, shop, hands, watch) if follow else None
+        reloading = None
+        if follow:
+            swapped = _telling(courier, assembly.renderer)
+            reloading = _reloading(edition, jobs, engine, shop, hands, watch, swapped)
         served = _served(running, hands, client, site, port, doorway)
         async with _begun(running, served, reloading, kept):
             outlets = await make_outlets(site, name, sinks, wall_clock, lifetimes)
@@ -301,10 +304,22 @@ def _postbox(site: Site, sources: Sequence[Source]) -> HttpSource:
     return HttpSource(name, HttpSettings(), wall_clock, _payload(site))
 
 
+def _telling(courier: Courier, renderer: Renderer) -> Callable[[Edition], None]:
+    """How rates and templates of sinks follow an edit; the sinks themselves stay."""
+
+    def swapped(edition: Edition) -> None:
+        courier.pace(rates(edition.routes))
+        renderer.swap(edition.templates)
+
+    return swapped
+
+
 def _reloading(
-    edition: Edition, jobs: Path, engine: Engine, shop: Workshop, hands: Hands, watch: SelfWatch
-) -> Reloading:
+    edition: Edition, jobs: Path, engine: Engine, shop: Workshop, hands: Hands, watch: SelfWatch,
+    swapped: Callable[[Edition], None],
+) -> Reloading:  # fmt: skip
     root = edition.site.root
     return Reloading(
-        edition, lambda: load(root, adapters=ADAPTERS), jobs, engine, shop, hands, watch.reloading
-    )
+        edition, lambda: load(root, adapters=ADAPTERS), jobs, engine, shop, hands,
+        watch.reloading, swapped,
+    )  # fmt: skip

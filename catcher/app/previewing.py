@@ -11,6 +11,7 @@ from typing import Any
 
 from catcher.alerting import Alerting, Renderer, RouteTree, direct, filler, sample_values
 from catcher.app.assembling import site_links
+from catcher.app.editions import read_templates
 from catcher.app.places import LateObjects, open_objects
 from catcher.app.sink_kinds import Doorway, SinkNeeds, composed, make_sink, show
 from catcher.authoring import choose
@@ -60,7 +61,7 @@ def preview(
     rule = site.rules[name]
     if rule.alert is None:
         raise CatcherError(f"{name} alerts nobody", "give it an alert:, with warning: or another")
-    renderer = Renderer({key: path.read_text() for key, path in site.templates.items()})
+    renderer = Renderer(read_templates(site))
     alert = _alert(site, rule, rule.alert, severity, event, renderer, now)
     sinks = direct(site.routes, alert, now, extra=rule.alert.to).sinks
     notice = Notice("preview", "", "opened", alert, 1, now)
@@ -123,7 +124,7 @@ async def send_test(
 ) -> Row:  # fmt: skip
     """Sends a marked test through a sink, and its end; a row of `doctor`."""
     choose_sink(site, name)
-    renderer = Renderer({key: path.read_text() for key, path in site.templates.items()})
+    renderer = Renderer(read_templates(site))
     async with AsyncExitStack() as lifetimes:
         needs = SinkNeeds(
             name=name, compose=composed(site, renderer, name), fill=filler(renderer),

@@ -43,13 +43,15 @@ class Reloading:
     """Reads a site anew when its files change or when asked to.
 
     `load` reads the site, `first` is what the engine was started with, `folder` is where jobs
-    are copied to; `reads` is told when reading begins (True) and ends.
+    are copied to; `reads` is told when reading begins (True) and ends; `swapped` has what
+    tells people follow.
     """
 
     def __init__(
         self, first: Edition, load: Callable[[], Site], folder: Path,
         engine: Engine, shop: Workshop, hands: Hands,
         reads: Callable[[bool], None] = lambda begins: None,
+        swapped: Callable[[Edition], None] = lambda edition: None,
     ) -> None:  # fmt: skip
         self.edition = first
         self._first = first
@@ -60,6 +62,7 @@ class Reloading:
         self._shop = shop
         self._hands = hands
         self._reads = reads
+        self._swapped = swapped
         self._wanted = asyncio.Event()
         self._asked = False
 
@@ -212,6 +215,7 @@ class Reloading:
         self._engine.parts = replace(parts, rules=edition.rules, remembered=remembered)
         self._shop.swap(edition.rules, edition.registry)
         self._hands.swap(edition.rows())
+        self._swapped(edition)
         self.edition = edition
         decided = self._engine.weigh(ended, now)
         decided.forgotten.extend(forgotten)
@@ -243,7 +247,7 @@ class Reloading:
         streams.publish(Update("problem", now, words))
 
 
-_WORDS = ("added", "edited", "gone", "jobs")
+_WORDS = ("added", "edited", "gone", "jobs", "routes", "templates")
 
 
 def _listed(names: list[str]) -> str:

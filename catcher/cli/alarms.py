@@ -150,7 +150,7 @@ def test(
         raise CatcherError(f"--severity: {trouble}") from trouble
     loaded = composition.load_site(site)
     for problem in loaded.misconfigured:
-        words = f"MISCONFIGURED, a default stands in: {problem}"
+        words = f"MISCONFIGURED, left out: {problem}"
         typer.secho(words, fg="red", bold=True, err=True)
     row = trace(
         loaded, rule, level, instant(at) or wall_clock(), key=key,

@@ -97,7 +97,7 @@ def silences(site: Site = None, data: Data = None, as_json: Json = False) -> Non
     """
     from catcher import app as composition
 
-    rows = composition.remote(site, data).look("/silences")
+    rows = composition.look(site, data, "/silences")
     if as_json:
         return print_rows(rows)
     print_table(
@@ -138,7 +138,7 @@ def handover(
         row = _do(site, data, "/shift", {"to": to, "note": note, "who": who})
         _tell(row, as_json, f"{row['who']} is on shift since {row['since'][:19]}")
     if not to and not since:
-        row = composition.remote(site, data).look("/shift")
+        row = composition.look(site, data, "/shift")
         known = f"{row['who']} is on shift since {(row['since'] or '')[:19]}"
         _tell(row, as_json, known if row["who"] else "nobody has said who is on shift")
 
@@ -192,7 +192,7 @@ def dead_letters(
         })  # fmt: skip
         return _tell(row, as_json, f"{row['resent']} on their way again")
     asked = {"sink": sink, "limit": str(10_000 if show else limit)}
-    rows = composition.remote(site, data).look("/dead-letters", asked)
+    rows = composition.look(site, data, "/dead-letters", asked)
     if show:
         return _show_letter(rows, show)
     if as_json:

@@ -67,7 +67,7 @@ async def _show(running: Running, title: str) -> None:
         if problem not in running.misconfigured:
             typer.secho(f"set aside: {problem}", fg="yellow", err=True)
     for problem in running.misconfigured:
-        words = f"MISCONFIGURED, a default stands in: {problem}"
+        words = f"MISCONFIGURED, left out: {problem}"
         typer.secho(words, fg="red", bold=True, err=True)
     async with running.live.watch() as updates:
         if sys.stdout.isatty():

@@ -122,12 +122,12 @@ def show(
 def _page(row: Row) -> Iterator[tuple[str, str]]:
     """The lines of a run's page, each with its label."""
     by_hand = " (by hand)" if row["manual"] else ""
-    yield "fired", f"{row['time']}{by_hand}  {row['firing']['reason']}"
+    yield "fired", f"{_moment(row['time'])}{by_hand}  {row['firing']['reason']}"
     yield "job", f"{row['job']}  attempt {row['attempt']}  {row['observation']}"
     if row["started"]:
-        yield "ran", f"{row['started']} to {row['finished'] or 'now'}"
+        yield "ran", f"{_moment(row['started'])} to {_moment(row['finished'] or 'now')}"
     if row["state"] == "running":
-        yield "engine", f"{row['engine']}, last heard of {row['heartbeat']}"
+        yield "engine", f"{row['engine']}, last heard of {_moment(row['heartbeat'])}"
     elif row["engine"]:
         yield "engine", row["engine"]
     for one in row["inputs"]:
@@ -146,6 +146,11 @@ def _page(row: Row) -> Iterator[tuple[str, str]]:
     for label in ("note", "error", "traceback"):
         if row[label]:
             yield label, row[label]
+
+
+def _moment(text: str) -> str:
+    """A time to the millisecond; nobody reads nanoseconds."""
+    return f"{text[:23].rstrip('Z')}Z" if len(text) > 24 else text
 
 
 def alerts(

@@ -9,6 +9,9 @@ from catcher.model.time import Instant
 
 HealthState = Literal["starting", "ok", "stale", "away", "ended"]
 
+TURNED_DOWN_FOR_GOOD = "turned down for good: "
+"""How the problem of a sink begins that answers, and will not take what it was sent last."""
+
 
 @dataclass(frozen=True, slots=True)
 class Health:

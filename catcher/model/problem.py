@@ -57,5 +57,9 @@ class Rejected(CatcherError):
         self.wrong = tuple(wrong)
 
 
+class NoEngine(CatcherError):
+    """No engine answers where one was looked for."""
+
+
 class Unknown(CatcherError):
     """What was asked for by name is not there."""

@@ -73,6 +73,13 @@ def format_duration(span: Span) -> str:
     return "".join(parts) or "0s"
 
 
+def told_duration(span: Span) -> str:
+    """The same for people, no finer than they care for: `3m12s`, `7.2s`, `120ms`."""
+    step = SECOND if span >= 10 * SECOND else SECOND // 10 if span >= SECOND else MILLISECOND
+    rest = max(0, span) // step * step
+    return f"{rest / SECOND:.3g}s" if SECOND <= rest < 10 * SECOND else format_duration(rest)
+
+
 def from_seconds(value: float) -> Instant:
     """An instant from seconds since the epoch; a float64 there is good to a microsecond."""
     whole = int(value // 1)
@@ -106,6 +113,11 @@ def format_instant(instant: Instant) -> str:
     whole, rest = divmod(instant, SECOND)
     text = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{rest:09d}".rstrip("0") + "Z" if rest else text + "Z"
+
+
+def told_instant(instant: Instant) -> str:
+    """The same for people, to the second: `2025-04-24 00:05:13Z`."""
+    return format_instant(max(0, instant) // SECOND * SECOND).replace("T", " ")
 
 
 def tai_to_utc(instant: Instant) -> Instant:

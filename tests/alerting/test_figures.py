@@ -41,7 +41,7 @@ def test_nothing_at_all() -> None:
     found = figures([], NIGHT, NIGHT + HOUR)
     assert (found.alerts, found.per_10m, found.to_acknowledge) == (0, 0, None)
     assert figures_row(found)["median_acknowledge_s"] is None
-    assert next(iter(in_words(found))).startswith("2025-04-24T00:00:00Z")
+    assert next(iter(in_words(found))).startswith("2025-04-24 00:00:00Z")
 
 
 def test_a_flood_begins_with_the_eleventh_and_ends_when_fewer_than_five_are_left() -> None:

@@ -315,6 +315,46 @@ def test_a_flood_is_known_after_a_restart() -> None:
     assert again.apply(change(WARNING, 5, key="new"), later(5)).notices == ()
 
 
+def test_a_restart_in_a_flood_tells_no_summary_again() -> None:
+    desk = alerting(LOOSE, noise=FLOODS)
+    seen = {}
+    for key in range(30):
+        step = desk.apply(change(WARNING, key / 100, key=str(key)), later(key / 100))
+        seen |= {one.id: one for one in step.alerts}
+    for key in range(20, 25):
+        step = desk.apply(change(NONE, 1, key=str(key)), later(1))
+        seen |= {one.id: one for one in step.alerts}
+    told = desk.tick(later(3))
+    (summary,) = told.notices
+    assert summary.alert.message.startswith("20 alerts in a flood, told together: 20 wind-high")
+    for one in desk.active():
+        seen[one.id] = one
+    again = alerting(LOOSE, noise=FLOODS, alerts=seen.values(), bundles=told.bundles)
+    assert again.counts()["flood"] == 1
+    assert night(again, 4, 300) == []
+    again.apply(change(WARNING, 301, key="new"), later(301))
+    (more,) = night(again, 302, 400)
+    assert (more.kind, more.alert.id) == ("updated", summary.alert.id)
+    assert more.alert.message.startswith("21 alerts in a flood, told together: 21 wind-high")
+
+
+def test_a_restart_before_the_summary_was_told_tells_it_and_not_each() -> None:
+    desk = alerting(LOOSE, noise=FLOODS)
+    storm(desk, 30)
+    again = alerting(LOOSE, noise=FLOODS, alerts=desk.active())
+    (summary,) = night(again, 1, 60)
+    assert summary.alert.message.startswith("20 alerts in a flood, told together")
+
+
+def test_a_flood_that_ended_while_nobody_watched_is_over_after_a_restart() -> None:
+    desk = alerting(LOOSE, noise=FLOODS)
+    storm(desk, 30)
+    desk.tick(later(3))
+    again = alerting(LOOSE, noise=FLOODS, alerts=desk.active())
+    assert "flood ended" in [entry.what for entry in again.tick(later(3000)).audit]
+    assert again.counts()["flood"] == 0
+
+
 def test_ten_alerts_in_ten_minutes_are_no_flood() -> None:
     desk = alerting(LOOSE, noise=FLOODS)
     sent = [

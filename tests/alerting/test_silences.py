@@ -101,7 +101,7 @@ def test_when_a_silence_ends_what_it_held_back_is_told() -> None:
     assert [told(one) for one in steps if one.notices] == [[("wind-high 301", "opened")]]
     (ended,) = (one for step in steps for one in step.silences)
     assert (ended.id, ended.ended, ended.hits) == (silence.id, later(3600), 1)
-    assert ended.why == "its time was over at 2025-04-24T01:00:00Z"
+    assert ended.why == "its time was over at 2025-04-24 01:00:00Z"
     entry = next(one for step in steps for one in step.audit if one.what == "silence ended")
     assert entry.detail["holds_back"] == 1 and entry.detail["hits"] == 1
     assert desk.silences() == []

@@ -146,6 +146,9 @@ def test_a_dead_letter_is_listed_shown_and_sent_again(engine: ThreadedEngine) ->
     assert "not_in_channel" in row["error"]
     assert "not_in_channel" in on(engine, "dead-letters").out
     assert on(engine, "dead-letters", "--show", row["id"][:6]).row == row
+    doctor = {one["what"]: one for one in on(engine, "doctor", "--json").rows}["custom broken"]
+    assert "away: turned down for good: not_in_channel" in doctor["found"]
+    assert "`catcher dead-letters --all` sends again" in doctor["hint"]
     (engine.site / "alerts" / "sinks" / "open").touch()
     again = on(engine, "dead-letters", "--resend", row["id"][:6], "--who", "ana")
     assert (again.status, again.out) == (0, "1 on their way again\n")
@@ -197,7 +200,7 @@ def test_a_way_that_broken_routes_would_not_go_says_so(tmp_path: Path) -> None:
     (site / "alerts").mkdir(exist_ok=True)
     (site / "alerts" / "routes.yaml").write_text("route: {to: [console, love]}\n")
     said = call("routes", "test", "--rule", "wind", "--site", site)
-    assert "a default stands in: alerts/routes.yaml:1:" in said.err
+    assert "MISCONFIGURED, left out: alerts/routes.yaml:1:" in said.err
     assert "there is no sink 'love'" in said.err
 
 
@@ -217,6 +220,42 @@ def test_the_audit_trail_is_shown_and_exported(engine: ThreadedEngine) -> None:
     assert nothing.status == 2
     (refusal,) = on(engine, "audit", "--subject", "no-such", "--json").rows
     assert refusal["detail"]["refused"] and refusal["who"] == "ana"
+
+
+def test_the_desk_can_be_looked_at_while_no_engine_runs(tmp_path: Path) -> None:
+    site = write_site(tmp_path / "site", DOOMED, routes=ROUTES)
+    (site / "alerts" / "sinks").mkdir()
+    (site / "alerts" / "sinks" / "refusing.py").write_text(REFUSING)
+    with engine_in_thread(site, tmp_path / "data") as engine:
+        engine.post("doom", speed=12, mast="a")
+        engine.until(lambda: on(engine, "dead-letters", "--json").rows, "a dead letter")
+        on(engine, "silence", "wind x", "--reason", "iced", "--who", "ana")
+        on(engine, "handover", "--to", "bo", "--who", "ana")
+        asked = (("dead-letters",), ("silences",), ("handover",), ("dead-letters", "--sink", "x"))
+        running = [on(engine, *words, "--json").out for words in asked]
+    assert [on(engine, *words, "--json").out for words in asked] == running
+    # So it is where an engine was killed and has left its address.
+    (tmp_path / "data" / "engine.json").write_text('{"url": "http://127.0.0.1:1"}')
+    assert [on(engine, *words, "--json").out for words in asked] == running
+    assert "not_in_channel" in on(engine, "dead-letters").out
+    refused = on(engine, "dead-letters", "--all")
+    assert refused.status == 2 and "catcher run" in refused.err
+
+
+def test_the_doctor_says_what_becomes_of_broken_routes(tmp_path: Path) -> None:
+    site = write_site(tmp_path / "site", WIND, routes="route: {to: [console]}\n")
+
+    def found() -> str:
+        rows = call("doctor", "--json", "--site", site, "--data", tmp_path / "data").rows
+        return next(row["found"] for row in rows if row["what"] == "settings")
+
+    with engine_in_thread(site, tmp_path / "data"):
+        (site / "alerts" / "routes.yaml").write_text("route: {to: [console, love]}\n")
+        assert found().endswith("(the engine goes on as it was)")
+    assert found().endswith("(a start leaves this part out)")
+    (site / "alerts" / "routes.yaml").unlink()
+    (site / "catcher.yaml").write_text("sit: small\n")
+    assert found().endswith("(`catcher run` does not start so)")
 
 
 def test_the_desk_is_as_it_was_after_a_restart(tmp_path: Path) -> None:
