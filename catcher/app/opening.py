@@ -185,12 +185,10 @@ async def _open(
         hands = Hands(engine, postbox, known, edition.rows(), running.health, courier.resend)
         doorway.door = hands.through
         client = Client(_reading(kept, ledger_address(site, data)))
-        reloading = None
-        if follow:
-            swapped = _telling(courier, assembly.renderer)
-            reloading = _reloading(edition, jobs, engine, shop, hands, watch, swapped)
+        swapped = _telling(courier, assembly.renderer)
+        reloading = _reloading(edition, jobs, engine, shop, hands, watch, swapped)
         served = _served(running, hands, client, site, port, doorway)
-        async with _begun(running, served, reloading, kept):
+        async with _begun(running, served, reloading if follow else None, kept):
             outlets = await make_outlets(site, name, sinks, wall_clock, lifetimes)
             await watch.opened(lifetimes, site.settings.heartbeat.every, outlets)
             yield running
