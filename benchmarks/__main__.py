@@ -10,7 +10,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-ALL = ("rules", "broker", "durability", "latency", "memory", "alerts", "drawing")
+ALL = ("forecast", "rules", "broker", "durability", "latency", "memory", "alerts", "drawing")
 LONG = ("soak",)
 
 

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr
 
 from catcher import Event, Metric, Result, Series, job
 
 from .lib import plots
+from .lib.anemometer import FEWEST_COARSE, FEWEST_MINUTES, Reading, believable, unusable
+from .lib.learning import Learned, learned
 from .lib.wind import (
     MINUTE,
     Array,
     Forecast,
     Minutes,
+    gust_excess,
+    gusts,
     horizon_times,
-    mean_reverting,
     one_minute_means,
+    reverting,
     straight_line,
 )
 
-METHODS = {"mean_reverting": mean_reverting, "line": straight_line}
-LONGEST_HISTORY = 3600.0
+METHODS = {"mean_reverting": reverting, "line": straight_line}
+LONGEST_HISTORY = 2 * 3600.0
 LONGEST_HORIZON = 6 * 3600.0
-STUCK_AFTER = 1200.0
-FEWEST_MINUTES = 5
-FEWEST_COARSE, COARSE_SPAN = 3, 1200.0
 QUANTILES = (5, 25, 50, 75, 95)
 NAMES = {
     "forecast": "m/s",
@@ -37,16 +37,26 @@ NAMES = {
     "probability": "",
     "probability_at_horizon": "",
 }
+GUST_NAMES = {"forecast_gust": "m/s", "probability_gust": ""}
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The samples that can be believed, up to `now`, and how many could not be."""
+class Asked:
+    """What the rule wants to know."""
 
-    time: Array
-    speed: Array
-    discarded: int
-    now: float
+    horizon: float
+    threshold: float
+    method: str
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is forecast: the distribution, 4,000 courses drawn from it, its numbers."""
+
+    forecast: Forecast
+    paths: Array
+    numbers: Mapping[str, float]
+    learned: Learned
 
 
 @job
@@ -56,96 +66,97 @@ def wind_extrapolation(
     threshold: float,
     method: str = "mean_reverting",
     column: str = "speed",
+    gust_column: str = "maxSpeed",
     highest_plausible: float = 60.0,
+    memory: float = 0.0,
     event: Event | None = None,
 ) -> Result:
     """Forecasts the one-minute mean wind speed `horizon` seconds ahead, with its odds.
 
-    wind: samples of `column` in m/s at any cadence from 0.1 s to 10 min; the last hour is used.
-    horizon: seconds ahead, up to six hours. threshold: m/s. method: `mean_reverting` (see
-    lib/wind.py for its source) or `line`. highest_plausible: a faster sample is discarded, as is
-    a negative one or one that is no number.
+    wind: samples of `column` in m/s at any cadence from 0.1 s to 10 min; the last two hours are
+    used, and what is older to learn from. horizon: seconds ahead, up to six hours. threshold: m/s.
+    method: `mean_reverting` (lib/experts.py has its sources) or `line`. gust_column: the highest
+    speed within a sample, where it is recorded. highest_plausible: a faster sample is discarded,
+    as is a negative one, one that is no number, and one with an impossible direction or time.
+    memory: seconds after which the site's past counts by a third; nought learns nothing.
 
     Metrics: `forecast`, `forecast_sigma` (mean and standard deviation of the one-minute mean at
     the horizon, m/s), `forecast_max` (the highest one-minute mean up to it, m/s), `probability`
     (that a one-minute mean exceeds the threshold at any time up to the horizon),
-    `probability_at_horizon`, `samples` (used), `discarded`. Fewer than 5 minutes with samples (3,
-    over 20 minutes, where samples come less often than each minute), samples that are too old, or
-    a reading above nought that never changed for 20 minutes give *unknown*, with the reason.
+    `probability_at_horizon`, `samples` (used), `discarded`; with gusts `forecast_gust` (the
+    highest, m/s) and `probability_gust` (that one exceeds the threshold); with a memory
+    `spread_factor` (on the variance). Fewer than 5 minutes with samples (3, over 20 minutes, where
+    samples come less often than each minute), samples that are too old, or a reading above nought
+    that never changed for 20 minutes give *unknown*, with the reason.
     """
     if not 0 < horizon <= LONGEST_HORIZON:
         raise ValueError(f"horizon is {horizon:g} s; choose one from 1 s to 6 h")
+    if not np.isfinite(threshold):
+        raise ValueError(f"threshold is {threshold}; choose a speed in m/s")
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; choose {' or '.join(METHODS)}")
-    reading = _believable(wind, column, highest_plausible, event)
+    asked = Asked(horizon, threshold, method)
+    whole = believable(wind, column, highest_plausible, event, gust_column)
+    reading = whole.since(whole.now - LONGEST_HISTORY)
     minutes = one_minute_means(reading.time, reading.speed, reading.now)
-    reason = _unusable(reading, minutes)
+    fewest = FEWEST_MINUTES if method == "line" else FEWEST_COARSE
+    reason = unusable(reading, minutes, fewest)
+    gusty = bool(np.isfinite(reading.gust).any())
     if reason:
-        return _unknown(reading, minutes, reason, horizon, threshold)
-    forecast = METHODS[method](minutes, horizon_times(reading.now, horizon))
-    paths = forecast.paths()
-    numbers = _numbers(forecast, paths, threshold)
-    picture = _picture(reading, minutes, forecast, paths, numbers, horizon, threshold)
-    document = _document(reading, forecast, paths, numbers, horizon, threshold, method)
+        return _unknown(reading, minutes, reason, asked, gusty)
+    taught = _taught(whole, horizon, memory)
+    outlook = _outlook(reading, minutes, asked, taught)
+    document = _document(reading, outlook, asked)
+    kept = {"learned.json": {"memory": memory, **asdict(taught)}} if memory > 0 else {}
     return Result(
-        metrics=_metrics(numbers, reading),
-        artifacts={"forecast.png": picture, "forecast.json": document},
-        note=_message(numbers, reading, horizon, threshold),
+        metrics={**_metrics(outlook, memory), **_counts(reading)},
+        artifacts={
+            "forecast.png": _picture(reading, minutes, outlook, asked),
+            "forecast.json": document,
+            **kept,
+        },
+        note=_message(outlook.numbers, reading, asked),
     )
 
 
-def _believable(wind: Series, column: str, highest: float, event: Event | None) -> Reading:
-    speed, time = wind[column], wind.time
-    good = np.isfinite(speed) & (speed >= 0) & (speed <= highest) & np.isfinite(time)
-    newest = float(time[good].max()) if good.any() else 0.0
-    now = max(event.time / 1e9, newest) if event and event.time / 1e9 - newest < 86400 else newest
-    recent = good & (time > now - LONGEST_HISTORY)
-    order = np.argsort(time[recent], kind="stable")
-    return Reading(time[recent][order], speed[recent][order], int((~good).sum()), now)
+def _taught(whole: Reading, horizon: float, memory: float) -> Learned:
+    if memory <= 0:
+        return Learned()
+    minutes = one_minute_means(whole.time, whole.speed, whole.now)
+    return learned(minutes, horizon, memory)
 
 
-def _unusable(reading: Reading, minutes: Minutes) -> str:
-    count = len(reading.time)
-    if count == 0:
-        return "there is no good sample of the wind"
-    cadence = float(np.median(np.diff(reading.time))) if count > 1 else 0.0
-    age = reading.now - float(reading.time[-1])
-    if age > max(3 * cadence, 2 * MINUTE):
-        return f"the newest good sample is {age / MINUTE:.0f} min old"
-    span = float(minutes.time[-1] - minutes.time[0])
-    coarse = cadence > MINUTE and len(minutes.time) >= FEWEST_COARSE and span >= COARSE_SPAN
-    if len(minutes.time) < FEWEST_MINUTES and not coarse:
-        return f"only {len(minutes.time)} of the last minutes have good samples, 5 are needed"
-    return _stuck(reading)
-
-
-def _stuck(reading: Reading) -> str:
-    changed = np.flatnonzero(np.diff(reading.speed))
-    start = int(changed[-1]) + 1 if len(changed) else 0
-    lasted = float(reading.time[-1] - reading.time[start])
-    value = float(reading.speed[-1])
-    if value > 0 and lasted >= STUCK_AFTER and len(reading.time) - start >= 10:
-        return f"the sensor looks stuck: exactly {value:g} m/s for {lasted / MINUTE:.0f} min"
-    return ""
+def _outlook(reading: Reading, minutes: Minutes, asked: Asked, taught: Learned) -> Outlook:
+    ahead = horizon_times(reading.now, asked.horizon)
+    forecast = METHODS[asked.method](minutes, ahead, taught.factor)
+    paths = forecast.paths()
+    numbers = _numbers(forecast, paths, asked.threshold)
+    excess = gust_excess(minutes, reading.time, reading.gust, reading.now)
+    if len(excess) >= FEWEST_MINUTES:
+        highest = gusts(paths, excess).max(axis=1)
+        numbers["forecast_gust"] = float(highest.mean())
+        odds = float(np.mean(highest > asked.threshold))
+        numbers["probability_gust"] = max(odds, numbers["probability"])
+    return Outlook(forecast, paths, numbers, taught)
 
 
 def _numbers(forecast: Forecast, paths: Array, threshold: float) -> dict[str, float]:
-    mean, scale = float(forecast.mean[-1]), float(np.sqrt(forecast.scale[-1, -1]))
-    gap = mean - threshold
-    at_end = float(stdtr(forecast.degrees, gap / scale)) if scale > 0 else float(gap > 0)
+    at_end = float(forecast.above(threshold)[-1])
     highest = paths.max(axis=1)
+    mean = float(forecast.mean[-1])
     return {
         "forecast": mean,
         "forecast_sigma": float(forecast.sigma[-1]),
-        "forecast_max": float(highest.mean()),
+        "forecast_max": max(float(highest.mean()), mean),
         "probability": max(float(np.mean(highest > threshold)), at_end),
         "probability_at_horizon": at_end,
     }
 
 
-def _metrics(numbers: Mapping[str, float], reading: Reading) -> dict[str, Metric]:
-    known = {name: Metric(numbers[name], unit) for name, unit in NAMES.items()}
-    return {**known, **_counts(reading)}
+def _metrics(outlook: Outlook, memory: float) -> dict[str, Metric]:
+    units = {**NAMES, **GUST_NAMES}
+    known = {name: Metric(value, units[name]) for name, value in outlook.numbers.items()}
+    return {**known, "spread_factor": Metric(outlook.learned.factor)} if memory > 0 else known
 
 
 def _counts(reading: Reading) -> dict[str, Metric]:
@@ -155,15 +166,14 @@ def _counts(reading: Reading) -> dict[str, Metric]:
     }
 
 
-def _unknown(
-    reading: Reading, minutes: Minutes, reason: str, horizon: float, threshold: float
-) -> Result:
-    metrics = {name: Metric(None, unit, reason=reason) for name, unit in NAMES.items()}
+def _unknown(reading: Reading, minutes: Minutes, reason: str, asked: Asked, gusty: bool) -> Result:
+    units = {**NAMES, **GUST_NAMES} if gusty else NAMES
+    metrics = {name: Metric(None, unit, reason=reason) for name, unit in units.items()}
     figure = plots.figure("No wind forecast", reason[0].upper() + reason[1:])
     axes = plots.panel(figure, "wind speed, m/s")
     if len(reading.time):
         _history(axes, reading, minutes)
-        _frame(axes, reading, reading.now - LONGEST_HISTORY / 2, horizon, threshold)
+        _frame(axes, reading, reading.now - LONGEST_HISTORY / 4, asked)
     else:
         plots.blank(axes, reason)
     document = {"unknown": reason, "samples": len(reading.time), "discarded": reading.discarded}
@@ -174,30 +184,29 @@ def _unknown(
     )
 
 
-def _message(
-    numbers: Mapping[str, float], reading: Reading, horizon: float, threshold: float
-) -> str:
+def _message(numbers: Mapping[str, float], reading: Reading, asked: Asked) -> str:
     latest = reading.speed[reading.time > reading.now - MINUTE]
     present = float(latest.mean()) if len(latest) else float(reading.speed[-1])
     odds = _percent(numbers["probability"])
-    return f"Wind {present:.1f} m/s, {odds} chance above {threshold:g} m/s within {_span(horizon)}"
+    within = f"above {asked.threshold:g} m/s within {_span(asked.horizon)}"
+    return f"Wind {present:.1f} m/s, {odds} chance {within}"
 
 
-def _picture(
-    reading: Reading, minutes: Minutes, forecast: Forecast, paths: Array,
-    numbers: Mapping[str, float], horizon: float, threshold: float,
-) -> plots.Figure:  # fmt: skip
-    end = plots.utc(reading.now + horizon)
+def _picture(reading: Reading, minutes: Minutes, outlook: Outlook, asked: Asked) -> plots.Figure:
+    numbers = outlook.numbers
+    end = plots.utc(reading.now + asked.horizon)
     subtitle = (
-        f"Forecast {numbers['forecast']:.1f} ± {numbers['forecast_sigma']:.1f} m/s at {end} UTC,"
-        f" highest minute {numbers['forecast_max']:.1f} m/s"
+        f"{numbers['forecast']:.1f} ± {numbers['forecast_sigma']:.1f} m/s at {end} UTC · "
+        f"highest minute {numbers['forecast_max']:.1f} m/s"
     )
-    figure = plots.figure(_message(numbers, reading, horizon, threshold), subtitle)
+    if "forecast_gust" in numbers:
+        subtitle += f" · gusts to {numbers['forecast_gust']:.1f} m/s"
+    figure = plots.figure(_message(numbers, reading, asked), subtitle)
     axes = plots.panel(figure, "wind speed, m/s")
     _history(axes, reading, minutes)
-    _fan(axes, minutes, forecast, paths)
-    start = max(float(reading.time[0]), reading.now - max(1800.0, 2 * horizon))
-    _frame(axes, reading, start, horizon, threshold)
+    _fan(axes, minutes, outlook)
+    start = max(float(reading.time[0]), reading.now - max(1800.0, 2 * asked.horizon))
+    _frame(axes, reading, start, asked)
     plots.names(axes)
     return figure
 
@@ -207,12 +216,19 @@ def _history(axes: plots.Axes, reading: Reading, minutes: Minutes) -> None:
     axes.plot(
         reading.time[thin], reading.speed[thin], ".", color=plots.DIM, markersize=4, alpha=0.45
     )
-    axes.plot(minutes.time, minutes.mean, color=plots.BLUE, linewidth=3.5, label="1 min mean")
+    # A line across a gap would show wind that nobody measured.
+    gaps = np.flatnonzero(np.diff(minutes.time) > max(3 * MINUTE, 2.5 * _usual(minutes))) + 1
+    time, mean = (np.insert(part, gaps, np.nan) for part in (minutes.time, minutes.mean))
+    axes.plot(time, mean, color=plots.BLUE, linewidth=3.5, label="1 min mean")
 
 
-def _fan(axes: plots.Axes, minutes: Minutes, forecast: Forecast, paths: Array) -> None:
-    time = np.concatenate((minutes.time[-1:], forecast.time))
-    bands = np.percentile(paths, QUANTILES, axis=0)
+def _usual(minutes: Minutes) -> float:
+    return float(np.median(np.diff(minutes.time))) if len(minutes.time) > 1 else MINUTE
+
+
+def _fan(axes: plots.Axes, minutes: Minutes, outlook: Outlook) -> None:
+    time = np.concatenate((minutes.time[-1:], outlook.forecast.time))
+    bands = np.percentile(outlook.paths, QUANTILES, axis=0)
     start = np.full((len(QUANTILES), 1), minutes.mean[-1])
     low, lower, middle, upper, high = np.concatenate((start, bands), axis=1)
     axes.fill_between(time, low, high, color=plots.YELLOW, alpha=0.16, linewidth=0, label="90 %")
@@ -220,36 +236,31 @@ def _fan(axes: plots.Axes, minutes: Minutes, forecast: Forecast, paths: Array) -
     axes.plot(time, middle, color=plots.YELLOW, linewidth=3.5, label="forecast")
 
 
-def _frame(
-    axes: plots.Axes, reading: Reading, start: float, horizon: float, threshold: float
-) -> None:
+def _frame(axes: plots.Axes, reading: Reading, start: float, asked: Asked) -> None:
+    threshold = asked.threshold
     plots.level(axes, threshold, f"limit {threshold:g} m/s")
     axes.axvline(reading.now, color=plots.TEXT, linewidth=1.5, alpha=0.7)
     axes.annotate(
         f"now {plots.utc(reading.now)}", (reading.now, 0.0), xycoords=axes.get_xaxis_transform(),
         xytext=(6, 8), textcoords="offset points", color=plots.TEXT, size=15,
     )  # fmt: skip
-    plots.utc_axis(axes, start, reading.now + horizon)
+    plots.utc_axis(axes, start, reading.now + asked.horizon)
     calm = float(reading.speed[reading.time >= start].min(initial=threshold))
     axes.set_ylim(max(0.0, calm - 0.2 * threshold), max(axes.get_ylim()[1], threshold * 1.22))
 
 
-def _document(
-    reading: Reading, forecast: Forecast, paths: Array, numbers: Mapping[str, float],
-    horizon: float, threshold: float, method: str,
-) -> dict[str, Any]:  # fmt: skip
-    bands = np.percentile(paths, QUANTILES, axis=0)
+def _document(reading: Reading, outlook: Outlook, asked: Asked) -> dict[str, Any]:
+    bands = np.percentile(outlook.paths, QUANTILES, axis=0)
+    time = outlook.forecast.time
     return {
-        "method": method,
+        **asdict(asked),
         "now": plots.utc(reading.now, "%Y-%m-%dT%H:%M:%SZ"),
-        "horizon": horizon,
-        "threshold": threshold,
         "samples": len(reading.time),
         "discarded": reading.discarded,
-        **numbers,
-        "time": [plots.utc(float(at), "%Y-%m-%dT%H:%M:%SZ") for at in forecast.time],
-        "mean": forecast.mean.tolist(),
-        "sigma": forecast.sigma.tolist(),
+        **outlook.numbers,
+        "time": [plots.utc(float(at), "%Y-%m-%dT%H:%M:%SZ") for at in time],
+        "mean": outlook.forecast.mean.tolist(),
+        "sigma": outlook.forecast.sigma.tolist(),
         "quantiles": {
             str(q): band.tolist() for q, band in zip(QUANTILES, bands, strict=True)
         },
@@ -258,8 +269,8 @@ def _document(
 
 def _percent(probability: float) -> str:
     if probability < 0.01:
-        return "under 1 %"
-    return "over 99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
+        return "<1 %"
+    return ">99 %" if probability > 0.99 else f"{100 * probability:.0f} %"
 
 
 def _span(seconds: float) -> str:

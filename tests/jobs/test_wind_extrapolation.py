@@ -165,6 +165,102 @@ def test_arguments_without_a_meaning_are_refused(arguments: dict[str, object], w
         wind_extrapolation(gusty(30, 10.0), **given)
 
 
+def test_a_line_through_three_points_is_no_forecast() -> None:
+    coarse = gusty(30, 600.0)
+    assert "only 3 of the last minutes" in reason(
+        wind_extrapolation(coarse, 600.0, 15.0, method="line")
+    )
+    assert value(wind_extrapolation(coarse, 600.0, 15.0), "forecast_sigma") > 0.5
+
+
+def with_columns(series: Series, **columns: Array) -> Series:
+    return Series(series.time, {**series.columns, **columns})
+
+
+def test_gusts_are_forecast_where_they_are_recorded() -> None:
+    clean = gusty(60, 1.0)
+    draw = np.random.default_rng(2)
+    strength = clean["speed"] * 1.3 + draw.normal(0, 0.1, len(clean.time))
+    result = wind_extrapolation(with_columns(clean, maxSpeed=strength), 600.0, 15.0)
+    assert value(result, "forecast_gust") > 1.2 * value(result, "forecast_max")
+    assert value(result, "probability_gust") >= value(result, "probability")
+    assert "gusts to" in result.artifacts["forecast.png"].texts[1].get_text()
+    assert "forecast_gust" not in wind_extrapolation(clean, 600.0, 15.0).metrics
+    never = with_columns(clean, maxSpeed=np.full(len(clean.time), np.nan))
+    assert "forecast_gust" not in wind_extrapolation(never, 600.0, 15.0).metrics
+
+
+def test_a_gust_that_cannot_be_is_no_gust() -> None:
+    clean = gusty(60, 1.0)
+    strength = clean["speed"] + 1
+    strength[::600], strength[300::600] = 400.0, 0.0
+    wild = wind_extrapolation(with_columns(clean, maxSpeed=strength), 600.0, 15.0)
+    calm = wind_extrapolation(with_columns(clean, maxSpeed=clean["speed"] + 1), 600.0, 15.0)
+    assert value(wild, "forecast_gust") == pytest.approx(value(calm, "forecast_gust"), abs=0.1)
+
+
+def test_an_impossible_direction_spoils_its_sample() -> None:
+    clean = gusty(30, 1.0)
+    direction = np.full(len(clean.time), 200.0)
+    direction[100:103] = 592.0
+    result = wind_extrapolation(with_columns(clean, direction=direction), 600.0, 15.0)
+    assert value(result, "discarded") == 3
+
+
+@pytest.mark.parametrize("jump", [3600.0, -4e8, 4e9, np.nan, np.inf])
+def test_samples_whose_clock_jumped_are_discarded(jump: float) -> None:
+    clean = gusty(30, 1.0)
+    time = clean.time.copy()
+    time[700:705] += jump
+    now = Event("lsst.sal.ESS.airFlow", int(clean.time[-1] * 1e9), {})
+    result = wind_extrapolation(Series(time, dict(clean.columns)), 600.0, 15.0, event=now)
+    truth = wind_extrapolation(clean, 600.0, 15.0, event=now)
+    assert value(result, "discarded") == 5
+    assert value(result, "forecast") == pytest.approx(value(truth, "forecast"), abs=0.05)
+
+
+def test_samples_out_of_order_and_twice_are_put_in_order() -> None:
+    clean = gusty(30, 1.0)
+    mixed = np.random.default_rng(3).permutation(np.r_[0:1800, 0:1800])
+    again = Series(clean.time[mixed], {"speed": clean["speed"][mixed]})
+    first, second = (wind_extrapolation(one, 600.0, 15.0) for one in (clean, again))
+    assert value(first, "forecast") == pytest.approx(value(second, "forecast"), abs=1e-9)
+
+
+def test_a_memory_learns_how_wide_this_site_is() -> None:
+    draw = np.random.default_rng(5)
+    time = START + np.arange(0, 3 * 86400, 60.0)
+    # Quiet half hours and sudden jumps: more than the minutes at hand let expect.
+    jumps = np.cumsum(np.where(draw.random(len(time)) < 0.04, draw.normal(0, 3.0, len(time)), 0.0))
+    level = 10 + 4 * np.sin(jumps / 3) + draw.normal(0, 0.05, len(time))
+    restless = Series(time, {"speed": level})
+    plain, learned = (
+        wind_extrapolation(restless, 600.0, 15.0, memory=memory) for memory in (0.0, 2 * 86400.0)
+    )
+    assert value(learned, "spread_factor") > 1.5
+    assert value(learned, "forecast_sigma") > 1.2 * value(plain, "forecast_sigma")
+    assert value(learned, "forecast") == pytest.approx(value(plain, "forecast"), abs=0.2)
+    kept = learned.artifacts["learned.json"]
+    assert kept["memory"] == 2 * 86400
+    assert kept["judged"] > 800
+    assert kept["weight"] < kept["judged"]
+    assert "learned.json" not in plain.artifacts
+
+
+def test_a_short_past_teaches_nothing() -> None:
+    result = wind_extrapolation(gusty(30, 1.0), 600.0, 15.0, memory=86400.0)
+    assert value(result, "spread_factor") == 1.0
+    assert result.artifacts["learned.json"]["judged"] == 0
+
+
+def test_a_calm_may_end_and_never_goes_below_nought() -> None:
+    calm = Series(START + np.arange(1800.0), {"speed": np.zeros(1800)})
+    result = wind_extrapolation(calm, 600.0, 15.0)
+    assert 0 < value(result, "forecast") < 0.5
+    assert result.artifacts["forecast.json"]["quantiles"]["5"][-1] == 0
+    assert value(wind_extrapolation(calm, 600.0, -1.0), "probability_at_horizon") == 1
+
+
 def test_the_same_samples_give_the_same_numbers_and_a_document_that_is_json() -> None:
     first, second = (wind_extrapolation(gusty(30, 10.0), 600.0, 11.0) for _ in range(2))
     assert first.metrics == second.metrics
@@ -209,7 +305,7 @@ def half_hours(path: Path) -> tuple[Array, Array, Array]:
     with gzip.open(path, "rt") as stream:
         rows = [(float(row["time"]), float(row["speed"])) for row in csv.DictReader(stream)]
     time, speed = np.array(rows).T
-    step = max(10, (len(time) - 40) // 60)
+    step = max(10, (len(time) - 40) // 30)
     starts = [i for i in range(0, len(time) - 40, step) if time[i + 39] - time[i] == 39 * 60]
     past = np.array([speed[i : i + 30] for i in starts])
     future = np.array([speed[i + 39] for i in starts])
