@@ -146,11 +146,13 @@ reporting-disabled = true
         yield server
 
 
-def influx_ask(port: int, statement: str, database: str = "", as_user: bool = True) -> bytes:
+def influx_ask(
+    port: int, statement: str, database: str = "", as_user: bool = True, epoch: str = "ns"
+) -> bytes:
     """What an InfluxDB 1.x answers to a statement."""
     name, password = INFLUX_USER
     user = urllib.parse.urlencode({"u": name, "p": password}) if as_user else ""
-    asked = urllib.parse.urlencode({"q": statement, "db": database}).encode()
+    asked = urllib.parse.urlencode({"q": statement, "db": database, "epoch": epoch}).encode()
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/query?{user}", asked) as answer:
         return bytes(answer.read())
 

@@ -89,7 +89,7 @@ async def open_kept(
         listed=ledger.artifact_checksum,
     )  # fmt: skip
     await lifetimes.enter_async_context(spool)
-    metrics = await _exporter(lifetimes, ledger, settings, clock) if settings else None
+    metrics = await _exporter(lifetimes, ledger, settings, data, clock) if settings else None
     return Kept(ledger, history, spool, spool, metrics)
 
 
@@ -127,11 +127,14 @@ def _metric_settings(site: Site) -> InfluxMetricSettings | None:
 
 
 async def _exporter(
-    lifetimes: AsyncExitStack, ledger: SqlLedger, settings: InfluxMetricSettings, clock: Clock
-) -> Exporter:
+    lifetimes: AsyncExitStack, ledger: SqlLedger, settings: InfluxMetricSettings, data: Path,
+    clock: Clock,
+) -> Exporter:  # fmt: skip
     from catcher.stores.metrics_exporting import Exporter
     from catcher.stores.metrics_influx import InfluxMetrics
+    from catcher.stores.metrics_letters import DeadPoints
 
-    store = await lifetimes.enter_async_context(InfluxMetrics(settings, clock))
+    dead = DeadPoints(data / "dead-letters" / "metrics.lp")
+    store = await lifetimes.enter_async_context(InfluxMetrics(settings, clock, dead))
     exporter = Exporter(ledger, store, clock, settings.longest_pause)
     return await lifetimes.enter_async_context(exporter)

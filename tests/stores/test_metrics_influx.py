@@ -17,11 +17,21 @@ from aiohttp import web
 from catcher.model.time import HOUR, SECOND, wall_clock
 from catcher.ports import MetricPoint, StoreAway
 from catcher.stores.metrics_influx import InfluxMetrics, InfluxMetricSettings, line_of
-from tests.servers import Server, free_port, victoria_metrics
+from catcher.stores.metrics_letters import DeadPoints
+from tests.servers import (
+    INFLUX_USER,
+    Server,
+    free_port,
+    influx_ask,
+    influx_write,
+    influxd,
+    victoria_metrics,
+)
 from tests.stores.making import FakeClock
 
 Answer = TypeVar("Answer")
 TOKEN = "s3cret-token"
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 LATELY = wall_clock() // SECOND * SECOND - HOUR
 """VictoriaMetrics keeps a month, counted from now."""
 
@@ -31,6 +41,16 @@ def point(value: float | None = 0.07, n: int = 0, **labels: str) -> MetricPoint:
     return MetricPoint(
         "image_impact_rms", value, "arcsec", "mount-jitter", "301", "run1", time, labels
     )
+
+
+def influx_rows(port: int, statement: str) -> list[dict[str, Any]]:
+    """The rows of an InfluxDB 1.x, times in nanoseconds."""
+    answer = json.loads(influx_ask(port, statement, "catcher", epoch="ns"))
+    return [
+        dict(zip(series["columns"], row, strict=True))
+        for series in answer["results"][0]["series"]
+        for row in series["values"]
+    ]
 
 
 def settings(port: int, **more: Any) -> InfluxMetricSettings:
@@ -80,6 +100,85 @@ async def test_metrics_are_found_on_a_real_server_as_documented(tmp_path: Path) 
             "band": "r",
         }
         assert (series["values"], series["timestamps"]) == ([0.07], [LATELY // 1_000_000])
+
+
+@pytest.mark.server
+async def test_metrics_are_written_to_an_influxdb_1_where_there_is_no_v2(tmp_path: Path) -> None:
+    with influxd(tmp_path / "influx", ("catcher",), auth=True) as server:
+        name, password = INFLUX_USER
+        options = replace(settings(server.port), token="", username=name, password=password)
+        dead = DeadPoints(tmp_path / "dead" / "metrics.lp")
+        influx_write(server.port, "catcher", [f'catcher.mount-jitter typed="text" {LATELY}'])
+        async with InfluxMetrics(options, FakeClock(), dead) as metrics:
+            await metrics.write([point(0.07, band="r"), point(None, 1), point(0.09, 2)])
+            await metrics.write([replace(point(1.0), name="typed"), point(0.11, 3)])
+        assert metrics.health().counts["written"] == 3
+        asked = 'SELECT image_impact_rms, band, "key", rule FROM "catcher.mount-jitter"'
+        rows = influx_rows(server.port, asked)
+        assert [(row["image_impact_rms"], row["band"]) for row in rows] == [
+            (0.07, "r"), (0.09, None), (0.11, None),
+        ]  # fmt: skip
+        assert (rows[0]["time"], rows[0]["key"]) == (LATELY, "301")
+        assert rows[0]["rule"] == "mount-jitter"
+    reason, line = dead.path.read_text().splitlines()  # type: ignore[union-attr]
+    assert "field type conflict" in reason
+    assert line.startswith("catcher.mount-jitter,key=301,rule=mount-jitter typed=1 ")
+    assert metrics.health().counts["refused"] == 1
+
+
+@pytest.mark.server
+async def test_what_an_influxdb_1_lacks_is_told_with_what_to_do(tmp_path: Path) -> None:
+    with influxd(tmp_path, ("catcher",), auth=True) as server:
+        name, password = INFLUX_USER
+        whole = replace(settings(server.port), token="", username=name, password=password)
+        async with InfluxMetrics(replace(whole, bucket="nowhere"), FakeClock()) as metrics:
+            with pytest.raises(StoreAway, match="answered 404: database not found"):
+                await metrics.write([point()])
+        async with InfluxMetrics(replace(whole, password="wrong"), FakeClock()) as metrics:
+            with pytest.raises(StoreAway, match="refused the credentials"):
+                await metrics.write([point()])
+            server.stop()
+            with pytest.raises(StoreAway, match="cannot be reached"):
+                await metrics.write([point()])
+            assert "wrong" not in str(metrics.health())
+
+
+@pytest.mark.server
+async def test_the_sample_dashboard_shows_what_is_written(tmp_path: Path) -> None:
+    text = (DEPLOY / "grafana-metrics.json").read_text(encoding="utf-8")
+    panels = json.loads(text)["panels"]
+    queries = [one["query"] for panel in panels for one in panel["targets"]]
+    assert len(queries) >= 4
+    with influxd(tmp_path, ("catcher",)) as server:
+        options = replace(settings(server.port), token="")
+        async with InfluxMetrics(options, FakeClock()) as metrics:
+            await metrics.write([point(0.07, n, band="r", detector="R22_S11") for n in range(9)])
+        for query in queries:
+            asked = filled(query)
+            assert "$" not in asked
+            assert influx_rows(server.port, asked), asked
+
+
+def filled(query: str) -> str:
+    """A query of the dashboard as Grafana asks it."""
+    for name, value in {
+        "$timeFilter": f"time >= {LATELY}", "$__interval": "1s", "${rule}": "mount-jitter",
+        "${metric}": "image_impact_rms",
+    }.items():  # fmt: skip
+        query = query.replace(name, value)
+    return query
+
+
+def test_dead_points_are_kept_within_a_bound(tmp_path: Path) -> None:
+    dead = DeadPoints(tmp_path / "dead.lp", largest=200)
+    for n in range(10):
+        dead.keep(f"m v={n}", "no\nroom", LATELY)
+    assert dead.path is not None and dead.path.stat().st_size <= 200
+    assert 0 < dead.lost < 10
+    (tmp_path / "file").write_text("")
+    blocked = DeadPoints(tmp_path / "file" / "dead.lp")
+    blocked.keep("m v=1", "why", LATELY)
+    assert blocked.lost == 1
 
 
 async def test_a_point_that_the_server_refuses_takes_no_other_with_it() -> None:
