@@ -22,6 +22,8 @@ BROKEN = "nothing of it was used: ask again"
 
 def headers(token: str, channel: str) -> dict[str, str]:
     """What every request says: by which way it came, and the token."""
+    if not (token.isascii() and token.isprintable()):
+        raise CatcherError("the token has characters that no token has", "copy it once more")
     said = {"X-Catcher-Channel": channel}
     return {**said, "Authorization": f"Bearer {token}"} if token else said
 
@@ -95,7 +97,7 @@ class Link:
             raise _away(self._url, trouble) from trouble
 
 
-def _away(url: str, trouble: Exception) -> CatcherError:
+def _away(url: str, trouble: Exception) -> NoEngine:
     return NoEngine(
         f"no engine answers at {url} ({type(trouble).__name__})",
         "start one with `catcher run`, or name its folder with --data",

@@ -23,9 +23,9 @@ from catcher.app.sites import load_site
 from catcher.client import Answer, Asked, HistoryTelemetry, Reading
 from catcher.client.reading import Sql, Telemetry
 from catcher.model.event import Series
+from catcher.model.problem import NoEngine
 from catcher.model.telemetry import FieldInfo
 from catcher.model.time import SECOND, Instant, Span, wall_clock
-from catcher.ports import StoreAway
 from catcher.site import Site
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class SiteTelemetry:
         async with open_remote(url, self._token, decoded) as reading:
             try:
                 await reading.telemetry.topics()
-            except StoreAway:
+            except NoEngine:
                 # It was killed and could not say so: what it wrote is in its folder.
                 yield None
                 return

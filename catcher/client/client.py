@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from catcher.client import found, telemetry
 from catcher.client.reading import Reading
-from catcher.client.telemetry import Asking, Fields
+from catcher.client.telemetry import Asking, Fields, encodable
 from catcher.client.times import Length, When, maybe_instant, span_of
 from catcher.model.alert import Alert, AuditEntry
 from catcher.model.desk import Shift, Silence
@@ -180,7 +180,7 @@ class Client:
         """The index of what was kept, by rule, observation, kind (`png`), name, run or time."""
         query = self._query(limit, start, end, rule=rule, id=run, name=name, observation=obs)
         records = (await self.opened()).records
-        return found.artifacts(await records.artifacts(replace(query, kind=kind)), limit)
+        return found.artifacts(await records.artifacts(replace(query, kind=encodable(kind))), limit)
 
     async def open(self, artifact: ArtifactRecord | str) -> Any:
         """An artifact as it went in, by its entry or its key: a document, arrays, a table …"""
@@ -283,6 +283,7 @@ class Client:
         for name, value in what.items():
             if not isinstance(value, str):
                 raise CatcherError(f"{name} is {value!r}, not text", "give a name")
+        what = {name: encodable(value) for name, value in what.items()}
         now = self._clock()
         first, last = maybe_instant(start, now), maybe_instant(end, now)
         if first is not None and last is not None and last < first:
@@ -299,4 +300,4 @@ def _checked(limit: int) -> int:
 def _labels(labels: Labels) -> dict[str, str]:
     if labels is not None and not isinstance(labels, Mapping):
         raise CatcherError(f"labels are {labels!r}", 'write them like {"band": "r"}')
-    return {str(name): str(value) for name, value in (labels or {}).items()}
+    return {encodable(str(name)): encodable(str(one)) for name, one in (labels or {}).items()}

@@ -36,6 +36,11 @@ def named(fields: Fields) -> list[str]:
     return [] if list(fields) == ["*"] else list(fields)
 
 
+def encodable(text: str) -> str:
+    """Text that can be sent: a lone surrogate is no letter of any name."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
 def index_field(topic: str, old: bool) -> str:
     """The field that tells the instances of a component apart; `old` as it once was called."""
     parts = topic.split(".")
@@ -57,7 +62,7 @@ class Asking:
         """Of a topic; Unknown, with the nearest name, where there is none."""
         if not isinstance(topic, str) or not topic:
             raise CatcherError(f"{topic!r} is no topic", "name it like lsst.sal.ESS.airFlow")
-        return cls(telemetry, topic, await telemetry.fields(topic))
+        return cls(telemetry, topic, await telemetry.fields(encodable(topic)))
 
     def columns(self, fields: Fields) -> list[str]:
         """The columns that these fields stand for: an array is all of its places."""

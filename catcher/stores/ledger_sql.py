@@ -74,10 +74,10 @@ class LedgerSql:
     async def ask(self, statement: str, limit: int, patience: Span) -> Answer:
         """The rows of a SELECT; CatcherError for anything else, and for what takes too long."""
         dialect = self._url.get_backend_name()
-        checked = await asyncio.to_thread(_as_checked, statement, dialect)
+        written = await asyncio.to_thread(checked, statement, dialect)
         patience = max(MILLISECOND, min(patience, LONGEST_PATIENCE))
         async with self._gate:
-            return await asyncio.to_thread(self._answer, checked, limit, patience)
+            return await asyncio.to_thread(self._answer, written, limit, patience)
 
     def _answer(self, statement: str, limit: int, patience: Span) -> Answer:
         file = opening.file_of(self._url)
@@ -115,7 +115,15 @@ def checked(statement: str, dialect: str) -> str:
     """
     if len(statement) > LONGEST_STATEMENT:
         raise CatcherError(f"the statement is longer than {LONGEST_STATEMENT} characters")
-    tree = _tree(statement)
+    if "\0" in statement:
+        raise CatcherError("the statement has a character that no SQL has", SEE)
+    try:
+        return _written(_tree(statement), dialect)
+    except RecursionError:
+        raise CatcherError("the statement is nested too deep", "write it in fewer levels") from None
+
+
+def _written(tree: exp.Expr, dialect: str) -> str:
     _refuse_unknown(tree)
     own = _own_names(tree)
     tree = tree.transform(_instants)
@@ -124,13 +132,6 @@ def checked(statement: str, dialect: str) -> str:
     if dialect == "postgresql":
         tree = tree.transform(_rounded)
     return tree.sql(dialect="postgres" if dialect == "postgresql" else "sqlite", comments=False)
-
-
-def _as_checked(statement: str, dialect: str) -> str:
-    try:
-        return checked(statement, dialect)
-    except RecursionError:
-        raise CatcherError("the statement is nested too deep", "write it in fewer levels") from None
 
 
 def _tree(statement: str) -> exp.Expr:
