@@ -4,12 +4,17 @@ While a commit is being written the engine goes on deciding; what it comes to me
 next commit. Nothing is acknowledged, handed out or answered before it is kept. Alerts alone do
 not wait for a ledger that is away: their notices go out at once, marked as unrecorded, under
 the ids that the ledger will know them by.
+
+What is owed to a ledger is bounded. First durable events are left with whoever brings them, then
+what telemetry leads to is told and no longer kept, which is counted; alerts never fall silent.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
 
@@ -22,7 +27,9 @@ from catcher.ports import Delivery, StoreAway
 from catcher.steps import Decided, Deed, Parts
 
 MOST_OWED = 50_000
-"""What may wait to be kept, in rows; beyond it the engine takes nothing more in."""
+"""What may wait to be kept, in rows; beyond it no event is taken in that has to be kept."""
+MOST_UNKEPT = 2 * MOST_OWED
+"""So much may be owed to a ledger that is away; what comes beyond it is told, and not kept."""
 PATIENCE: Span = 2 * SECOND
 """After so long without an answer the ledger is away, and alerts go out without it."""
 SAVE_EVERY: Span = 10 * SECOND
@@ -63,11 +70,17 @@ class Bookkeeper:
         self._owed, self._writing = Owed(), Owed()
         self._asked: Instant | None = None
         self._arrived, self._settled = asyncio.Event(), asyncio.Event()
-        self._giving_up = False
+        self._back = asyncio.Event()
+        self._back.set()
+        self._giving_up = self._crowded = False
         self.uncovered = False
         """Whether the inbox holds what no saved state knows of."""
         self.durable: set[str] = set()
         """The sources whose events are in the inbox."""
+        self.lost: Counter[str] = Counter()
+        """What was not kept, by kind, since the ledger was away for too long."""
+        self._said_lost: Counter[str] = Counter()
+        self._distinct = 0
         self._reached: dict[str, str] = {}
         self._saved: Instant = 0
         self._series, self._tokens = token_hex(8), 0
@@ -85,6 +98,7 @@ class Bookkeeper:
         """What a step came to, who waits for it, and whether all states are to be saved."""
         if self.away:
             self._tell_directly(decided)
+            self._bound(decided)
         owed = self._owed
         owed.decided.absorb(decided)
         owed.deliveries += deliveries
@@ -118,13 +132,55 @@ class Bookkeeper:
         """Whether all is kept and acted on."""
         return self._owed.empty and self._writing.empty
 
+    @property
+    def owed(self) -> int:
+        """How many rows wait to be kept."""
+        return self._owed.decided.size + self._writing.decided.size
+
     async def room(self) -> None:
-        """Returns once there is room for more."""
-        if self._owed.decided.size > MOST_OWED:
-            self._tell(f"ledger: {MOST_OWED} rows wait for it; nothing more is taken in until then")
+        """Returns once there is room for more; a ledger that is away is not waited for."""
+        while self._owed.decided.size > MOST_OWED and not self.away:
+            self._settled.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RETRY):
+                    await self._settled.wait()
+            self.look(self._parts().clock())
+
+    async def room_to_keep(self) -> None:
+        """Returns once there is room for events that have to be kept, however long that takes."""
+        if self._owed.decided.size > MOST_OWED and not self._crowded:
+            self._crowded = True
+            self._tell(
+                f"ledger: {MOST_OWED} rows wait for it; events that have to be kept wait too"
+            )
         while self._owed.decided.size > MOST_OWED:
             self._settled.clear()
             await self._settled.wait()
+        self._crowded = False
+
+    def _bound(self, decided: Decided) -> None:
+        """While the ledger is away for long: only what came of durable events is still owed.
+
+        Of alerts the latest state is, whatever else becomes of them.
+        """
+        owed = self._owed.decided
+        if owed.size <= MOST_UNKEPT:
+            return
+        if len(owed.alerts) > 2 * self._distinct + 1000:
+            owed.alerts = list({(one.id, one.episode): one for one in owed.alerts}.values())
+            self._distinct = len(owed.alerts)
+        if decided.inbox:
+            return
+        if not self.lost - self._said_lost:
+            self._tell("ledger: it is away for too long; what telemetry leads to is told, not kept")
+        for kind in ("firings", "runs", "notices", "audit"):
+            rows = getattr(decided, kind)
+            self.lost[kind] += len(rows)
+            rows.clear()
+
+    async def reachable(self) -> None:
+        """Returns once the ledger is not away."""
+        await self._back.wait()
 
     async def kept(self) -> None:
         """Returns once nothing is owed, while `run` writes."""
@@ -229,6 +285,7 @@ class Bookkeeper:
             self._tell(problem)
         if not self.away:
             self.away = True
+            self._back.clear()
             self._tell_directly(self._writing.decided)
             self._tell_directly(self._owed.decided)
 
@@ -239,9 +296,14 @@ class Bookkeeper:
 
     def _found(self) -> None:
         self._asked = None
+        self._back.set()
         if self.away:
-            self.away, self.problem = False, ""
+            self.away, self.problem, self._distinct = False, "", 0
             self._tell("ledger: it answers again; what waited is being kept")
+            if lost := self.lost - self._said_lost:
+                self._said_lost = self.lost.copy()
+                words = ", ".join(f"{count} {kind}" for kind, count in lost.items())
+                self._tell(f"ledger: it was away for too long to keep {words}; all were told")
 
     def _tell(self, words: str) -> None:
         parts = self._parts()

@@ -141,6 +141,8 @@ class Engine:
             if self._opened == len(self.parts.sources):
                 self.opened.set()
             async for delivery in deliveries:
+                if delivery.durable:
+                    await self.books.room_to_keep()
                 await self._steps.put(delivery)
         self._ended += 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -265,6 +266,44 @@ async def test_telemetry_does_not_pile_up_while_the_ledger_is_away(tmp_path: Pat
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
+
+
+async def test_beyond_what_may_be_owed_events_wait_at_their_source_and_alerts_go_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catcher.bookkeeping.MOST_OWED", 20)
+    monkeypatch.setattr("catcher.bookkeeping.MOST_UNKEPT", 40)
+    routes = tmp_path / "alerts" / "routes.yaml"
+    routes.parent.mkdir()
+    routes.write_text(
+        "noise: {flood: off, flapping: off}\nsinks: {console: {}}\nroute: {to: [console]}\n"
+    )
+    async with running(tmp_path) as stage:
+        books = stage.engine.books
+        stage.ledger.away = 1_000_000
+        many = [number(1 + n / 100, 5) for n in range(40)]
+        waiting = [stage.source.deliver(*many[:20])]
+        await stage.diary.until(lambda: books.away)
+        waiting.append(stage.source.deliver(*many[20:39]))
+        await stage.diary.until(lambda: books.owed >= 78)
+        waiting.append(stage.source.deliver(many[39]))
+        telemetry = Scripted(stage.diary, "telemetry")
+        pump = asyncio.create_task(stage.engine._pump(telemetry))
+        for n in range(100):
+            telemetry.mention(event(3 + n / 100, "wind", speed=25 if n % 2 else 5, mast="m"))
+        await stage.diary.until(lambda: stage.diary.count("taken") == 100)
+        owed = books._owed.decided
+        assert [len(one) for one in (owed.inbox, owed.firings, owed.alerts)] == [19, 19, 99]
+        assert not any(one.is_set() for one in waiting)
+        kinds = Counter(one.kind for one in stage.told if one.unrecorded)
+        assert kinds == {"opened": 1, "raised": 49, "lowered": 49}, "every change was told"
+        assert 0 < books.lost["notices"] < 100
+        stage.ledger.away = 0
+        await asyncio.gather(*(one.wait() for one in waiting))
+        assert len(await stage.ledger.firings(Query(limit=1000))) == 40
+        (alert,) = await stage.ledger.alerts(Query(rule="wind"))
+        assert (alert.state, alert.severity) == ("firing", Severity.SERIOUS)
+        pump.cancel()
 
 
 async def test_a_person_is_told_at_once_that_nothing_can_be_kept(tmp_path: Path) -> None:

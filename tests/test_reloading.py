@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -120,6 +122,22 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     site = write_site(tmp_path / "site", f"{GUST}---{WIND}---{DOUBLING}")
     with sit_down(site, tmp_path / "data") as desk:
         yield desk
+
+
+def test_an_edit_that_is_saved_while_the_ledger_is_away_is_taken_up_when_it_is_back(
+    desk: Desk,
+) -> None:
+    ledger = sqlite3.connect(desk.engine.data / "ledger.db", isolation_level=None)
+    with closing(ledger):
+        ledger.execute("BEGIN IMMEDIATE")
+        post = threading.Thread(target=desk.engine.post, args=("wind",), kwargs={"mast": 1})
+        post.start()
+        desk.engine.until(lambda: desk.engine.running.engine.books.away, "the ledger away")
+        desk.write(f"{CALM}---{GUST}---{WIND}---{DOUBLING}")
+        assert "the ledger is away" in desk.told("the edit waits")
+        ledger.execute("ROLLBACK")
+        post.join()
+    assert "added calm" in desk.after(0)
 
 
 # -- rules ------------------------------------------------------------------------------------

@@ -147,8 +147,14 @@ class Reloading:
             asked, self._asked = self._asked, False
             try:
                 await self._reload(asked)
-            except (CatcherError, Busy) as refusal:
+            except CatcherError as refusal:
                 self._tell(f"the site runs on as it was: {refusal}")
+            except Busy as refusal:
+                self._tell(f"the edit waits: {refusal}")
+                await asyncio.sleep(CALM)
+                await self._engine.books.reachable()
+                self._asked = self._asked or asked
+                self._wanted.set()
 
     async def _reload(self, asked: bool) -> None:
         """Reads the files once they have come to rest, and swaps what came of them in."""

@@ -108,7 +108,8 @@ class Surroundings:
             last={name: parts.admission.last(name) for name in sources},
             rules=parts.network.counts(memory=False), backlogs=self.backlogs(census),
             oldest=self.oldest(),
-            steps=self.engine.waiting, alerts=self.alerting.active(),
+            steps=self.engine.waiting, owed=self.engine.books.owed,
+            unkept=self.engine.books.lost, alerts=self.alerting.active(),
             watchers=(self.streams.watching, self.streams.lost), withheld=withheld,
         )  # fmt: skip
 

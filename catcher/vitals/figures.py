@@ -29,7 +29,8 @@ class Picture:
 
     `marks` are the watermarks of the sources, `last` the greatest event time of each; `rules`
     what the network counted; `oldest` when the oldest notice that waits for each sink was
-    made; `steps` what waits for the engine's loop, and how much may.
+    made; `steps` what waits for the engine's loop, and how much may; `owed` and `unkept` are
+    rows that the ledger does not have yet, and that it will never have.
     """
 
     now: Instant
@@ -48,6 +49,8 @@ class Picture:
     backlogs: Sequence[Backlog] = ()
     oldest: Mapping[str, Instant] = field(default_factory=dict)
     steps: tuple[int, int] = (0, 0)
+    owed: int = 0
+    unkept: Mapping[str, int] = field(default_factory=dict)
     alerts: Sequence[Alert] = ()
     watchers: tuple[int, int] = (0, 0)
     withheld: int = 0
@@ -102,6 +105,13 @@ def _engine(picture: Picture) -> Iterator[Family]:
     waiting, most = picture.steps
     yield _one("catcher_steps_waiting", "Steps that wait for the engine's loop.", waiting)
     yield _one("catcher_steps_capacity", "Steps that may wait.", most)
+    owed = "Rows that wait to be kept in the ledger."
+    yield _one("catcher_ledger_owed_rows", owed, picture.owed)
+    unkept = "What was told and not kept, since the ledger was away for too long."
+    family = Family("catcher_ledger_unkept_total", "counter", unkept)
+    for kind in ("firings", "runs", "notices", "audit"):
+        family.add(picture.unkept.get(kind, 0), kind=kind)
+    yield family
     watching, lost = picture.watchers
     yield _one("catcher_watchers", "Who follows the stream of updates.", watching)
     yield _one("catcher_updates_lost_total", "Updates that slow watchers lost.", lost, True)
