@@ -15,13 +15,14 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 def guard(
     api: FastAPI, most: int, token: str = "", signed: frozenset[str] = frozenset(),
-    posters: Mapping[str, str] | None = None,
+    posters: Mapping[str, str] | None = None, readers: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """Refuses foreign hosts and origins (DNS rebinding, forged requests) and bodies over `most`.
 
     With a token, any host may come that brings it (`Authorization: Bearer TOKEN`); without it,
     all that they hear is whether the engine lives. `posters` have tokens of their own, by name,
     which let them post events and nothing else; where there are some, nobody posts without one.
+    `readers` have tokens that let them read and nothing else.
     Requests to the `signed` paths prove by themselves where they come from.
     """
     names = dict(posters or {})
@@ -30,9 +31,10 @@ def guard(
     async def check(request: Request, call: RequestResponseEndpoint) -> Response:
         if request.url.path in signed:
             return await call(request)
-        poster = _poster(request, names) if posts(request) else ""
+        poster = _named(request, names) if posts(request) else ""
         request.state.poster = poster
-        refusal = None if poster else _stranger(request, token, bool(names))
+        known = poster or (reads(request) and _named(request, dict(readers or {})))
+        refusal = None if known else _stranger(request, token, bool(names))
         if refusal is not None:
             return refusal
         origin = request.headers.get("origin")
@@ -64,7 +66,12 @@ def posts(request: Request) -> bool:
     return request.method == "POST" and bounded(request)
 
 
-def _poster(request: Request, tokens: Mapping[str, str]) -> str:
+def reads(request: Request) -> bool:
+    """Whether nothing can be changed by it."""
+    return request.method in ("GET", "HEAD") or request.url.path.startswith("/read/")
+
+
+def _named(request: Request, tokens: Mapping[str, str]) -> str:
     """Under which name the token that was brought is known; each is compared, however many."""
     fits = [name for name, token in tokens.items() if _brings(request, token)]
     return fits[0] if fits else ""

@@ -71,14 +71,15 @@ class Shelve(BaseModel):
 def create_api(
     door: DeskDoor, client: Client, live: Live, most_bytes: int = MOST_BYTES, token: str = "",
     watch: SelfWatch | None = None, callbacks: Callbacks | None = None,
-    posters: Mapping[str, str] | None = None,
+    posters: Mapping[str, str] | None = None, readers: Mapping[str, str] | None = None,
 ) -> FastAPI:  # fmt: skip
     """The API over a running engine; `watch` tells how the engine itself does.
 
-    `callbacks` answer signed requests, by path. `posters` are tokens for posts alone, by name.
+    `callbacks` answer signed requests, by path. `posters` are tokens for posts alone, by
+    name, `readers` for reading.
     """
     api = FastAPI(title="Catcher", description=ABOUT, docs_url=None, redoc_url=None)
-    guard(api, most_bytes, token, frozenset(callbacks or ()), posters)
+    guard(api, most_bytes, token, frozenset(callbacks or ()), posters, readers)
     _errors(api)
     posting(api, door, most_bytes)
     _hands(api, door)

@@ -41,7 +41,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.run import Run
 from catcher.model.time import wall_clock
 from catcher.ports import Source, StoreAway
-from catcher.site import Site, load
+from catcher.site import Secret, Site, load
 from catcher.sources.http import HttpSettings, HttpSource
 from catcher.vitals import Bulletin, Part
 from catcher.vitals.bulletin import NAME as BULLETIN
@@ -262,11 +262,15 @@ async def _served(
     routes = create_api(
         hands, client, running.live, token=token, watch=running.watch,
         callbacks=doorway.callbacks,
-        posters={name: one.reveal() for name, one in api.posts.items()},
+        posters=_revealed(api.posts), readers=_revealed(api.readers),
     )  # fmt: skip
     async with serve(routes, api.host, api.port if port is None else port) as running.url:
         with announced(running.data, running.url):
             yield
+
+
+def _revealed(tokens: Mapping[str, Secret]) -> dict[str, str]:
+    return {name: one.reveal() for name, one in tokens.items()}
 
 
 def _clocks(site: Site, others: Mapping[str, SourceClock]) -> dict[str, SourceClock]:

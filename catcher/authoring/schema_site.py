@@ -156,6 +156,7 @@ _API = table({
     "port": {"type": ["integer", "string"], "minimum": 0, "maximum": 65_535, "default": 8787},
     "token": ref("text", "What others have to bring: ${CATCHER_TOKEN}."),
     "post_tokens": ref("labels", "Who may post events and nothing else, each under a name."),
+    "read_tokens": ref("labels", "Who may read and nothing else, each under a name."),
 }, "The HTTP API.")  # fmt: skip
 _LIMITS = table({
     "workers": number("Worker processes.", 1, 1024),

@@ -97,13 +97,15 @@ class Stores:
 class Api:
     """Where the API listens. Beyond loopback it needs a token.
 
-    `posts` are tokens that let programs post events and do nothing else, by name.
+    `posts` are tokens that let programs post events and do nothing else, by name, and `readers`
+    those that let them read what was kept and do nothing else.
     """
 
     host: str = "127.0.0.1"
     port: int = 8787
     token: Secret | None = None
     posts: Mapping[str, Secret] = field(default_factory=dict)
+    readers: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,8 @@ def _api(table: Table) -> Api:
     if below is None:
         return Api()
     host, port = below.text("host", "127.0.0.1"), below.integer("port", 0, 65_535)
-    token, posts = below.text("token"), _post_tokens(below)
+    token = below.text("token")
+    posts, readers = _named_tokens(below, "post_tokens"), _named_tokens(below, "read_tokens")
     below.done()
     if not token and not is_loopback(host):
         named = below.raw("host")
@@ -268,13 +271,14 @@ def _api(table: Table) -> Api:
         hint = "add token: ${CATCHER_TOKEN}, or listen on 127.0.0.1"
         table.report.error(below.place_of("host"), message, hint)
         host = "127.0.0.1"
-    return Api(host, 8787 if port is None else port, Secret(token) if token else None, posts)
+    own = Secret(token) if token else None
+    return Api(host, 8787 if port is None else port, own, posts, readers)
 
 
-def _post_tokens(table: Table) -> dict[str, Secret]:
-    """Who may post events, each under a name that the figures show."""
-    named = table.labels("post_tokens")
-    below = table.table("post_tokens")
+def _named_tokens(table: Table, key: str) -> dict[str, Secret]:
+    """Who may post events, or read, each under a name."""
+    named = table.labels(key)
+    below = table.table(key)
     for name, token in named.items():
         if below and len(token) < SHORTEST_TOKEN:
             message = f"the token of {quoted(name)} can be guessed"

@@ -154,6 +154,21 @@ def test_a_token_is_asked_for_and_given(tmp_path: Path, monkeypatch: pytest.Monk
             assert client.topics() == []
 
 
+def test_a_token_for_reading_reads_and_does_nothing_else(tmp_path: Path) -> None:
+    reader = "the-token-of-a-notebook"
+    settings = f"site: a\napi: {{token: {TOKEN}, read_tokens: {{notebook: {reader}}}}}"
+    site = write_site(tmp_path / "site", settings=settings)
+    with engine_in_thread(site, tmp_path / "data") as engine:
+        with catcher.SyncClient(engine.running.url, token=reader) as client:
+            assert client.topics() == []
+            assert client.sql("SELECT count(*) AS n FROM runs").rows() == [{"n": 0}]
+        said = {"Authorization": f"Bearer {reader}"}
+        for path in ("/events", "/rules/wind/fire", "/silences", "/alerts/a/ack"):
+            answer = engine.ask("POST", path, json={"who": "ana"}, headers=said)
+            assert answer.status_code == 401, path
+        assert engine.ask("GET", "/runs", headers=said).status_code == 200
+
+
 # -- names, keys, limits ------------------------------------------------------------------------
 
 
