@@ -321,7 +321,7 @@ class Engine:
 
     def _hand_out(self, run: Run) -> None:
         self._running.add(run.id)
-        if not run.firing.manual:
+        if not (run.firing.manual or run.parent):
             self._order.expect(run)
         self.parts.hand_out(run)
 

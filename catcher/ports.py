@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from catcher.model.alert import Alert, AuditEntry, Notice, Severity
+from catcher.model.away import ExecutorAway as ExecutorAway
+from catcher.model.away import Fenced as Fenced
+from catcher.model.away import StoreAway as StoreAway
 from catcher.model.commit import Commit, TriggerState
 from catcher.model.desk import Bundle, Shift, Silence
 from catcher.model.event import Arrived, Event, Series
@@ -16,7 +19,6 @@ from catcher.model.kept import DeadLetter as DeadLetter
 from catcher.model.kept import MetricPoint as MetricPoint
 from catcher.model.kept import Query as Query
 from catcher.model.observation import Observation
-from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
 from catcher.model.run import ArtifactRecord, Call, Firing, Outcome, Run
 from catcher.model.telemetry import FieldInfo
@@ -124,21 +126,6 @@ class Images(Protocol):
         ...
 
 
-class StoreAway(CatcherError):
-    """A store did not answer or refused to write; what was asked may be asked again later.
-
-    `retry_after` (nanoseconds) is what the store asked for.
-    """
-
-    def __init__(self, message: str, hint: str = "", retry_after: Span | None = None) -> None:
-        super().__init__(message, hint)
-        self.retry_after = retry_after
-
-
-class Fenced(CatcherError):
-    """Another engine has taken over the ledger: this one may write nothing more, and ends."""
-
-
 class Ledger(Protocol):
     """What must not be lost: inbox, firings, runs, alerts, outbox, trigger state, audit."""
 
@@ -239,9 +226,21 @@ class ObjectStore(Protocol):
 
 
 class Executor(Protocol):
-    """Where jobs run. Never raises for what a job does: that is in the outcome."""
+    """Where jobs run. Never raises for what a job does: that is in the outcome.
 
-    async def run(self, call: Call) -> Outcome: ...
+    `away` tells that it cannot be reached, which never happens to one on this machine; `back`
+    returns once it can. `width` is how many calls it has a use for at once.
+    """
+
+    @property
+    def away(self) -> bool: ...
+    @property
+    def width(self) -> int: ...
+    async def back(self) -> None: ...
+    async def run(self, call: Call) -> Outcome:
+        """ExecutorAway where it was lost before the outcome was here."""
+        ...
+
     def health(self) -> Health: ...
 
 

@@ -48,6 +48,7 @@ ONE_IMPORTER = {
     "aiomqtt",
     "alembic",
     "apprise",
+    "distributed",
     "fastapi",
     "fastavro",
     "httpx",

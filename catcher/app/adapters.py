@@ -114,6 +114,12 @@ def _local() -> type:
     return Settings
 
 
+def _dask() -> type:
+    from catcher.executors.dask_settings import Settings
+
+    return Settings
+
+
 def _beat_to_mqtt() -> type:
     from catcher.vitals import outlets
 
@@ -164,6 +170,7 @@ OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
     ("metrics", "influxdb"): _influx_metrics,
     ("objects", "s3"): _objects,
     ("executor", "local"): _local,
+    ("executor", "dask"): _dask,
 }
 
 

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, S
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from catcher.alerting import Alerting, Courier, Rate, Renderer, RouteTree
 from catcher.app.editions import read_templates
+from catcher.app.executing import Executors
 from catcher.app.kept import Kept
 from catcher.app.sink_kinds import Doorway, SinkNeeds, make_sinks
 from catcher.engine import Engine
@@ -36,9 +37,6 @@ from catcher.streams import Streams
 from catcher.vitals import Part
 from catcher.watching import Admission, Compiler, Network, SourceClock
 from catcher.working import Observations, Workshop
-
-if TYPE_CHECKING:
-    from catcher.executors.local import LocalExecutor
 
 REMEMBERED_ALERTS = 5000
 RECORDED = SourceClock(clock="stream", lateness=0)
@@ -82,7 +80,7 @@ class Assembly:
         return Engine(parts)
 
     def workshop(
-        self, executor: LocalExecutor, engine: str, data: Path,
+        self, executors: Executors, engine: str, data: Path,
         report: Callable[[Run], Awaitable[None]],
         pause: Callable[[float], Awaitable[None]], patience: Span | None = None,
     ) -> Workshop:  # fmt: skip
@@ -90,7 +88,8 @@ class Assembly:
         settings = self.site.settings
         patterns = {kind: spec.image for kind, spec in settings.observations.items() if spec.image}
         return Workshop(
-            rules=self.rules, registry=self.site.registry, executor=executor,
+            rules=self.rules, registry=self.site.registry,
+            executor=executors.chosen, here=executors.here,
             ledger=self.kept.ledger, history=self.kept.history,
             images=PathImages(patterns, data), objects=self.kept.objects,
             expressions=Compiler(), engine=engine, clock=self.clock, report=report,
@@ -153,15 +152,6 @@ async def _known_alerts(ledger: SqlLedger) -> tuple[list[Alert], int]:
     return alerts, 0 if whole else await ledger.episodes()
 
 
-def make_executor(site: Site, clock: Clock) -> LocalExecutor:
-    """Worker processes within the site's limits."""
-    from catcher.executors.local import LocalExecutor
-    from catcher.executors.local import Settings as LocalSettings
-
-    limits, said = site.settings.limits, site.settings.executor.bind(LocalSettings)
-    return LocalExecutor(limits.workers or said.workers, limits.memory or said.memory, clock)
-
-
 def rates(routes: RouteTree) -> dict[str, Rate]:
     """How much each sink takes, where there is a bound."""
     return {name: one.rate for name, one in routes.sinks.items() if one.rate}
@@ -198,7 +188,7 @@ def remembered_topics(rules: Mapping[str, Rule], network: Network) -> frozenset[
 
 
 def parts(
-    assembly: Assembly, sources: Sequence[Source], executor: LocalExecutor, courier: Courier
+    assembly: Assembly, sources: Sequence[Source], executors: Executors, courier: Courier
 ) -> list[Part]:
     """Whatever has a health, with the role that it plays: sources first."""
     found = []
@@ -209,7 +199,7 @@ def parts(
     return [
         *found,
         *(Part("store", health) for health in assembly.kept.health()),
-        Part("executor", executor.health()),
+        *(Part("executor", one.health()) for one in executors.all),
         *(Part("sink", health) for health in courier.health()),
         Part("desk", assembly.alerting.health(assembly.clock())),
     ]

@@ -21,9 +21,10 @@ from catcher.alerting import Courier, Renderer
 from catcher.api import create_api, serve
 from catcher.app.adapters import SETTINGS as ADAPTERS
 from catcher.app.adapters import SourceNeeds, make_sources
-from catcher.app.assembling import RECORDED, alone, assemble, make_executor, parts, rates
+from catcher.app.assembling import RECORDED, alone, assemble, parts, rates
 from catcher.app.beating import make_outlets
 from catcher.app.editions import SETTINGS, Edition, first_edition
+from catcher.app.executing import open_executors
 from catcher.app.kept import Kept, open_kept
 from catcher.app.places import ledger_address, patience, prepared
 from catcher.app.publishing import open_announcers
@@ -156,7 +157,7 @@ async def _open(
         sources = list(make(site, data, await kept.ledger.positions()))
         postbox = _heard(kept, site, sources, posts)
         assembly = await assemble(site, rules, kept, wall_clock, _clocks(site, clocks or {}))
-        executor = await lifetimes.enter_async_context(make_executor(site, wall_clock))
+        executors = await open_executors(lifetimes, site, wall_clock)
         told = await open_announcers(site, name, assembly.streams, wall_clock, lifetimes)
         doorway = Doorway()
         sinks = await assembly.sinks(lifetimes, write, doorway)
@@ -166,10 +167,10 @@ async def _open(
             await engine.report(run)
 
         def found() -> list[Part]:
-            return [*parts(assembly, sources, executor, courier), *told.parts(), *watch.parts()]
+            return [*parts(assembly, sources, executors, courier), *told.parts(), *watch.parts()]
 
         grace = _grace(site)
-        shop = assembly.workshop(executor, name, data, report, asyncio.sleep, patience(site))
+        shop = assembly.workshop(executors, name, data, report, asyncio.sleep, patience(site))
         heard = [*sources, _bulletin(found, lambda: engine)] if posts else sources
         drain = partial(_drain, shop, grace)
         engine = assembly.engine(name, heard, shop.submit, courier.send, drain, watch.pulse)

@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from catcher.app.assembling import RECORDED, alone, assemble, make_executor
+from catcher.app.assembling import RECORDED, alone, assemble
+from catcher.app.executing import Executors, local_executor
 from catcher.app.kept import open_in_memory
 from catcher.authoring import Case, Rehearsal, VirtualClock, choose, run_cases
 from catcher.authoring import backtest as play_past
@@ -63,10 +64,12 @@ async def open_rehearsal(
         lifetimes.enter_context(alone())
         kept = await open_in_memory(lifetimes, "rehearsal", clock)
         assembly = await assemble(site, rules, kept, clock, {SOURCE: RECORDED})
-        executor = make_executor(site, wall_clock)
+        executor = local_executor(site, wall_clock)
         if any(rule.job for rule in rules.values()):
             await lifetimes.enter_async_context(executor)
-        shop = assembly.workshop(executor, "rehearsal", Path.cwd(), _unheard, _at_once)
+        shop = assembly.workshop(
+            Executors(executor, executor), "rehearsal", Path.cwd(), _unheard, _at_once
+        )
         await lifetimes.enter_async_context(shop)
         engine = assembly.engine(
             "rehearsal", [Tape()], todo.append, lambda notices: None, shop.drain

@@ -160,7 +160,12 @@ _JOB: Mapping[str, Schema] = {
             "patience": ref("duration", "How long it waits for parts that do not come."),
             "with": {"type": "object", "description": "Fixed arguments."},
         }, "", ("run",)),
-        "degraded": names(ref("texts"), "Under load, only these: detectors, metrics."),
+        "degraded": table({
+            "detectors": ref("texts", "Only these are done, on the engine's machine."),
+            "metrics": ref("texts", "Told to the job, if it takes `metrics`."),
+            "rest": word("What is not done: done later, or left out.", "wait", "skip",
+                         default="wait"),
+        }, "What is done while the cluster is away."),
     }, "What to run, on what, under which promises.", ("run",)),
     "input": either("One argument of a job.", ref("input-telemetry"), ref("input-metric"),
                     ref("input-image")),

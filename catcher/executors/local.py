@@ -92,6 +92,19 @@ class LocalExecutor:
         while not self._queue.empty():
             _answer(self._queue.get_nowait(), Outcome("failed", error="the executor was closed"))
 
+    @property
+    def away(self) -> bool:
+        """Never: it is here."""
+        return False
+
+    @property
+    def width(self) -> int:
+        """So many that no worker waits for its next call."""
+        return 2 * self._workers
+
+    async def back(self) -> None:
+        """At once."""
+
     async def run(self, call: Call) -> Outcome:
         """Executes a call; whatever its job does is in the outcome. Cancelling ends the work."""
         if call.job.is_async:

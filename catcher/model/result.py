@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,3 +78,12 @@ class Output:
     fields: Mapping[str, Field] = field(default_factory=dict)
     artifacts: tuple[Encoded, ...] = ()
     note: str = ""
+
+
+def part_result(output: Output, label: str, part: str) -> Result:
+    """What a part made, as a gathering job gets it: its metrics labelled, without artifacts."""
+    metrics = {
+        name: replace(metric, labels={**metric.labels, label: part})
+        for name, metric in output.metrics.items()
+    }
+    return Result(metrics, output.fields, {}, output.note)

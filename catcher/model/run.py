@@ -57,8 +57,23 @@ class JobAddress:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """Of which runs the results are the argument `parts` of a call, by the name of the part.
+
+    `label` is what each metric is labelled with, and the part's name the label's value. The
+    argument itself is there, too; an executor that still has the results may leave it out.
+    """
+
+    label: str
+    runs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
-    """A job with its arguments, ready to be executed anywhere."""
+    """A job with its arguments, ready to be executed anywhere.
+
+    `whole` is the run that will gather its result with others', empty where none will.
+    """
 
     run: str
     job: JobAddress
@@ -66,6 +81,8 @@ class Call:
     timeout: Span
     memory: int | None = None
     priority: int = 0
+    whole: str = ""
+    gathered: Gathered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +93,7 @@ class Outcome:
     whether another attempt might do better.
     """
 
-    state: Literal["done", "failed", "timeout"]
+    state: Literal["done", "failed", "timeout", "skipped"]
     output: Output | None = None
     error: str = ""
     traceback: str = ""

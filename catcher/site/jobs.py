@@ -136,9 +136,16 @@ def _last(table: Table) -> Span | None:
 
 
 def _degraded(table: Table) -> dict[str, tuple[str, ...]]:
-    hint = "write it like degraded: {detectors: [R22_S11]}"
+    """What is done while the cluster is away: which detectors and metrics, and what of the rest."""
+    hint = "write it like degraded: {detectors: [R22_S11], rest: wait}"
     below = table.table("degraded", hint=hint)
-    return {entry.key: below.texts(entry.key) for entry in below.entries()} if below else {}
+    if below is None:
+        return {}
+    made = {key: below.texts(key) for key in ("detectors", "metrics") if below.has(key)}
+    if below.has("rest"):
+        made["rest"] = (below.choice("rest", {"wait": "wait", "skip": "skip"}, "wait"),)
+    below.done()
+    return made
 
 
 def _arguments(table: Table, key: str) -> dict[str, Any]:

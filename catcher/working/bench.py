@@ -23,11 +23,15 @@ Pause = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Bench:
-    """A run that goes on keeps the bench it began at, whatever is loaded meanwhile."""
+    """A run that goes on keeps the bench it began at, whatever is loaded meanwhile.
+
+    `here` is an executor on this machine, for what must be done while `executor` is away.
+    """
 
     rules: Mapping[str, Rule]
     registry: Registry
     executor: Executor
+    here: Executor
     ledger: Ledger
     history: History
     images: Images | None

@@ -10,7 +10,9 @@ from typing import Any
 from catcher.model.rule import DETECTOR, Input, JobSpec
 from catcher.working.signatures import Parameter, Signature
 
-GIVEN = ("event", "observation")
+METRICS = "metrics"
+"""The argument that names to which metrics a job may keep while the cluster is away, or is None."""
+GIVEN = ("event", "observation", METRICS)
 """What every job may ask for without the rule saying so."""
 RUNS = "runs"
 """With `each` over observations: by rule, how the runs about it ended; for `gather` by part."""
@@ -38,7 +40,7 @@ def misfits(spec: JobSpec, signatures: Mapping[str, Signature]) -> Iterator[Misf
     """What does not fit between a rule's job and the signatures, as message and hint."""
     beyond = (RUNS,) if spec.each and spec.each != DETECTOR else ()
     if spec.run in signatures:
-        extra = (*GIVEN, *beyond, spec.each) if spec.each else GIVEN
+        extra = (*GIVEN, *beyond, *((spec.each,) if spec.each else ()))
         yield from _unfit(signatures[spec.run], spec.inputs, spec.arguments, extra)
     if spec.gather is not None and spec.gather.run in signatures:
         signature = signatures[spec.gather.run]

@@ -7,33 +7,37 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from catcher.model.commit import Commit
 from catcher.model.observation import Observation
 from catcher.model.rule import Gather, Input
-from catcher.model.run import Run
+from catcher.model.run import Gathered, Run
 from catcher.model.time import to_seconds
+from catcher.working.degrading import DETECTORS, LEFT, SKIPPED, runs_here, skips
 from catcher.working.fitting import RUNS
 from catcher.working.inputs import Fetched, Request
 from catcher.working.parts import absent, labelled, missing_note, part_of, results, summary
 from catcher.working.performing import TROUBLE, Performer, Task
-from catcher.working.pieces import Piece, pieces_of
+from catcher.working.pieces import Piece, piece_of, pieces_of
 
 Start = Callable[[Coroutine[Any, Any, Run]], asyncio.Task[Run]]
 Late = Callable[[asyncio.Task[Run], Run], None]
+Later = Callable[[Run], None]
 PARTS_AT_ONCE = 32
-"""How many parts have their inputs in memory; the executor decides how many of them run."""
+"""So many parts, or more on a large cluster, have their inputs in memory."""
 
 
 class PartedRun:
     """One run of a rule with `each`.
 
     `start` begins a task that may outlast the run, for parts that come in late; `late` hears of
-    these, since nothing else knows of them if they are not over before the engine ends.
+    these, since nothing else knows of them if they are not over before the engine ends. `later`
+    takes parts that the ledger has as pending.
     """
 
-    def __init__(self, performer: Performer, start: Start, late: Late) -> None:
+    def __init__(self, performer: Performer, start: Start, late: Late, later: Later) -> None:
         self._performer = performer
-        self._start, self._late = start, late
-        self._gate = asyncio.Semaphore(PARTS_AT_ONCE)
+        self._start, self._late, self._later = start, late, later
+        self._gate = asyncio.Semaphore(max(PARTS_AT_ONCE, performer.bench.executor.width))
         self._lock = asyncio.Lock()
         self._shared: Fetched | None = None
 
@@ -48,16 +52,32 @@ class PartedRun:
         except TROUBLE as error:
             return performer.failed(run, error)
 
+    async def perform_part(self, run: Run) -> Run:
+        """One part that was left for later, finished."""
+        performer = self._performer
+        try:
+            whole, observation = await performer.begin(replace(run, part="", observation=""))
+            piece = await piece_of(performer, run.part, observation)
+            part = replace(
+                whole, part=run.part, observation=piece.about.id, columns=piece.about.columns
+            )
+            return await performer.carried_out(part, lambda: self._finished_part(part, piece))
+        except TROUBLE as error:
+            return performer.failed(run, error)
+
     async def _carry_out(self, run: Run, pieces: Sequence[Piece]) -> Sequence[Run]:
-        """The parts that are over when all are, or when patience is."""
-        if not pieces:
-            return []
+        """The parts that are over when all are, or when patience is; with those left for later."""
         gather = self._performer.spec.gather
         patience = gather.patience if gather is not None else None
-        wanted = [part_of(run, one.name, one.about) for one in pieces]
-        tasks = [
-            self._start(self._part(part, one)) for part, one in zip(wanted, pieces, strict=True)
-        ]
+        parts = [part_of(run, one.name, one.about) for one in pieces]
+        left = {one.part: one for one in await self._leave(parts)}
+        tasks = {
+            self._start(self._part(part, one)): part
+            for part, one in zip(parts, pieces, strict=True)
+            if part.part not in left
+        }
+        if not tasks:
+            return list(left.values())
         try:
             limit = None if patience is None else to_seconds(patience)
             done, _ = await asyncio.wait(tasks, timeout=limit)
@@ -65,14 +85,39 @@ class PartedRun:
             for task in tasks:
                 task.cancel()
             raise
-        for task, part in zip(tasks, wanted, strict=True):
+        for task, part in tasks.items():
             if task not in done:
                 self._late(task, part)
-        return [task.result() for task in tasks if task in done]
+        return [*(task.result() for task in tasks if task in done), *left.values()]
+
+    async def _leave(self, parts: Sequence[Run]) -> Sequence[Run]:
+        """While the cluster is away: the parts that are not done now, as their rule says.
+
+        Those that are done later the ledger has as pending, like any run that waits.
+        """
+        performer = self._performer
+        bench, spec = performer.bench, performer.spec
+        if not bench.executor.away or not spec.degraded.get(DETECTORS):
+            return []
+        now = bench.clock()
+        left = [part for part in parts if not runs_here(spec, part.part)]
+        if skips(spec):
+            left = [replace(one, state="skipped", error=SKIPPED, finished=now) for one in left]
+            for one in left:
+                await bench.report(one)
+            return left
+        pending = tuple(replace(one, state="pending", started=None, attempt=0) for one in left)
+        await bench.insist(lambda: bench.ledger.commit(Commit(runs=pending)))
+        for one in pending:
+            self._later(one)
+        return [replace(one, error=LEFT) for one in pending]
 
     async def _part(self, run: Run, piece: Piece) -> Run:
-        async with self._gate:
-            finished = await self._finished_part(run, piece)
+        async def work() -> Run:
+            async with self._gate:
+                return await self._finished_part(run, piece)
+
+        finished = await self._performer.carried_out(run, work)
         await self._performer.bench.report(finished)
         return finished
 
@@ -89,7 +134,8 @@ class PartedRun:
         offered = {**performer.offered(run, piece.about), spec.each: run.part, RUNS: piece.runs}
         run = replace(run, started=performer.bench.clock())
         try:
-            task = Task(spec.run, prepare, offered, piece.about)
+            whole = run.parent if spec.gather is not None else ""
+            task = Task(spec.run, prepare, offered, piece.about, whole)
             return labelled(await performer.attempt(run, task), spec.each)
         except TROUBLE as error:
             return performer.failed(run, error)
@@ -136,13 +182,18 @@ class PartedRun:
             "missing": missing,
             RUNS: {one.name: one.runs for one in pieces},
         }
-        finished = await performer.attempt(run, _gathering(gather, offered, observation))
+        runs = {one.part: one.id for one in parts if one.state == "done"}
+        gathered = Gathered(performer.spec.each, runs)
+        task = _gathering(gather, offered, observation, gathered)
+        finished = await performer.carried_out(run, lambda: performer.attempt(run, task))
         note = "; ".join(text for text in (finished.note, missing_note(missing)) if text)
         return replace(finished, note=note)
 
 
-def _gathering(gather: Gather, offered: Mapping[str, Any], observation: Observation | None) -> Task:
+def _gathering(
+    gather: Gather, offered: Mapping[str, Any], observation: Observation | None, gathered: Gathered
+) -> Task:
     async def prepare() -> Fetched:
         return Fetched(gather.arguments)
 
-    return Task(gather.run, prepare, offered, observation)
+    return Task(gather.run, prepare, offered, observation, gathered=gathered)

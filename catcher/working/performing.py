@@ -12,10 +12,13 @@ from typing import Any
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.rule import JobSpec, Rule
-from catcher.model.run import Call, InputRecord, Outcome, Run
+from catcher.model.run import Call, Gathered, InputRecord, Outcome, Run
 from catcher.model.time import Span
+from catcher.ports import Executor, ExecutorAway
 from catcher.working.arguments import bound, require
 from catcher.working.bench import Bench
+from catcher.working.degrading import SKIPPED, metrics_wanted, runs_here, skips
+from catcher.working.fitting import METRICS
 from catcher.working.inputs import Fetched, InputError, Request
 from catcher.working.keeping import begun, ended, keep
 
@@ -40,13 +43,16 @@ class Task:
     """What is to be done for a run: which job, with which arguments.
 
     `prepare` fetches what the rule gives, anew at each attempt, and waits for a store that is
-    away; `offered` are the arguments that the job gets if it takes them.
+    away; `offered` are the arguments that the job gets if it takes them. `whole` is the run
+    that will gather the result, `gathered` are those that this one gathers.
     """
 
     job: str
     prepare: Prepare
     offered: Mapping[str, Any]
     observation: Observation | None
+    whole: str = ""
+    gathered: Gathered | None = None
 
 
 class Performer:
@@ -75,9 +81,35 @@ class Performer:
                 return Fetched({**self.spec.arguments, **fetched.arguments}, fetched.records)
 
             offered = self.offered(run, observation)
-            return await self.attempt(run, Task(self.spec.run, prepare, offered, observation))
+            task = Task(self.spec.run, prepare, offered, observation)
+            begun = run
+            return await self.carried_out(begun, lambda: self.attempt(begun, task))
         except TROUBLE as error:
             return self.failed(run, error)
+
+    async def carried_out(self, run: Run, work: Callable[[], Awaitable[Run]]) -> Run:
+        """What comes of the work, done again where the cluster was lost over it.
+
+        While the cluster is away a run waits for it, is done here, or is left out: as its rule
+        says.
+        """
+        while True:
+            if not await self.may_begin(run):
+                return self.end(run, Outcome("skipped", error=SKIPPED))
+            try:
+                return await work()
+            except ExecutorAway:
+                self.bench.noted("executor_away")
+
+    async def may_begin(self, run: Run) -> bool:
+        """Returns once there is somebody to carry it out; False where it is left out instead."""
+        executor = self.bench.executor
+        if not executor.away or self._stays_here(self.spec.run) or runs_here(self.spec, run.part):
+            return True
+        if skips(self.spec):
+            return False
+        await executor.back()
+        return True
 
     def offered(self, run: Run, observation: Observation | None) -> dict[str, Any]:
         """What every job may take."""
@@ -120,18 +152,39 @@ class Performer:
             require(signature, run.firing, task.observation, self.bench.observations)
             fetched = await self.bench.insist(task.prepare)
             records = fetched.records
+            executor = self._executor(run, task)
+            few = executor is self.bench.here and self.bench.executor.away
+            offered = {**task.offered, METRICS: metrics_wanted(self.spec) if few else None}
             call = Call(
                 run=run.id,
                 job=self.bench.registry.address(task.job),
-                arguments=bound(signature, fetched.arguments, task.offered),
+                arguments=bound(signature, fetched.arguments, offered),
                 timeout=self.spec.timeout,
                 memory=self.spec.memory,
                 priority=run.priority,
+                whole=task.whole,
+                gathered=task.gathered,
             )
-            return await self.bench.executor.run(call), records
+            return await executor.run(call), records
         except TROUBLE as error:
             retry = not isinstance(error, InputError)
             return Outcome("failed", error=_words(error), retry=retry), records
+
+    def _executor(self, run: Run, task: Task) -> Executor:
+        """Who carries it out now; ExecutorAway where nobody does."""
+        executor, here = self.bench.executor, self.bench.here
+        if self._stays_here(task.job):
+            return here
+        if not executor.away:
+            return executor
+        if runs_here(self.spec, run.part):
+            self.bench.noted("run_here")
+            return here
+        raise ExecutorAway("the cluster is away")
+
+    def _stays_here(self, job: str) -> bool:
+        """Whether a job runs on the engine's own loop, wherever the others do."""
+        return job in self.bench.registry and self.bench.registry.address(job).is_async
 
     @property
     def _deadline(self) -> Span | None:

@@ -46,6 +46,20 @@ async def pieces_of(performer: Performer, run: Run, about: Observation | None) -
     return [Piece(name, about) for name in await _detectors(performer, about)]
 
 
+async def piece_of(performer: Performer, name: str, about: Observation | None) -> Piece:
+    """One part by its name, as it was before."""
+    bench, kind = performer.bench, performer.spec.each
+    if kind in bench.observations.kinds:
+        found = await bench.insist(lambda: bench.ledger.observation(kind, name))
+        if found is None:
+            raise InputError(f"the ledger has no {kind} {name} any more")
+        known = await bench.insist(lambda: bench.ledger.outcomes([name]))
+        return Piece(name, found, known.get(name, {}))
+    if about is None:
+        raise InputError("what it is a part of is not known any more")
+    return Piece(name, about)
+
+
 async def _observations(performer: Performer, run: Run) -> list[Piece]:
     """Those that began within `last` before the firing, in their order."""
     ledger, kind = performer.bench.ledger, performer.spec.each

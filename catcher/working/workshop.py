@@ -27,6 +27,7 @@ from catcher.ports import (
     Row,
 )
 from catcher.working.bench import Bench, Pause, Report
+from catcher.working.degrading import SKIPPED
 from catcher.working.gathering import PartedRun
 from catcher.working.inputs import Inputs
 from catcher.working.mailbox import Decision, Mailbox
@@ -40,6 +41,8 @@ MOST_HELD = 2000
 """Waiting runs that are kept in memory; of those beyond, the id, and the rest in the ledger."""
 BY_HAND = Overlap("parallel", 4)
 """Runs made by hand have a mailbox of their own: they replace nothing and are never dropped."""
+LEFT_PARTS = Overlap("parallel", 32)
+"""Parts that the cluster's absence left over have one, too: whole runs need not wait for them."""
 GONE = "its rule is no longer there, or runs no job"
 TAKEN = "another engine took it, or it was over already"
 LOST = "it waited in the ledger, which does not have it any more"
@@ -50,8 +53,9 @@ class Workshop:
     """Takes runs in, has them carried out under their rules' overlap, reports each that is over.
 
     `report` is awaited once for each run that was submitted (done, failed, timeout or dropped),
-    and once for each part of a run (`run.parent` is set). `pause` waits between attempts.
-    Inputs wait up to `patience` for samples that come late; without it they do not.
+    and once for each part of a run (`run.parent` is set). `pause` waits between attempts. `here`
+    is an executor on this machine, where `executor` is a cluster. Inputs wait up to `patience`
+    for samples that come late; without it they do not.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Workshop:
         observations: Observations,
         pause: Pause = asyncio.sleep,
         patience: Span | None = None,
+        here: Executor | None = None,
     ) -> None:
         self._expressions = expressions
         inputs = Inputs(
@@ -77,10 +82,10 @@ class Workshop:
             Patience(patience, clock, pause),
         )  # fmt: skip
         self._bench = Bench(
-            rules, registry, executor, ledger, history, images, objects, observations, inputs,
-            clock, engine, report, pause, self._note,
+            rules, registry, executor, here or executor, ledger, history, images, objects,
+            observations, inputs, clock, engine, report, pause, self._note,
         )  # fmt: skip
-        self._boxes: dict[tuple[str, bool], Mailbox] = {}
+        self._boxes: dict[tuple[str, bool, bool], Mailbox] = {}
         self._held: dict[str, Run] = {}
         self._spilled: dict[str, Run] = {}
         self._late: dict[asyncio.Task[Run], Run] = {}
@@ -119,7 +124,7 @@ class Workshop:
         if rule is None or rule.job is None:
             self._start(self._tell(self._dropped(run, GONE)))
             return
-        box = self._box(rule, run.firing.manual)
+        box = self._box(rule, run)
         if len(self._held) < MOST_HELD or rule.job.overlap.kind in ("latest", "skip"):
             self._held[run.id] = run
         else:
@@ -140,9 +145,9 @@ class Workshop:
         bench = self._bench
         inputs = bench.inputs.swapped(rules)
         self._bench = replace(bench, rules=rules, registry=registry, inputs=inputs)
-        for (name, manual), box in list(self._boxes.items()):
+        for (name, manual, parts), box in list(self._boxes.items()):
             rule = rules.get(name)
-            if rule is not None and rule.job is not None and not manual:
+            if rule is not None and rule.job is not None and not manual and not parts:
                 self._act(box, box.change(rule.job.overlap))
 
     # -- carrying out -----------------------------------------------------------------------
@@ -156,9 +161,10 @@ class Workshop:
         if rule is None or rule.job is None:
             return self._dropped(run, GONE)
         performer = Performer(self._bench, rule, rule.job)
-        if rule.job.each:
-            return await PartedRun(performer, self._start, self._note_late).perform(run)
-        return await performer.perform(run)
+        if not rule.job.each:
+            return await performer.perform(run)
+        parted = PartedRun(performer, self._start, self._note_late, self.submit)
+        return await (parted.perform_part(run) if run.parent else parted.perform(run))
 
     async def drain(self, limit: Span = 30 * SECOND) -> int:
         """Begins nothing more and waits for what goes on, up to `limit` (nanoseconds).
@@ -196,14 +202,15 @@ class Workshop:
 
     def dropped(self) -> dict[str, int]:
         """How many runs each rule's overlap dropped since the start."""
-        return {rule: box.dropped for (rule, _), box in self._boxes.items() if box.dropped}
+        return {rule: box.dropped for (rule, *_), box in self._boxes.items() if box.dropped}
 
     def backlog(self) -> Iterator[Row]:
         """Rule by rule: `running`, `waiting`, of these `spilled`, and `dropped`.
 
-        `spilled` are those that the ledger alone has. Runs by hand are apart (`manual`).
+        `spilled` are those that the ledger alone has. Runs by hand are apart (`manual`), and so
+        are parts that were left while the cluster was away.
         """
-        for (rule, manual), box in self._boxes.items():
+        for (rule, manual, _), box in self._boxes.items():
             yield {
                 "rule": rule,
                 "manual": manual,
@@ -216,9 +223,11 @@ class Workshop:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _box(self, rule: Rule, manual: bool) -> Mailbox:
+    def _box(self, rule: Rule, run: Run) -> Mailbox:
+        manual, part = run.firing.manual, bool(run.parent)
         overlap = BY_HAND if manual or rule.job is None else rule.job.overlap
-        return self._boxes.setdefault((rule.id, manual), Mailbox(overlap))
+        overlap = LEFT_PARTS if part else overlap
+        return self._boxes.setdefault((rule.id, manual, part), Mailbox(overlap))
 
     def _act(self, box: Mailbox, decision: Decision) -> None:
         for run, reason in decision.drop:
@@ -270,6 +279,12 @@ class Workshop:
     async def _claimed(self, run: Run) -> Run | None:
         """The run, carried out; None where this engine may write nothing any more."""
         bench = self._bench
+        rule = bench.rules.get(run.rule)
+        # While it waits for a cluster it is pending, as any run that waits.
+        if rule is not None and rule.job is not None:
+            performer = Performer(bench, rule, rule.job)
+            if not await performer.may_begin(run):
+                return self._dropped(run, SKIPPED, "skipped")
         claim = replace(run, engine=bench.engine, started=bench.clock())
         try:
             mine = await bench.insist(lambda: bench.ledger.claim(claim))

@@ -142,8 +142,8 @@ def test_limits_and_data(tmp_path: Path) -> None:
          "1:18: `ledger` cannot be 'mysql'; choose from sqlite, postgresql"),
         ("stores: {objects: 'ftp://x'}\n",
          "1:20: `objects` cannot be 'ftp://'; choose from file, s3"),
-        ("executor: 'dask://h:8786'\n",
-         "1:12: dask as an executor is not available in this version; use one of local"),
+        ("executor: 'dusk://h:8786'\n",
+         "1:12: `executor` cannot be 'dusk://'; did you mean 'dask'?"),
         ("observations: {exposure: {event: T}}\n",
          "1:26: the observation 'exposure' lacks `id`; "
          "name the event that declares an observation, and the field that holds its id"),

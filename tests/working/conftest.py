@@ -18,7 +18,7 @@ from catcher.model.observation import ObservationSpec
 from catcher.model.rule import JobSpec, Rule, Trigger
 from catcher.model.run import Firing, Run
 from catcher.model.time import MILLISECOND, SECOND, Instant, parse_instant
-from catcher.ports import Query
+from catcher.ports import Executor, Query
 from catcher.stores.history import EmbeddedHistory
 from catcher.stores.images import PathImages
 from catcher.stores.ledger import SqlLedger
@@ -69,12 +69,13 @@ class World:
         """Where the images of exposures are."""
         self.images = PathImages({"exposure": pattern}, self.site)
 
-    def workshop(self, *rules: Rule, **files: str) -> Workshop:
+    def workshop(self, *rules: Rule, cluster: Executor | None = None, **files: str) -> Workshop:
         """A workshop for these rules and job files; enter it."""
         return Workshop(
             rules={rule.id: rule for rule in rules},
             registry=loaded(self.site, **files),
-            executor=self.executor,
+            executor=cluster or self.executor,
+            here=self.executor,
             ledger=self.ledger,
             history=self.history,
             images=self.images,

@@ -1,0 +1,57 @@
+"""What a site says of its Dask cluster; read by every command, so that Dask itself is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from catcher.model.problem import CatcherError
+
+MEMORY = 2 * 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class LocalWorkers:
+    """Workers on this machine, started and ended with the engine."""
+
+    workers: int = 2
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The keys under `executor: {dask: ...}`.
+
+    `url` is the scheduler's (dask://, tcp:// or tls://), or `local` are workers of the engine's
+    own. `memory` is the bytes a job may take where its rule does not say; with `resource` that
+    much of the workers' resource of this name is taken by it, too. With fewer than `least`
+    workers the cluster counts as away; 0 for one that grows with what waits. `direct: false`
+    fetches results by way of the scheduler. `ca`, `cert` and `key` are files for tls://.
+    """
+
+    url: str = ""
+    local: LocalWorkers | None = None
+    memory: int | None = MEMORY
+    resource: str = ""
+    least: int = 1
+    direct: bool = True
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.url) == (self.local is not None):
+            hint = "write executor: dask://HOST:8786, or {dask: {local: {workers: 2}}}"
+            raise CatcherError("a Dask executor has either a `url` or `local` workers", hint)
+        if self.least < 0:
+            raise CatcherError("`least` is a number of workers", "write it like least: 1")
+
+    @property
+    def address(self) -> str:
+        """The scheduler's address as Dask has it."""
+        scheme, _, rest = self.url.rpartition("://")
+        return f"{'tcp' if scheme in ('', 'dask') else scheme}://{rest}"
+
+    @property
+    def where(self) -> str:
+        """Where it is, in words."""
+        return f"the scheduler {self.address}" if self.url else "the cluster on this machine"
