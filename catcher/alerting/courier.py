@@ -121,6 +121,20 @@ class Courier:
             return False
         return True
 
+    async def leave(self, limit: Span) -> bool:
+        """The same before the engine ends: a sink that fails is tried once more, then left.
+
+        What it was not told is in the outbox, for the next start.
+        """
+        lanes = list(self._lanes.values())
+        try:
+            async with asyncio.timeout(to_seconds(limit)):
+                await asyncio.gather(*(lane.left() for lane in lanes))
+                await self._settling.left()
+        except TimeoutError:
+            return False
+        return all(lane.idle.is_set() for lane in lanes) and self._settling.idle.is_set()
+
     def _lane(self, sink: Sink) -> Lane:
         return Lane(
             sink, self._ledger, self._settling, self._clock, self._published, self._patience,

@@ -11,6 +11,7 @@ from typing import Any
 
 from catcher.alerting.noise import Rate
 from catcher.alerting.pacing import Pace, Patience
+from catcher.alerting.parting import Parting
 from catcher.alerting.settling import Fate, Settling
 from catcher.alerting.waiting import Waiting, present
 from catcher.model.alert import Notice
@@ -38,6 +39,7 @@ class Lane:
         patience: Patience, rate: Rate | None = None,
     ) -> None:  # fmt: skip
         self.name = sink.name
+        self.parting = Parting()
         self.idle = asyncio.Event()
         self.idle.set()
         self._sink, self._ledger, self._clock = sink, ledger, clock
@@ -130,7 +132,12 @@ class Lane:
             pause = await self._attempt(self._present(notice))
             self._in_hand = None
             if pause is not None:
-                await asyncio.sleep(to_seconds(pause))
+                await self.parting.rest(pause)
+
+    async def left(self) -> None:
+        """The engine is about to end: returns when this lane need not be waited for."""
+        self.parting.begin()
+        await self.parting.over(self.idle, self._failures > 0)
 
     async def _next(self) -> Notice:
         while True:
@@ -245,6 +252,7 @@ class Lane:
         if not self._failures:
             self._since = self._clock()
         self._failures += 1
+        self.parting.forbidden = retry_after is not None
         self._problem = words
         self._settle(Fate(notice, words))
         recorded = self._in_hand is not None and not self._in_hand.unrecorded

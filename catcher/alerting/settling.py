@@ -6,9 +6,10 @@ import asyncio
 from collections import Counter, OrderedDict
 from dataclasses import dataclass
 
+from catcher.alerting.parting import Parting
 from catcher.model.alert import Notice
 from catcher.model.problem import CatcherError
-from catcher.model.time import SECOND, Span, to_seconds
+from catcher.model.time import SECOND, Span
 from catcher.ports import Ledger, StoreAway
 
 MOST = 20_000
@@ -40,6 +41,7 @@ class Settling:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._parting = Parting()
         self._waiting: OrderedDict[str, Fate] = OrderedDict()
         self._arrived = asyncio.Event()
         self.idle = asyncio.Event()
@@ -60,6 +62,11 @@ class Settling:
         """How many fates of a sink's notices the ledger does not know yet."""
         return sum(fate.notice.sink == sink for fate in self._waiting.values())
 
+    async def left(self) -> None:
+        """The engine is about to end: returns when all is written, or the ledger is away."""
+        self._parting.begin()
+        await self._parting.over(self.idle, failing=False)
+
     async def run(self) -> None:
         """Writes what comes, in its order, until it is cancelled."""
         pause = FIRST
@@ -74,7 +81,7 @@ class Settling:
                 if self._waiting.get(id) is fate:
                     del self._waiting[id]
             else:
-                await asyncio.sleep(to_seconds(pause))
+                await self._parting.rest(pause)
                 pause = min(2 * pause, LONGEST)
 
     async def _settle(self, fate: Fate) -> bool:

@@ -228,7 +228,7 @@ def _grace(site: Site) -> Grace:
 
 async def _deliver_rest(courier: Courier, kept: Kept, grace: Grace) -> None:
     """What is on its way to the sinks has until the stop's end; another engine delivers it else."""
-    await courier.drain(0 if kept.ledger.fenced else grace.left)
+    await courier.leave(0 if kept.ledger.fenced else grace.left)
 
 
 def _reading(kept: Kept, ledger: str) -> Callable[[], AbstractAsyncContextManager[Reading]]:

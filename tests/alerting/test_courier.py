@@ -174,6 +174,57 @@ async def test_a_sink_that_hangs_delays_no_other(ledger: SqlLedger) -> None:
         assert not await post.drain(MILLISECOND)
 
 
+SLOW = Patience(
+    first=3600 * SECOND, longest=3600 * SECOND, give_up=86400 * SECOND, jitter=lambda: 1
+)
+
+
+async def test_at_the_end_a_sink_that_fails_is_tried_once_more_and_then_left(
+    ledger: SqlLedger,
+) -> None:
+    dead, fine = Door("dead", shut=True), Door("fine")
+    async with courier(ledger, dead, fine, patience=SLOW) as post:
+        desk = Desk(ledger, post, "dead", "fine")
+        for key in ("a", "b"):
+            await desk.tell(WARNING, key=key)
+        await dead.knocked.wait()
+        dead.knocked.clear()
+        async with asyncio.timeout(20):
+            assert not await post.leave(3600 * SECOND)
+        assert dead.knocked.is_set(), "it was tried once more"
+    assert sorted(one.alert.key for one in fine.came) == ["a", "b"]
+    assert {one.sink for one in await ledger.undelivered()} == {"dead"}
+
+
+async def test_at_the_end_a_sink_that_is_back_gets_what_waits(ledger: SqlLedger) -> None:
+    slack = Door(shut=True)
+    async with courier(ledger, slack, patience=SLOW) as post:
+        desk = Desk(ledger, post, "slack")
+        for key in ("a", "b"):
+            await desk.tell(WARNING, key=key)
+        await slack.knocked.wait()
+        slack.shut = False
+        async with asyncio.timeout(20):
+            assert await post.leave(3600 * SECOND)
+    assert await ledger.undelivered() == []
+
+
+async def test_at_the_end_a_sink_that_asked_for_patience_is_not_tried(ledger: SqlLedger) -> None:
+    class Limited(Door):
+        async def deliver(self, notice: Notice) -> Row:
+            self.knocked.set()
+            self.came.append(notice)
+            raise SinkError("too many requests", retry_after=3600 * SECOND)
+
+    slack = Limited()
+    async with courier(ledger, slack) as post:
+        await Desk(ledger, post, "slack").tell(WARNING)
+        await slack.knocked.wait()
+        async with asyncio.timeout(20):
+            assert not await post.leave(3600 * SECOND)
+    assert len(slack.came) == 1
+
+
 async def test_after_an_outage_a_sink_gets_the_present_state(ledger: SqlLedger) -> None:
     slack = Door(shut=True)
     async with courier(ledger, slack) as post:
