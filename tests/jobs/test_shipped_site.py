@@ -12,6 +12,7 @@ from catcher.site import load
 
 ROOT = Path(__file__).parents[2]
 RULES = {
+    "cluster-away",
     "images",
     "mount-in-position",
     "mount-jitter",
