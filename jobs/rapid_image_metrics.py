@@ -54,6 +54,7 @@ def rapid_image_metrics(
     binning: int = 1,
     thumbnail: int = 16,
     mask: str = "",
+    catalogue: bool = False,
     gain: float = 0.0,
     bias_section: str = "",
     data_section: str = "",
@@ -66,7 +67,9 @@ def rapid_image_metrics(
     detector. binning: 2 finds sources and stars in pixels of 2 x 2, twice as fast; lengths come
     out in single pixels all the same. thumbnail: blocks along a side of the small image that the
     visit's mosaic is made of; 0 for none. mask: a FITS file whose pixels are not nought where the
-    detector is bad, with `{detector}` in its name, or an array. gain (electrons per ADU),
+    detector is bad, with `{detector}` in its name, or an array. catalogue: whether to keep the
+    sources as `sources.parquet` (x, y from 0, flux, whether for the PSF, whether a cosmic ray).
+    gain (electrons per ADU),
     bias_section, data_section: for headers that don't have them.
 
     Fields over `amp`: `overscan_median`, `overscan_mean`, `overscan_noise`, `overscan_drift`,
@@ -91,7 +94,10 @@ def rapid_image_metrics(
             **_amplifier_metrics(image),
         },
         fields={**_fields(found), **_thumbnail(found, thumbnail)},
-        artifacts=_pictures(found) if preview else {},
+        artifacts={
+            **(_pictures(found) if preview else {}),
+            **({"sources.parquet": found.catalogue()} if catalogue and found.sky else {}),
+        },
         note=_message(found),
     )  # fmt: skip
 

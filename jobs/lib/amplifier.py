@@ -47,12 +47,13 @@ class Overscan:
 class Light:
     """What the light-sensitive pixels say before they are scaled, in ADU above the overscan.
 
-    `level` is their median, `spread` the robust sigma of the lower half; `full` the count from
-    which on a pixel is saturated.
+    `level` is their median, `spread` the robust sigma of the lower half, `least` the lowest of
+    them (NaN where one is no number); `full` the count from which on a pixel is saturated.
     """
 
     level: float
     spread: float
+    least: float
     full: float
     saturated: int
 
@@ -76,13 +77,16 @@ def light(raw: Pixels, where: Geometry, strip: Overscan) -> Light:
     pixels = raw[where.light]
     full = _full(where, strip)
     # The greatest pixel is known at once; most amplifiers have none to count.
-    saturated = int(np.count_nonzero(pixels >= full)) if _greatest(pixels) >= full else 0
+    greatest = _greatest(pixels)
+    saturated = int(np.count_nonzero(pixels >= full)) if greatest >= full else 0
     step = max(1, round((pixels.size / SAMPLE) ** 0.5))
     values, counts = histogram(pixels[::step, ::step])
     if not counts.size:
-        return Light(_NAN, _NAN, full, saturated)
+        return Light(_NAN, _NAN, _NAN, full, saturated)
     low, middle = _quantile(values, counts, 0.158655), _quantile(values, counts, 0.5)
-    return Light(middle - _zero(strip), middle - low, full, saturated)
+    zero = _zero(strip)
+    least = float(pixels.min()) - zero if np.isfinite(greatest) else _NAN
+    return Light(middle - zero, middle - low, least, full, saturated)
 
 
 def level_and_noise(pixels: Pixels) -> tuple[float, float]:

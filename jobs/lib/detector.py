@@ -34,6 +34,8 @@ Mask = npt.NDArray[np.bool_]
 
 SPARSEST = 4
 """A detector that is this many times larger than its amplifiers together is a header's lie."""
+LOWEST = -1e6
+"""A pixel below it, minus infinity say, is none."""
 FAR_BELOW = 6.0
 """Sigmas under its sky from which on a pixel of less than half of it is dead, and not noise."""
 
@@ -218,7 +220,7 @@ def _without_dead(building: _Building, one: Amplifier, lit: Light, typical: floa
     sky = typical if not own >= 0.5 * typical else own
     clear = 0.5 * sky > FAR_BELOW * lit.spread * one.gain and one.saturated < 0.5
     edge = 0.5 * sky if clear else -np.inf
-    if building.masked is None and pixels.min() >= edge and pixels.max() < np.inf:
+    if building.masked is None and lit.least * one.gain >= max(edge, LOWEST):
         return one
     dead = ~(np.isfinite(pixels) & (pixels >= edge))
     spoilt = dead

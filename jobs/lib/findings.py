@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from .detector import Detector
 from .sky import NoSky, Sky, measure_sky
 from .stars import Psf, hits, measure_psf
 from .trails import Trail, find_trail
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class Findings:
     pixel_scale: float
     sky: Sky | None = None
     no_sky: str = ""
-    particles: int = 0
+    tracks: Mask | None = None
     trail: Trail | None = None
     psf: Psf | None = None
 
@@ -27,6 +33,24 @@ class Findings:
     def sources(self) -> int:
         """Sources that are no tracks of particles."""
         return len(self.sky.sources) - self.particles if self.sky is not None else 0
+
+    @property
+    def particles(self) -> int:
+        """Tracks of particles."""
+        return int(self.tracks.sum()) if self.tracks is not None else 0
+
+    def catalogue(self) -> dict[str, npt.NDArray[Any]]:
+        """The sources, brightest first: x and y in pixels from 0, flux in the image's unit."""
+        if self.sky is None or self.tracks is None:
+            return {}
+        sources = self.sky.sources
+        used = np.zeros(len(sources), np.bool_)
+        if self.psf is not None:
+            used[self.psf.chosen] = True
+        return {
+            "x": sources["x"], "y": sources["y"], "flux": sources["flux"],
+            "psf_star": used, "cosmic_ray": self.tracks,
+        }  # fmt: skip
 
 
 def measure(image: Detector, name: str, pixel_scale: float, binning: int) -> Findings:
@@ -41,7 +65,7 @@ def measure(image: Detector, name: str, pixel_scale: float, binning: int) -> Fin
     return replace(
         found,
         sky=sky,
-        particles=int(tracks.sum()),
+        tracks=tracks,
         trail=find_trail(sky),
         psf=measure_psf(sky, image.bad, tracks),
     )

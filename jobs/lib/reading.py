@@ -22,6 +22,8 @@ Mask = npt.NDArray[np.bool_]
 
 MOST_PIXELS = MOST_SIDE**2
 MOST_AMPLIFIERS = 256
+UNSIGNED_16 = (16, 20)
+"""BITPIX as stored, and as cfitsio understands it together with BZERO = 32768."""
 MASKS = ("MASK", "DQ", "BPM")
 """Names of extensions that mark bad pixels (not nought) and hold no light."""
 
@@ -40,7 +42,8 @@ def read_detector(
         images = [hdu for hdu in file if _is_image(hdu)]
         lit = [hdu for hdu in images if hdu.get_extname().upper() not in MASKS]
         primary = file[0].read_header().get
-        planes = [_plane(hdu, primary) for hdu in lit[:MOST_AMPLIFIERS]]
+        plain = frame if _is_plain(frame) else None
+        planes = [_plane(hdu, primary, plain) for hdu in lit[:MOST_AMPLIFIERS]]
         if not planes:
             raise BadFrame(f"{frame.name} holds no two-dimensional image; is it the raw frame?")
         marked = [hdu.read() != 0 for hdu in images if hdu not in lit] if mask is None else []
@@ -86,17 +89,41 @@ def _is_image(hdu: Any) -> bool:
     return bool(sides[0] * sides[1] > 0)
 
 
-def _plane(hdu: Any, primary: Header) -> Plane:
-    header = hdu.read_header()
+def _plane(hdu: Any, primary: Header, plain: Path | None) -> Plane:
+    header, info = hdu.read_header(), hdu.get_info()
     rows, columns = (side for side in hdu.get_dims() if side != 1)
+    straight = plain is not None and not info["is_compressed_image"]
+    straight &= (info["img_type"], info["img_equiv_type"]) == UNSIGNED_16
 
     def named(key: str) -> Any:
         found = header.get(key)
         return primary(key) if found is None else found
 
-    return Plane(
-        str(header.get("EXTNAME") or ""), (rows, columns), named, lambda: np.squeeze(hdu.read())
-    )
+    def read() -> npt.NDArray[Any]:
+        if plain is not None and straight:
+            return _unsigned(plain, info["data_start"], (rows, columns))
+        return np.asarray(np.squeeze(hdu.read()))
+
+    return Plane(str(header.get("EXTNAME") or ""), (rows, columns), named, read)
+
+
+def _is_plain(frame: Path) -> bool:
+    with frame.open("rb") as stream:
+        return stream.read(6) == b"SIMPLE"
+
+
+def _unsigned(frame: Path, start: int, shape: tuple[int, int]) -> npt.NDArray[np.uint16]:
+    """Pixels of 16 bits straight from the file, which takes a third of the time.
+
+    They are stored with the high byte first, less 32,768 (FITS standard 4.0, section 4.4.2.5),
+    which is to turn the highest bit over.
+    """
+    stored = np.fromfile(frame, ">u2", shape[0] * shape[1], offset=start)
+    if stored.size < shape[0] * shape[1]:
+        raise OSError("the file ends within its pixels")
+    pixels = stored.byteswap(inplace=True).view(stored.dtype.newbyteorder())
+    pixels ^= np.uint16(0x8000)
+    return np.asarray(pixels.reshape(shape), np.uint16)
 
 
 def _named(header: Header, name: str) -> str:

@@ -29,6 +29,8 @@ THRESHOLDS = (1.5, 4.0, 12.0)
 """Sigmas of a pixel, after smoothing over 3 x 3: the next is tried where a field is too crowded.
 
 1.5 of them are 4 sigmas of the smoothed image."""
+ENOUGH_ROWS = 1000
+"""Rows that tell the background well enough."""
 LEAST_PIXELS = 5
 MOST_SOURCES = 20_000
 FEWEST_SIDE = 16
@@ -161,10 +163,23 @@ def _level_out(image: Image, detector: Detector, ratio: int) -> None:
 
 
 def _subtract(image: Image, bad: Mask | None) -> float:
-    """Takes the background away, in place; the noise of a pixel as `sep` has it."""
+    """Takes the background away, in place; the noise of a pixel as `sep` has it.
+
+    Of a large image a part of the rows is enough to know the background of all of them.
+    """
+    step = max(1, min(image.shape) // ENOUGH_ROWS)
     box = int(np.clip(max(image.shape) // 16, 16, BOX))
-    background = sep.Background(image, mask=bad, bw=box, bh=box)
-    background.subfrom(image)
+    some = np.ascontiguousarray(image[::step])
+    mask = None if bad is None else np.ascontiguousarray(bad[::step])
+    background = sep.Background(some, mask=mask, bw=box, bh=max(16, box // step))
+    if step == 1:
+        background.subfrom(image)
+        return float(background.globalrms)
+    surface = background.back(dtype=np.float32)
+    whole = image.shape[0] // step * step
+    strips = image[:whole].reshape(-1, step, image.shape[1])
+    strips -= surface[: len(strips), None]
+    image[whole:] -= surface[-1]
     return float(background.globalrms)
 
 

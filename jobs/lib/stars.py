@@ -13,6 +13,7 @@ from .sky import Sky
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Sources = npt.NDArray[np.void]
+Places = npt.NDArray[np.int64]
 
 MOST_STARS = 200
 FEWEST_STARS = 5
@@ -32,9 +33,12 @@ SHARPEST_STAR = 0.55
 NARROWER = 0.75
 """A long source that is this much narrower across than stars are is a track, too."""
 BRIGHT_HIT = 8.0
-USUAL_SCATTER = 0.01
+NEIGHBOUR = 0.02
+"""The light of a neighbour, to a star's, that would pull at its shape."""
+USUAL_SCATTER = 0.006
 """By how much the shapes of stars differ across a detector, of themselves."""
 _SMOOTH = np.array([0.25, 0.5, 0.25])
+_AT_ONCE = 50
 _PLANE = 20
 """Stars that a plane across the field needs."""
 
@@ -63,8 +67,7 @@ class Psf:
     gradient_x: float
     gradient_y: float
     stars: int
-    x: Array
-    y: Array
+    chosen: Places
 
 
 def measure_psf(sky: Sky, bad: Mask | None, tracks: Mask) -> Psf | None:
@@ -72,9 +75,10 @@ def measure_psf(sky: Sky, bad: Mask | None, tracks: Mask) -> Psf | None:
 
     Stars are measured in single pixels, wherever they were found. `tracks` are no stars.
     """
-    chosen, half = _stars(sky, bad, tracks)
-    if len(chosen) < FEWEST_STARS:
+    places, half = _stars(sky, bad, tracks)
+    if len(places) < FEWEST_STARS:
         return None
+    chosen = sky.sources[places]
     stamps = _stamps(sky.image, chosen, half) - sky.under(chosen)[:, None, None]
     centre = np.stack([chosen["x"] - np.rint(chosen["x"]), chosen["y"] - np.rint(chosen["y"])], 1)
     sigma = float(np.median(np.sqrt(chosen["a"] * chosen["b"])))
@@ -85,7 +89,7 @@ def measure_psf(sky: Sky, bad: Mask | None, tracks: Mask) -> Psf | None:
         good &= np.abs(size - usual) < 0.25 * usual
     if good.sum() < FEWEST_STARS:
         return None
-    return _psf((stamps[good], centre[good]), moments[good], chosen[good], sky)
+    return _psf((stamps[good], centre[good]), moments[good], places[good], sky)
 
 
 def hits(sky: Sky) -> Mask:
@@ -135,7 +139,8 @@ def _stellar(sky: Sky, peak: Array, kept: Array) -> Mask:
     return np.asarray(bright & (sources["b"] > 0.7 * sources["a"]) & (kept > SHARPEST_STAR))
 
 
-def _psf(stack: tuple[Array, Array], moments: Array, chosen: Sources, sky: Sky) -> Psf:
+def _psf(stack: tuple[Array, Array], moments: Array, places: Places, sky: Sky) -> Psf:
+    chosen = sky.sources[places]
     ixx, iyy, ixy = moments.T
     e1, e2 = (ixx - iyy) / (ixx + iyy), 2 * ixy / (ixx + iyy)
     sizes = determinant(moments) ** 0.25
@@ -146,19 +151,21 @@ def _psf(stack: tuple[Array, Array], moments: Array, chosen: Sources, sky: Sky) 
         half_maximum(*stack, sigma), sigma,
         _mean(ixx, weight), _mean(iyy, weight), _mean(ixy, weight),
         _mean(e1, weight), _mean(e2, weight), float(np.hypot(_robust(e1), _robust(e2))),
-        _area(stack[0], sky.noise), across, up, len(sizes), chosen["x"], chosen["y"],
+        _area(stack[0], sky.noise), across, up, len(sizes), places,
     )  # fmt: skip
 
 
 def _weight(chosen: Sources, sigma: float, noise: float) -> Array:
     """By the error of each star's shape: 2 over its signal to noise, and what stars differ by."""
-    error = 2 * noise * np.sqrt(4 * np.pi) * sigma / np.maximum(chosen["flux"], 1e-9)
-    return np.asarray(1.0 / (USUAL_SCATTER**2 + error**2))
+    flux = np.maximum(chosen["flux"].astype(np.float64), 1e-9)
+    error = 4 * (4 * np.pi * (sigma * noise) ** 2 + flux) / flux**2
+    return np.asarray(1.0 / (USUAL_SCATTER**2 + error))
 
 
 def _mean(values: Array, weight: Array) -> float:
-    """Weighted mean without those far from the median."""
-    kept = np.abs(values - np.median(values)) <= 4 * max(_robust(values), 1e-9)
+    """Weighted mean without those that are far from the median for their errors."""
+    away = (values - np.median(values)) * np.sqrt(weight)
+    kept = np.abs(away) <= 3 * max(_robust(away), 1e-9)
     return float(np.average(values[kept], weights=weight[kept]))
 
 
@@ -191,15 +198,15 @@ def _gradient(chosen: Sources, widths: Array, shape: tuple[int, ...]) -> tuple[f
     return float(fit[1]), float(fit[2])
 
 
-def _stars(sky: Sky, bad: Mask | None, tracks: Mask) -> tuple[Sources, int]:
-    """The stars to measure, and half the side of their stamps."""
+def _stars(sky: Sky, bad: Mask | None, tracks: Mask) -> tuple[Places, int]:
+    """The places of the stars to measure, and half the side of their stamps."""
     sources = sky.sources
     size = np.sqrt(sources["a"] * sources["b"])
     signal = sources["flux"] > LEAST_SIGNAL * sky.noise * np.sqrt(4 * np.pi) * np.maximum(size, 0.5)
     usable = signal & (sources["flag"] == 0) & (sources["b"] > 0.45) & ~tracks
     usable &= (sources["b"] > 0.5 * sources["a"]) & (size < LARGEST / 3)
     if not usable.any():
-        return sources[:0], SMALLEST
+        return np.zeros(0, np.int64), SMALLEST
     typical = _typical(size[usable][:100])
     half = int(np.clip(np.ceil(5 * typical) + 2, SMALLEST, LARGEST))
     rows, columns = sky.image.shape
@@ -210,7 +217,7 @@ def _stars(sky: Sky, bad: Mask | None, tracks: Mask) -> tuple[Sources, int]:
     places = places[_alone(sources, places, 4 * typical + 5)]
     if bad is not None:
         places = places[[not _cut(bad, sources[place], half).any() for place in places]]
-    return sources[places[:MOST_STARS]], half
+    return places[:MOST_STARS], half
 
 
 def _typical(sizes: Array) -> float:
@@ -226,12 +233,14 @@ def _typical(sizes: Array) -> float:
 
 
 def _alone(sources: Sources, places: npt.NDArray[np.int64], radius: float) -> Mask:
-    """Which have no other source within `radius` pixels that is as bright as a tenth of them."""
+    """Which have no other source within `radius` pixels that is bright enough to pull at them."""
     alone = np.ones(len(places), np.bool_)
-    x, y, flux = sources["x"], sources["y"], sources["flux"]
-    for i, place in enumerate(places):
-        near = (np.abs(x - x[place]) < radius) & (np.abs(y - y[place]) < radius)
-        alone[i] = np.count_nonzero(flux[near] > 0.1 * flux[place]) == 1
+    x, y, flux = (sources[name].astype(np.float32) for name in ("x", "y", "flux"))
+    for some in range(0, len(places), _AT_ONCE):
+        here = slice(some, some + _AT_ONCE)
+        own = places[here, None]
+        near = (np.abs(x - x[own]) < radius) & (np.abs(y - y[own]) < radius)
+        alone[here] = (near & (flux > NEIGHBOUR * flux[own])).sum(axis=1) == 1
     return alone
 
 

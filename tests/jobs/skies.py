@@ -35,7 +35,8 @@ class Sky:
     amps: tuple[int, int] = (2, 8)
     stars: int = 1500
     faintest: float = 2_000.0
-    brightest: float = 120_000.0
+    brightest: float = 300_000.0
+    slope: float = 0.6
     fwhm: float = 4.0
     e1: float = 0.0
     e2: float = 0.0
@@ -70,9 +71,10 @@ def scene(sky: Sky) -> tuple[npt.NDArray[np.float32], Truth]:
     light = np.full(sky.shape, sky.sky, np.float32)
     x = draw.uniform(0, columns - 1, sky.stars)
     y = draw.uniform(0, rows - 1, sky.stars)
-    # Counts of stars rise towards the faint ones: N(>f) goes as 1/f over the range.
+    # Counts of stars rise towards the faint ones: N(>f) goes as f^-slope over the range.
     part = draw.uniform(0, 1, sky.stars)
-    flux = sky.faintest / (1 - part * (1 - sky.faintest / sky.brightest))
+    rare = (sky.faintest / sky.brightest) ** sky.slope
+    flux = sky.faintest * (1 - part * (1 - rare)) ** (-1 / sky.slope)
     for at_x, at_y, much in zip(x, y, flux, strict=True):
         width = sky.fwhm * (1 + sky.widening * (at_x / columns - 0.5))
         _lay(light, sky, (float(at_x), float(at_y)), float(much), width)
