@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from catcher.model.time import Instant, Span
 
@@ -88,6 +88,10 @@ class Hold:
         self.start, self.last, self.more = state
 
 
+Ease = Literal["false", "armed", "recovered"]
+"""How a trigger came to rest: its `when` turned false, it is armed again, or that after a gap."""
+
+
 class Edge:
     """The arming of an edge: it fires where true while armed, and arms again where clear."""
 
@@ -102,7 +106,10 @@ class Edge:
         self._going_on: Hold | None = None
 
     def sample(self, now: Instant, when: bool | None, clear: bool | None) -> str:
-        """Takes the truths at a sample; `fire`, `arm` or nothing. `fired` is told apart."""
+        """Takes the truths at a sample; `fire`, `arm`, `recover` or nothing.
+
+        `fired` is told apart. What fires while it was not armed has recovered, too.
+        """
         gap, self.gap = self.gap, when is None
         self._going_on = None
         if clear is True:
@@ -118,7 +125,7 @@ class Edge:
             self.arm()
         if self.armed and (self.hold is None or self._goes_on(self.hold, now)):
             return "fire"
-        return "arm" if recovered else ""
+        return "recover" if recovered else ""
 
     def _goes_on(self, hold: Hold, now: Instant) -> bool:
         self._going_on = hold

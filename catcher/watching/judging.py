@@ -13,6 +13,7 @@ from catcher.model.time import Instant
 from catcher.watching.blueprint import TIMED, Blueprint, Levels
 from catcher.watching.cells import Cell
 from catcher.watching.frames import Eval, Frame
+from catcher.watching.holds import Ease
 from catcher.watching.levels import LevelBook, Sight
 from catcher.watching.machines import NOTHING
 from catcher.watching.reading import ReadFeed
@@ -113,10 +114,10 @@ class Judge:
             return
         cell.levels.fail(per, sight, f"the job failed: {reason}"[:600])
 
-    def calm(self, cell: Cell, now: Instant, reason: str, armed: bool) -> None:
+    def calm(self, cell: Cell, now: Instant, reason: str, ease: Ease) -> None:
         """The trigger is no longer true, or armed again."""
         if cell.levels is not None:
-            cell.levels.calm(reason, self.sight(cell, now), armed)
+            cell.levels.calm(reason, self.sight(cell, now), ease)
 
     def sight(self, cell: Cell, now: Instant) -> Sight:
         """What a level sees at an instant without an event: the latest that fed it."""

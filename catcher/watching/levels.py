@@ -14,6 +14,7 @@ from catcher.model.time import Instant, Span, format_duration
 from catcher.watching.blueprint import LevelPlan
 from catcher.watching.fields import Fields
 from catcher.watching.frames import Frame
+from catcher.watching.holds import Ease
 from catcher.watching.standings import Laws, Standing
 from catcher.watching.timers import Timer
 
@@ -137,14 +138,15 @@ class LevelBook:
         standing.failed = sight.time
         self._settle(standing, sight, reason, standing.unknown)
 
-    def calm(self, reason: str, sight: Sight, armed: bool) -> None:
+    def calm(self, reason: str, sight: Sight, ease: Ease) -> None:
         """The trigger is no longer true; what is `always` holds until it is armed again."""
+        recovered = ease == "recovered"
         for standing in list(self.standings.values()):
-            standing.failed = None
+            standing.failed = standing.failed if recovered else None
             for plan, level in zip(self.laws.levels, standing.levels, strict=True):
-                if armed or plan.when is not None:
+                if ease == "armed" or recovered == (plan.when is None):
                     level.drop()
-            self._settle(standing, sight, reason, False)
+            self._settle(standing, sight, reason, recovered and standing.unknown)
 
     # -- what ends them ---------------------------------------------------------------------
 

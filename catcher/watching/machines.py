@@ -10,7 +10,7 @@ from catcher.model.time import Instant, format_duration
 from catcher.watching.blueprint import Branch
 from catcher.watching.conditions import Words
 from catcher.watching.frames import Frame
-from catcher.watching.holds import Edge, Hold
+from catcher.watching.holds import Ease, Edge, Hold
 from catcher.watching.memories import Slot
 from catcher.watching.timers import Act, Timer
 
@@ -23,7 +23,7 @@ class Host(Protocol):
     def fire(
         self, machine: Machine, now: Instant, cause: str, reason: str, event: Event | None
     ) -> bool: ...
-    def calm(self, machine: Machine, now: Instant, reason: Words, armed: bool = True) -> None: ...
+    def calm(self, machine: Machine, now: Instant, reason: Words, ease: Ease = "armed") -> None: ...
     def note(self, machine: Machine, now: Instant, what: str, text: str) -> None: ...
     def frame(self, slots: list[Slot], now: Instant) -> Frame: ...
     def timer(self, key: str, act: Act) -> Timer: ...
@@ -162,13 +162,15 @@ class EdgeMachine(Machine):
         if action == "fire":
             fired = self._fire(event.time, "", event)
             if not fired and not armed:
-                self._calm(event.time, event, frame)
+                self._calm(event.time, event, frame, "recovered")
+        elif action == "recover":
+            self._calm(event.time, event, frame, "recovered")
         elif action == "arm":
             self._calm(event.time, event, frame)
         elif was and not self.true and not self.edge.armed:
             condition = clear if clear is not None and true else when
             words = condition.reason(event.fields, frame)
-            self.host.calm(self, event.time, f"no longer true: {words}", False)
+            self.host.calm(self, event.time, f"no longer true: {words}", "false")
         elif held is not None and self._held() is None:
             words = when.reason(event.fields, frame)
             span = format_duration(event.time - held)
@@ -196,10 +198,10 @@ class EdgeMachine(Machine):
             self.edge.fired()
         return fired
 
-    def _calm(self, now: Instant, event: Event | None, frame: Frame) -> None:
+    def _calm(self, now: Instant, event: Event | None, frame: Frame, ease: Ease = "armed") -> None:
         condition, words = self.branch.clear or self.branch.when, "armed again: "
         told = condition.later(event.fields, frame, words) if condition and event else words
-        self.host.calm(self, now, told)
+        self.host.calm(self, now, told, ease)
 
     def falls_due(self, instant: Instant) -> bool:
         """A hold's instant has come."""

@@ -15,6 +15,7 @@ from catcher.watching.cells import Cell, Note
 from catcher.watching.conditions import Words
 from catcher.watching.fields import Fields
 from catcher.watching.frames import Frame
+from catcher.watching.holds import Ease
 from catcher.watching.judging import Judge, names_of, origin_of
 from catcher.watching.machines import NOTHING, Machine
 from catcher.watching.marks import Marks
@@ -275,21 +276,23 @@ class Watch(Timekeeping):
         if len(self.once) > REMEMBERED_ONCE:
             del self.once[next(iter(self.once))]
 
-    def calm(self, one: Machine, now: Instant, reason: Words, armed: bool = True) -> None:
+    def calm(self, one: Machine, now: Instant, reason: Words, ease: Ease = "armed") -> None:
         """A trigger is no longer true, or even armed again.
 
         The levels drop (those that are `always` when it is armed again), and results of earlier
-        firings come too late to raise them.
+        firings come too late to raise them. One that is armed by a recovery was never false: only
+        what is `always` drops.
         """
         cell = self.keys.cell(one.key)
         for other in cell.machines:
-            if other is not one and (other.active if armed else other.true):
+            if other is not one and (other.true if ease == "false" else other.active):
                 return
-        cell.calmed = max(cell.calmed, now)
-        note = Note(now, "armed" if armed else "false", reason)
+        if ease != "recovered":
+            cell.calmed = max(cell.calmed, now)
+        note = Note(now, "false" if ease == "false" else "armed", reason)
         cell.notes.append(note)
         if self.judge is not None:
-            self.judge.calm(cell, now, note.text, armed)
+            self.judge.calm(cell, now, note.text, ease)
 
     # -- from outside -----------------------------------------------------------------------
 

@@ -94,12 +94,13 @@ def silence(since: int, until: int, pauses: Sequence[tuple[int, int]]) -> int:
 
 
 class Crossing(NamedTuple):
-    """An armed condition came to hold (`fires`), or it was armed again."""
+    """An armed condition came to hold (`fires`), or it was armed again, by a recovery or not."""
 
     time: int
     timer: bool
     place: int
     fires: bool
+    recovered: bool = False
 
 
 def crossings(
@@ -117,9 +118,9 @@ def crossings(
             return
         yield Crossing(*firing, True)
         since = when.after(firing)
-        armings = [(held, clear.after(held)) for held in clear.since(since).held()]
-        armings += [(Held(when.times[p], False, p), p) for p in recovered if p >= since]
+        armings = [(held, clear.after(held), False) for held in clear.since(since).held()]
+        armings += [(Held(when.times[p], False, p), p, True) for p in recovered if p >= since]
         if not armings:
             return
-        arming, since = min(armings)
-        yield Crossing(*arming, False)
+        arming, since, by_recovery = min(armings)
+        yield Crossing(*arming, False, by_recovery)

@@ -34,8 +34,9 @@ class Happening:
     """Something that levels of one key hear of.
 
     `what`: `feed` (an event or a result that they judge), `failed` (a job did), `firing`,
-    `armed`, `false` (the trigger's own `when` turned false), `forgotten` (the key was), `late`
-    (an event that came when its stream had already reached the instant `reached`).
+    `armed`, `recovered` (armed by a true sample after a gap: never false, so that only what is
+    `always` drops), `false` (the trigger's own `when` turned false), `forgotten` (the key was),
+    `late` (an event that came when its stream had already reached the instant `reached`).
     """
 
     time: int
@@ -46,7 +47,7 @@ class Happening:
 
     @property
     def order(self) -> tuple[int, float, int]:
-        kinds = ("armed", "false", "firing", "late", "failed", "feed", "forgotten")
+        kinds = ("armed", "recovered", "false", "firing", "late", "failed", "feed", "forgotten")
         return max(self.time, self.reached), self.position, kinds.index(self.what)
 
     @property
@@ -119,7 +120,8 @@ def _trigger_story(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happenin
         if trigger.when is not None and trigger.every is None:
             for crossing in oracle.crossed(trigger, life, watched, refused):
                 moment = life.moments[crossing.place]
-                what = "firing" if crossing.fires else "armed"
+                rest = "recovered" if crossing.recovered else "armed"
+                what = "firing" if crossing.fires else rest
                 yield life.key, Happening(crossing.time, moment.sample.position, what, moment)
     yield from _forgotten(rule, watched)
 

@@ -189,6 +189,10 @@ class Standing:
                 for level in self.levels.values():
                     if level.spec.when is None:
                         level.active, level.last_true = True, happening.time
+            case "recovered", _:
+                for level in self.levels.values():
+                    if level.spec.when is None:
+                        level.drop()
             case ("armed" | "false" | "forgotten") as what, _:
                 self.failed, self.unknown = None, False
                 for level in self.levels.values():
