@@ -130,8 +130,11 @@ class Engine:
             self.books.add(decided, save=True)
 
         await resume(self.parts, Story(self._see, self._weigh, keep))
-        for run in await self.parts.ledger.unfinished():
-            self._hand_out(replace(run, state="pending"))
+        left = await self.parts.ledger.unfinished()
+        whole = {run.id for run in left}
+        for run in left:
+            if run.parent not in whole:  # Its whole will carry it out with the others.
+                self._hand_out(replace(run, state="pending"))
         self.parts.send(await self.parts.ledger.undelivered())
         await self.books.write_out()
 

@@ -20,7 +20,6 @@ from catcher.working.performing import TROUBLE, Performer, Task
 from catcher.working.pieces import Piece, piece_of, pieces_of
 
 Start = Callable[[Coroutine[Any, Any, Run]], asyncio.Task[Run]]
-Late = Callable[[asyncio.Task[Run], Run], None]
 Later = Callable[[Run], None]
 PARTS_AT_ONCE = 32
 """So many parts, or more on a large cluster, have their inputs in memory."""
@@ -29,14 +28,14 @@ PARTS_AT_ONCE = 32
 class PartedRun:
     """One run of a rule with `each`.
 
-    `start` begins a task that may outlast the run, for parts that come in late; `late` hears of
-    these, since nothing else knows of them if they are not over before the engine ends. `later`
-    takes parts that the ledger has as pending.
+    `start` begins a task that may outlast the run, for parts that come in late; the ledger has
+    these as pending, so that another engine does them if this one ends before they are over.
+    `later` takes parts that are done later.
     """
 
-    def __init__(self, performer: Performer, start: Start, late: Late, later: Later) -> None:
+    def __init__(self, performer: Performer, start: Start, later: Later) -> None:
         self._performer = performer
-        self._start, self._late, self._later = start, late, later
+        self._start, self._later = start, later
         self._gate = asyncio.Semaphore(max(PARTS_AT_ONCE, performer.bench.executor.width))
         self._lock = asyncio.Lock()
         self._shared: Fetched | None = None
@@ -85,9 +84,7 @@ class PartedRun:
             for task in tasks:
                 task.cancel()
             raise
-        for task, part in tasks.items():
-            if task not in done:
-                self._late(task, part)
+        await self._owe([part for task, part in tasks.items() if task not in done])
         return [*(task.result() for task in tasks if task in done), *left.values()]
 
     async def _leave(self, parts: Sequence[Run]) -> Sequence[Run]:
@@ -106,11 +103,18 @@ class PartedRun:
             for one in left:
                 await bench.report(one)
             return left
-        pending = tuple(replace(one, state="pending", started=None, attempt=0) for one in left)
-        await bench.insist(lambda: bench.ledger.commit(Commit(runs=pending)))
+        pending = await self._owe(left)
         for one in pending:
             self._later(one)
         return [replace(one, error=LEFT) for one in pending]
+
+    async def _owe(self, parts: Sequence[Run]) -> Sequence[Run]:
+        """Parts that the run does not wait for: the ledger has them as pending until they end."""
+        bench = self._performer.bench
+        pending = tuple(replace(one, state="pending", started=None, attempt=0) for one in parts)
+        if pending:
+            await bench.insist(lambda: bench.ledger.commit(Commit(runs=pending)))
+        return pending
 
     async def _part(self, run: Run, piece: Piece) -> Run:
         async def work() -> Run:

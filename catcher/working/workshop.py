@@ -46,7 +46,6 @@ LEFT_PARTS = Overlap("parallel", 32)
 GONE = "its rule is no longer there, or runs no job"
 TAKEN = "another engine took it, or it was over already"
 LOST = "it waited in the ledger, which does not have it any more"
-STOPPED = "it came in late, and the engine stopped before it was over"
 
 
 class Workshop:
@@ -88,7 +87,6 @@ class Workshop:
         self._boxes: dict[tuple[str, bool, bool], Mailbox] = {}
         self._held: dict[str, Run] = {}
         self._spilled: dict[str, Run] = {}
-        self._late: dict[asyncio.Task[Run], Run] = {}
         self._group = asyncio.TaskGroup()
         self._runs: set[asyncio.Task[Any]] = set()
         self._counts: Counter[str] = Counter()
@@ -163,26 +161,22 @@ class Workshop:
         performer = Performer(self._bench, rule, rule.job)
         if not rule.job.each:
             return await performer.perform(run)
-        parted = PartedRun(performer, self._start, self._note_late, self.submit)
+        parted = PartedRun(performer, self._start, self.submit)
         return await (parted.perform_part(run) if run.parent else parted.perform(run))
 
     async def drain(self, limit: Span = 30 * SECOND) -> int:
         """Begins nothing more and waits for what goes on, up to `limit` (nanoseconds).
 
         Returns how many runs were handed back: those still going on, which are stopped, and
-        those that wait; the ledger has them for the next engine. Parts that come in late, after
-        the rest of their run, the ledger does not know: they are reported as failed.
+        those that wait; the ledger has them for the next engine, and parts that come in late.
         """
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(to_seconds(limit)):
                 await self._idle.wait()
         left = sum(box.running + box.waiting for box in self._boxes.values())
-        late = list(self._late.values())
         for task in self._runs:
             task.cancel()
-        for part in late:
-            await self._tell(self._dropped(part, STOPPED, "failed"))
         return left
 
     @property
@@ -300,10 +294,6 @@ class Workshop:
 
     def _note(self, what: str) -> None:
         self._counts[what] += 1
-
-    def _note_late(self, task: asyncio.Task[Run], part: Run) -> None:
-        self._late[task] = part
-        task.add_done_callback(lambda done: self._late.pop(task, None))
 
     def _dropped(self, run: Run, reason: str, state: RunState = "dropped") -> Run:
         now = self._bench.clock()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from catcher.model.event import Event
 from catcher.model.rule import Gather, Input
 from catcher.model.run import Run
@@ -116,7 +118,8 @@ async def test_patience_ends_and_the_late_part_is_kept_all_the_same(world: World
     assert (world.reported[2].part, world.reported[2].state) == ("R11", "done")
 
 
-async def test_a_late_part_that_a_stop_ends_is_told_to_have_failed(world: World) -> None:
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_late_part_is_done_by_the_next_engine(world: World, killed: bool) -> None:
     job = """
         @job
         async def one(frame, detector, gate):
@@ -125,19 +128,27 @@ async def test_a_late_part_that_a_stop_ends_is_told_to_have_failed(world: World)
             return {"fwhm": 1.0}
     """
     write_frames(world, "a", R10="", R11="")
+    gate = asyncio.Event()
     rule = job_rule(
         inputs={"frame": Input(image="exposure")},
         each="detector",
-        arguments={"gate": asyncio.Event()},
-        gather=Gather("visit", patience=MILLISECOND),
+        arguments={"gate": gate},
+        gather=Gather("visit", patience=300 * MILLISECOND),
     )
     async with world.workshop(rule, one=job, visit=SUMMARY) as shop:
         shop.submit(await world.pending(event=await world.exposure("a")))
         await world.until(lambda runs: any(not run.parent for run in runs))
-        assert await shop.drain(limit=MILLISECOND) == 0
-    late = world.reported[-1]
-    assert (late.part, late.state, await world.state(late)) == ("R11", "failed", "failed")
-    assert "the engine stopped before it was over" in late.error
+        if not killed:
+            await shop.drain(limit=MILLISECOND)
+    (late,) = await world.ledger.runs(Query(state="pending"))
+    assert (late.part, late.parent) == ("R11", world.reported[-1].id)
+    gate.set()
+    async with world.workshop(rule, one=job, visit=SUMMARY) as shop:
+        shop.recover([late])
+        await world.until(lambda runs: runs[-1].part == "R11")
+    assert (world.reported[-1].id, world.reported[-1].state) == (late.id, "done")
+    assert await world.state(late) == "done"
+    assert len(await world.ledger.metrics(Query(rule="r", name="fwhm"))) == 3
 
 
 async def test_parts_whose_names_are_alike_have_runs_and_artifacts_of_their_own(
