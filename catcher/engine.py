@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 
 from catcher.alerting import Refused
 from catcher.bookkeeping import Bookkeeper
@@ -21,7 +20,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.run import Firing, Run
 from catcher.model.time import SECOND, Instant, told_instant
 from catcher.ports import Busy, Delivery, Source
-from catcher.resuming import Story, resume
+from catcher.resuming import Story, left_over, resume
 from catcher.steps import Decided, Deed, Finished, Parts, Step, result_event
 from catcher.working import ResultOrder
 
@@ -130,11 +129,8 @@ class Engine:
             self.books.add(decided, save=True)
 
         await resume(self.parts, Story(self._see, self._weigh, keep))
-        left = await self.parts.ledger.unfinished()
-        whole = {run.id for run in left}
-        for run in left:
-            if run.parent not in whole:  # Its whole will carry it out with the others.
-                self._hand_out(replace(run, state="pending"))
+        for run in await left_over(self.parts.ledger):
+            self._hand_out(run)
         self.parts.send(await self.parts.ledger.undelivered())
         await self.books.write_out()
 

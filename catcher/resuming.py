@@ -7,14 +7,15 @@ no state knows of come in again from the inbox, in their order. Downtime is unob
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from catcher.model.alert import LevelChange
 from catcher.model.commit import TriggerState
 from catcher.model.event import Admitted, Arrived
 from catcher.model.health import Update
-from catcher.model.run import Firing
+from catcher.model.run import Firing, Run
 from catcher.model.time import Instant
+from catcher.ports import Ledger
 from catcher.priming import prime
 from catcher.steps import Decided, Parts
 
@@ -62,6 +63,13 @@ async def resume(parts: Parts, story: Story) -> None:
         story.weigh(parts.network.advance(seen), decided, now)
     parts.network.resume(now, on_wall_time, everywhere=on_wall_time == known)
     story.keep(decided, {event.source for event, _ in left})
+
+
+async def left_over(ledger: Ledger) -> list[Run]:
+    """Runs that an engine before left, to be carried out now; a whole brings its parts along."""
+    left = await ledger.unfinished()
+    whole = {run.id for run in left}
+    return [replace(run, state="pending") for run in left if run.parent not in whole]
 
 
 async def _left(parts: Parts) -> list[Arrived]:
