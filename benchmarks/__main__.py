@@ -10,7 +10,17 @@ import subprocess
 import sys
 from importlib import import_module
 
-ALL = ("forecast", "rules", "broker", "durability", "latency", "memory", "alerts", "drawing")
+ALL = (
+    "forecast",
+    "rules",
+    "broker",
+    "durability",
+    "latency",
+    "memory",
+    "alerts",
+    "history",
+    "drawing",
+)
 LONG = ("soak",)
 
 

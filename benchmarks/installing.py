@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,13 +17,18 @@ PEERS = {
     "durable_rules": "durable_rules==2.0.*",
 }
 """reactivex is not among them: Catcher's streams are made of it, so that it is here already."""
+OTHERS = {
+    "duckdb": "duckdb==1.*",
+}
+"""What other benchmarks measure against."""
 PATIENCE = 180
 
 
-def install() -> dict[str, str]:
+def install(names: Collection[str] = tuple(PEERS)) -> dict[str, str]:
     """Installs what is not there yet; returns the peers that could not be, and why."""
     missing = {}
-    for name, requirement in PEERS.items():
+    for name in names:
+        requirement = {**PEERS, **OTHERS}[name]
         folder = FOLDER / name
         if folder.is_dir():
             continue
@@ -50,7 +56,7 @@ def _installer() -> list[str]:
     return [sys.executable, "-m", "pip", "install", "-q"]
 
 
-def environment() -> dict[str, str]:
+def environment(names: Collection[str] = tuple(PEERS)) -> dict[str, str]:
     """The environment of a process that may import the peers."""
-    paths = [str(ROOT), *(str(FOLDER / name) for name in PEERS)]
+    paths = [str(ROOT), *(str(FOLDER / name) for name in names)]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
