@@ -102,6 +102,18 @@ def _influx_metrics() -> type:
     return InfluxMetricSettings
 
 
+def _gcs() -> type:
+    from catcher.stores.objects_settings import GcsSettings
+
+    return GcsSettings
+
+
+def _azure() -> type:
+    from catcher.stores.objects_settings import AzureSettings
+
+    return AzureSettings
+
+
 def _objects() -> type:
     from catcher.stores.objects import ObjectSettings
 
@@ -169,6 +181,8 @@ OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
     ("history", "influxdb"): _influx_history,
     ("metrics", "influxdb"): _influx_metrics,
     ("objects", "s3"): _objects,
+    ("objects", "gcs"): _gcs,
+    ("objects", "azure"): _azure,
     ("executor", "local"): _local,
     ("executor", "dask"): _dask,
 }

@@ -37,6 +37,7 @@ from catcher.streams import Streams
 from catcher.vitals import Part
 from catcher.watching import Admission, Compiler, Network, SourceClock
 from catcher.working import Observations, Workshop
+from catcher.working.keeping import own_key
 
 REMEMBERED_ALERTS = 5000
 RECORDED = SourceClock(clock="stream", lateness=0)
@@ -86,6 +87,7 @@ class Assembly:
     ) -> Workshop:  # fmt: skip
         """The workshop that carries out the runs of these rules."""
         settings = self.site.settings
+        files = settings.stores.large_files
         patterns = {kind: spec.image for kind, spec in settings.observations.items() if spec.image}
         return Workshop(
             rules=self.rules, registry=self.site.registry,
@@ -94,6 +96,7 @@ class Assembly:
             images=PathImages(patterns, data), objects=self.kept.objects,
             expressions=Compiler(), engine=engine, clock=self.clock, report=report,
             observations=self.observations, pause=pause, patience=patience,
+            keys=own_key if files is None else files.key,
         )  # fmt: skip
 
     async def sinks(

@@ -79,12 +79,17 @@ def readable_objects(site: Site, data: Path) -> ObjectStore:
 
 def open_objects(site: Site, data: Path) -> Objects:
     """Where a site's artifacts are kept: as it says, else a folder in the data folder."""
-    from catcher.stores.objects import Objects, ObjectSettings
+    from catcher.stores import objects_settings as kinds
+    from catcher.stores.objects import Objects
 
     told = site.settings.stores.objects
     if told.kind == "file" and not told.values():
-        return Objects(ObjectSettings(url=str(data / "objects")))
-    return Objects(told.bind(ObjectSettings))
+        return Objects(kinds.ObjectSettings(url=str(data / "objects")))
+    if told.kind == "gcs":
+        return Objects(told.bind(kinds.GcsSettings))
+    if told.kind == "azure":
+        return Objects(told.bind(kinds.AzureSettings))
+    return Objects(told.bind(kinds.ObjectSettings))
 
 
 STREAMED = SECOND

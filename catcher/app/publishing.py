@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
+from catcher.model.large_files import LargeFiles
 from catcher.model.run import Run
 from catcher.model.time import Clock
 from catcher.site import Site
 from catcher.streams import Streams
 from catcher.vitals import Part
+
+FILES_TOPIC = "lsst.sal.{salname}.{event}"
+"""Where files are told of in Kafka, as the other events of SAL are."""
 
 
 async def open_kafka(name: str, said: Any, clock: Clock, lifetimes: AsyncExitStack) -> Any:
@@ -48,10 +52,11 @@ async def open_announcers(
     from catcher.sinks.announcer import Announcer
 
     announcers = []
+    files = site.settings.stores.large_files is not None
     for way in site.settings.announce:
         make = _to_mqtt if way.kind == "mqtt" else _to_kafka
         publish = await make(site, engine, way, clock, lifetimes)
-        announcer = Announcer(way.kind, publish, clock)
+        announcer = Announcer(way.kind, publish, clock, parts=files)
         await lifetimes.enter_async_context(announcer)
         subscription = streams.runs.subscribe(announcer.take)
         lifetimes.callback(subscription.dispose)
@@ -78,6 +83,8 @@ async def _to_mqtt(
     from catcher.sources import mqtt_publisher as mqtt
 
     said, name = way.bind(MqttAnnouncement), site.settings.site
+    files = site.settings.stores.large_files
+    files_topic = files.topic(said.files) if files is not None else ""
     broker = mqtt.Broker(
         host=said.host, port=said.port, username=said.username, password=said.password,
         client_id=said.client_id, protocol=said.protocol,
@@ -89,7 +96,10 @@ async def _to_mqtt(
     async def publish(run: Run) -> None:
         row = result_row(run, name)
         topic = said.topic.replace("{site}", _level(name)).replace("{rule}", _level(run.rule))
-        await publisher.publish(topic, _json(row), said.qos)
+        if not run.parent:
+            await publisher.publish(topic, _json(row), said.qos)
+        for told in _files(files, run):
+            await publisher.publish(files_topic, _json(told), said.qos)
 
     return publish
 
@@ -98,16 +108,26 @@ async def _to_kafka(
     site: Site, engine: str, way: Any, clock: Clock, lifetimes: AsyncExitStack
 ) -> Any:
     from catcher.sinks.kafka_settings import KafkaSettings
-    from catcher.sinks.records import RESULT_SCHEMA, result_row
+    from catcher.sinks.records import FILE_SCHEMA, RESULT_SCHEMA, result_row
 
     said, name = way.bind(KafkaSettings), site.settings.site
+    files = site.settings.stores.large_files
+    files_topic = files.topic(FILES_TOPIC) if files is not None else ""
     publisher = await open_kafka("results", said, clock, lifetimes)
 
     async def publish(run: Run) -> None:
         row = result_row(run, name)
-        await publisher.publish(said.topic or "catcher.results", run.rule, row, RESULT_SCHEMA)
+        if not run.parent:
+            await publisher.publish(said.topic or "catcher.results", run.rule, row, RESULT_SCHEMA)
+        for told in _files(files, run):
+            await publisher.publish(files_topic, files_topic, told, FILE_SCHEMA)
 
     return publish
+
+
+def _files(files: LargeFiles | None, run: Run) -> list[dict[str, Any]]:
+    """What is to be told of the files of a run."""
+    return [] if files is None else [files.event(run, one) for one in run.artifacts]
 
 
 def _json(row: Mapping[str, Any]) -> bytes:

@@ -28,6 +28,8 @@ Row = dict[str, Any]
 YOUNG = HOUR
 _KEY = re.compile(r"[^/]+/\d{4}/\d\d/\d\d/([0-9a-f]{12})(?:/[^/]+)?/[^/]+")
 """`RULE/YEAR/MONTH/DAY/RUN[/PART]/NAME`, as runs keep their artifacts."""
+_FILED = re.compile(r"[^/]+/[^/]+/\d{4}/\d\d/\d\d/[^/]+_([0-9a-f]{12})(?:\.[^/]+)?")
+"""The same in a Large File Annex."""
 _DRAFT = re.compile(r".+#\d+")
 """What a store in a folder calls an object that is being written."""
 _COPY = re.compile(r"[0-9a-f]{16}")
@@ -70,7 +72,7 @@ async def find_orphans(ledger: SqlLedger, objects: Objects, now: Instant) -> Orp
     listed = await ledger.artifact_keys()
     found: dict[str, list[Entry]] = {}
     async for entry in objects.entries():
-        key = _KEY.fullmatch(entry.key)
+        key = _KEY.fullmatch(entry.key) or _FILED.fullmatch(entry.key)
         if key is not None and entry.key not in listed:
             found.setdefault(key[1], []).append(entry)
     states = await ledger.run_states(list(found))

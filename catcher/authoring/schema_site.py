@@ -44,6 +44,7 @@ def site_schema(adapters: Adapters) -> Schema:
         "metrics": _adapter(METRICS, adapters, "A further home for metrics."),
         "objects": _adapter(OBJECTS, adapters, "Artifacts."),
         "patience": ref("duration", "How long inputs wait for telemetry that comes late."),
+        "large_files": _LARGE_FILES,
         "spool": ref("size", "Of artifacts that wait while their store is away (2GB)."),
     }
     root = table(
@@ -130,6 +131,10 @@ def _settings(kinds: Kinds, kind: str, adapters: Adapters) -> Schema:
     return {"type": ["object", "null"]} if cls is None else settings(cls)
 
 
+_LARGE_FILES = table({
+    "salname": ref("text", "The name of the component that the files are of."),
+    "index": number("Its index, where it has several.", 0, 2**31 - 1),
+}, "Artifacts are kept as a Large File Annex has them.", ("salname",))  # fmt: skip
 _CLOCK: Mapping[str, Schema] = {
     "clock": word("wall: the time of day; stream: what the events say (old data).",
                   "wall", "stream"),

@@ -36,8 +36,9 @@ Publish = Callable[[Run], Awaitable[None]]
 class MqttAnnouncement:
     """The broker and how to enter it; `topic` may hold {site} and {rule}.
 
-    `port` 0 means 1883, or 8883 with `tls`; `ca` is a PEM file, empty for the machine's own
-    authorities.
+    With `stores: large_files:` each file is told under the topic `files`, which may hold
+    {salname} and {event}; without it none is. `port` 0 means 1883, or 8883 with `tls`; `ca` is a
+    PEM file, empty for the machine's own authorities.
     """
 
     host: str = "localhost"
@@ -49,20 +50,29 @@ class MqttAnnouncement:
     tls: bool = False
     ca: str = ""
     topic: str = "catcher/{site}/results/{rule}"
+    files: str = "sal/{salname}/{event}"
     qos: Literal[0, 1, 2] = 1
 
     def __post_init__(self) -> None:
-        if not self.topic or "+" in self.topic or "#" in self.topic:
-            raise CatcherError(
-                f"{self.topic!r} is no topic to publish to", "write it like catcher/results/{rule}"
-            )
+        for topic in (self.topic, self.files):
+            if not topic or "+" in topic or "#" in topic:
+                raise CatcherError(
+                    f"{topic!r} is no topic to publish to", "write it like catcher/results/{rule}"
+                )
 
 
 class Announcer:
-    """A bounded queue of results, published one after the other for as long as it is open."""
+    """A bounded queue of results, published one after the other for as long as it is open.
 
-    def __init__(self, name: str, publish: Publish, clock: Clock, most: int = MOST_WAITING) -> None:
+    With `parts` also of parts of a visit that have files.
+    """
+
+    def __init__(
+        self, name: str, publish: Publish, clock: Clock, most: int = MOST_WAITING,
+        parts: bool = False,
+    ) -> None:  # fmt: skip
         self._name, self._publish, self._clock = name, publish, clock
+        self._parts = parts
         self._waiting: deque[Run] = deque(maxlen=most)
         self._arrived, self._empty = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -94,7 +104,7 @@ class Announcer:
 
     def take(self, run: Run) -> None:
         """A run was committed; one that is done, and no part of another, is told of."""
-        if run.state != "done" or run.parent:
+        if run.state != "done" or (run.parent and not (self._parts and run.artifacts)):
             return
         if len(self._waiting) == self._waiting.maxlen:
             self._counts["dropped"] += 1

@@ -53,6 +53,13 @@ ALERT_SCHEMA = _record(
 )  # fmt: skip
 """The present state of one alert; what there is not is empty."""
 
+FILE_SCHEMA = _record(
+    "largeFileObjectAvailable", *_texts("url", "generator", "checkSum", "mimeType", "id"),
+    _field("salIndex", "long"), _field("version", "double"), _field("byteSize", "long"),
+    _field("private_sndStamp", "double", "TAI, seconds."),
+)  # fmt: skip
+"""One file of a Large File Annex; `checkSum` is the SHA-256 in hex."""
+
 
 def result_row(run: Run, site: str) -> Row:
     """A result that has just been committed: what it is of, its metrics, its artifacts."""

@@ -9,7 +9,8 @@ from catcher.site.loading import Site, load
 from catcher.site.lookup import find_site, shipped_site
 from catcher.site.nodes import Secret
 from catcher.site.secrets import Redactor
-from catcher.site.settings import Api, Limits, Location, Settings, SourceSpec, Stores
+from catcher.site.settings import Api, Limits, Location, Settings, SourceSpec
+from catcher.site.stores import Stores
 
 __all__ = [
     "Adapters",

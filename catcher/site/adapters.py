@@ -48,7 +48,7 @@ LEDGERS = Kinds("ledger", "a ledger", ("sqlite", "postgresql"), (), {"postgresql
     "postgres": "postgresql", "postgresql+psycopg": "postgresql", "sqlite": "sqlite"})  # fmt: skip
 HISTORIES = Kinds("history", "a history", ("embedded", "influxdb"))
 METRICS = Kinds("metrics", "a metric store", ("ledger", "influxdb"))
-OBJECTS = Kinds("objects", "an object store", ("file", "s3"), ("gcs", "azure"),
+OBJECTS = Kinds("objects", "an object store", ("file", "s3", "gcs", "azure"), (),
     {"file": "file", "s3": "s3", "gs": "gcs", "az": "azure"})  # fmt: skip
 EXECUTORS = Kinds("executor", "an executor", ("local", "dask"), ("http",),
     {"dask": "dask", "http": "http", "https": "http"})  # fmt: skip

@@ -32,10 +32,6 @@ from catcher.model.time import Span
 from catcher.site.adapters import (
     ANNOUNCEMENTS,
     EXECUTORS,
-    HISTORIES,
-    LEDGERS,
-    METRICS,
-    OBJECTS,
     SOURCES,
     Adapters,
     Kinds,
@@ -46,14 +42,14 @@ from catcher.site.binding import Section, section
 from catcher.site.heartbeat import Heartbeat, read_heartbeat, read_ways
 from catcher.site.nodes import Entry, Node, Report, Secret, quoted, shown
 from catcher.site.reader import Table, table_of
+from catcher.site.stores import Stores, read_stores
 from catcher.watching import SourceClock
 
 FILE = "catcher.yaml"
 _START = Place(FILE, 1, 1)
 _WALL = SourceClock()
-_SQLITE, _EMBEDDED = section("sqlite", _START), section("embedded", _START)
-_LEDGER, _FOLDER = section("ledger", _START), section("file", _START)
 _LOCAL = section("local", _START)
+_STORES = Stores()
 _NO_HEARTBEAT = Heartbeat()
 SHORTEST_TOKEN = 16
 _STREAMED = ("replay", "simulator")
@@ -75,22 +71,6 @@ class SourceSpec:
     name: str
     adapter: Section
     clock: SourceClock = _WALL
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Where things are kept; without a word, the embedded ones.
-
-    `spool` is how many bytes of artifacts may wait on disk while their store is away, `patience`
-    how long inputs wait for telemetry that comes late.
-    """
-
-    ledger: Section = _SQLITE
-    history: Section = _EMBEDDED
-    metrics: Section = _LEDGER
-    objects: Section = _FOLDER
-    spool: int | None = None
-    patience: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +106,7 @@ class Settings:
     site: str = ""
     location: Location | None = None
     sources: Mapping[str, SourceSpec] = field(default_factory=dict)
-    stores: Stores = Stores()
+    stores: Stores = _STORES
     executor: Section = _LOCAL
     observations: Mapping[str, ObservationSpec] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
@@ -152,7 +132,7 @@ def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) ->
             lambda entry, below: _source(entry, below, sources),
             "write it like efd: {mqtt: {…}}",
         ),
-        stores=_stores(table, adapters),
+        stores=read_stores(table, adapters),
         executor=read_adapter(table, "executor", replace(EXECUTORS, classes=adapters)) or _LOCAL,
         observations=table.named("observations", "the observation", _observation),
         links=_links(table),
@@ -198,27 +178,6 @@ def _source(entry: Entry, table: Table, kinds: Kinds) -> SourceSpec | None:
 
 def _or(span: int | None, default: int) -> int:
     return default if span is None else span
-
-
-def _stores(table: Table, adapters: Adapters) -> Stores:
-    below = table.table("stores", hint="write it like stores: {ledger: sqlite}")
-    default = Stores()
-    if below is None:
-        return default
-
-    def read(key: str, kinds: Kinds, otherwise: Section) -> Section:
-        return read_adapter(below, key, replace(kinds, classes=adapters)) or otherwise
-
-    stores = Stores(
-        ledger=read("ledger", LEDGERS, default.ledger),
-        history=read("history", HISTORIES, default.history),
-        metrics=read("metrics", METRICS, default.metrics),
-        objects=read("objects", OBJECTS, default.objects),
-        spool=below.size("spool"),
-        patience=below.span("patience"),
-    )
-    below.done()
-    return stores
 
 
 def _observation(entry: Entry, table: Table) -> ObservationSpec | None:

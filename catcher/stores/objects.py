@@ -1,4 +1,4 @@
-"""Artifacts in a folder, in S3 (and what speaks it), or in memory, through obstore.
+"""Artifacts in a folder, in S3 (and what speaks it), GCS, Azure, or in memory, through obstore.
 
     stores:
       objects: file                  # a folder beside the ledger
@@ -8,6 +8,8 @@
       #   endpoint: "https://s3.example"
       #   access_key: "${S3_KEY}"
       #   secret_key: "${S3_SECRET}"
+      # objects: {gcs: {url: gs://bucket/prefix, service_account: /etc/catcher/gcs.json}}
+      # objects: {azure: {url: az://container/prefix, account: NAME, key: "${AZURE_KEY}"}}
 
 Keys are relative paths with `/`, made to be read by a person. A key names the same object
 wherever the store is, so that an address in the ledger outlives a move.
@@ -15,8 +17,8 @@ wherever the store is, so that an address in the ledger outlives a move.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,31 +26,25 @@ from urllib.parse import quote, unquote, urlsplit
 
 import obstore
 from obstore import exceptions
-from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
+from obstore.store import (
+    AzureStore,
+    GCSStore,
+    LocalStore,
+    MemoryStore,
+    ObjectStore,
+    S3Store,
+)
 
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
 from catcher.model.time import SECOND, Instant
 from catcher.ports import StoreAway
+from catcher.stores.objects_settings import AnySettings, AzureSettings, GcsSettings
+from catcher.stores.objects_settings import ObjectSettings as ObjectSettings
 
 LONGEST_KEY = 1024
 LONGEST_NAME = 255
 FAILURES = (exceptions.BaseError, OSError, ValueError, NotImplementedError)
-
-
-@dataclass(frozen=True, slots=True)
-class ObjectSettings:
-    """Where artifacts are kept: a folder's path, `file://…`, `s3://bucket/prefix`, `memory://`.
-
-    `timeout` (seconds) bounds one request to a server, retries included.
-    """
-
-    url: str
-    endpoint: str = ""
-    region: str = ""
-    access_key: str = field(default="", repr=False)
-    secret_key: str = field(default="", repr=False)
-    timeout: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class Entry:
 class Objects:
     """`ports.ObjectStore` over obstore. An object is there whole or not at all."""
 
-    def __init__(self, settings: ObjectSettings) -> None:
+    def __init__(self, settings: AnySettings) -> None:
         self._place = settings.url
         scheme = urlsplit(settings.url).scheme
         try:
@@ -180,38 +176,79 @@ def _flaw(key: str) -> str:
     return ""
 
 
-def _open(settings: ObjectSettings, scheme: str) -> tuple[ObjectStore, str, bool]:
+def _open(settings: AnySettings, scheme: str) -> tuple[ObjectStore, str, bool]:
     """The store, what its addresses begin with, and whether it keeps content types."""
-    if scheme == "s3":
-        return _bucket(settings), settings.url.rstrip("/"), True
+    bucket = _cloud(settings, scheme)
+    if bucket is not None:
+        return bucket, settings.url.rstrip("/"), True
     if scheme == "memory":
         return MemoryStore(), "memory://", True
     if scheme not in ("", "file"):
-        raise ValueError(f"{scheme}:// is not known; use a folder or s3://bucket/prefix")
+        known = "a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+        raise ValueError(f"{scheme}:// is not known; use {known}")
     path = unquote(urlsplit(settings.url).path) if scheme else settings.url
     folder = Path(path).expanduser().absolute()
     return LocalStore(folder, mkdir=True), folder.as_uri(), False
 
 
-def _bucket(settings: ObjectSettings) -> ObjectStore:
-    config: dict[str, Any] = {
+def _cloud(settings: AnySettings, scheme: str) -> ObjectStore | None:
+    """The bucket that an address names; None where it names none."""
+    if isinstance(settings, GcsSettings):
+        if scheme != "gs":
+            raise ValueError("write the address as gs://bucket/prefix")
+        return GCSStore.from_url(settings.url, **_way(settings, _gcs(settings)))
+    if isinstance(settings, AzureSettings):
+        if scheme not in ("az", "azure", "abfs", "abfss"):
+            raise ValueError("write the address as az://container/prefix")
+        return AzureStore.from_url(settings.url, **_way(settings, _azure(settings)))
+    if scheme == "s3":
+        return S3Store.from_url(settings.url, **_way(settings, _s3(settings)))
+    if scheme == "gs":
+        return GCSStore.from_url(settings.url, **_way(settings, {}))
+    return None
+
+
+def _s3(settings: ObjectSettings) -> dict[str, Any]:
+    return {
         "aws_endpoint": settings.endpoint,
         "aws_region": settings.region,
         "aws_access_key_id": settings.access_key,
         "aws_secret_access_key": settings.secret_key,
     }
-    client: dict[str, Any] = {"timeout": timedelta(seconds=settings.timeout)}
+
+
+def _gcs(settings: GcsSettings) -> dict[str, Any]:
+    return {
+        "google_base_url": settings.endpoint,
+        "google_service_account": settings.service_account,
+        "google_service_account_key": settings.key,
+        "google_bearer_token": settings.token,
+    }
+
+
+def _azure(settings: AzureSettings) -> dict[str, Any]:
+    return {
+        "azure_storage_account_name": settings.account,
+        "azure_storage_account_key": settings.key,
+        "azure_storage_sas_key": settings.sas,
+        "azure_storage_client_id": settings.client_id,
+        "azure_storage_client_secret": settings.client_secret,
+        "azure_storage_tenant_id": settings.tenant,
+        "azure_storage_endpoint": settings.endpoint,
+    }
+
+
+def _way(settings: AnySettings, config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a bucket is spoken to: what is said of it, and how long one request may take."""
+    limit = timedelta(seconds=settings.timeout)
+    client: dict[str, Any] = {"timeout": limit}
     if settings.endpoint.startswith("http://"):
         client["allow_http"] = True
-    return S3Store.from_url(
-        settings.url,
-        config={name: value for name, value in config.items() if value},  # type: ignore[arg-type]
-        client_options=client,  # type: ignore[arg-type]
-        retry_config={
-            "max_retries": 3,
-            "retry_timeout": timedelta(seconds=settings.timeout),
-        },
-    )
+    return {
+        "config": {name: value for name, value in config.items() if value},
+        "client_options": client,
+        "retry_config": {"max_retries": 3, "retry_timeout": limit},
+    }
 
 
 def _words(error: Exception) -> str:

@@ -11,6 +11,7 @@ from catcher.model.run import Run
 from catcher.model.time import Clock, to_seconds
 from catcher.ports import Executor, History, Images, Ledger, ObjectStore, StoreAway
 from catcher.working.inputs import Inputs
+from catcher.working.keeping import Keys, own_key
 from catcher.working.observations import Observations
 from catcher.working.registry import Registry
 
@@ -43,6 +44,7 @@ class Bench:
     report: Report = field(repr=False)
     pause: Pause = field(repr=False)
     noted: Callable[[str], None] = field(repr=False, default=lambda what: None)
+    keys: Keys = field(repr=False, default=own_key)
 
     async def insist(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Asks a store until it answers: while it is away, work waits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,8 @@ from catcher.model.time import Instant, Span, format_instant
 from catcher.ports import ObjectStore
 
 PRINTED_SHOWN = 4096
+Keys = Callable[[Run, str], str]
+"""The key of an artifact, by its run and its name."""
 
 
 def begun(run: Run, now: Instant, engine: str, observation: Observation | None) -> Run:
@@ -46,14 +48,14 @@ def ended(run: Run, outcome: Outcome, now: Instant, deadline: Span | None) -> Ru
     )
 
 
-async def keep(run: Run, artifacts: tuple[Encoded, ...], objects: ObjectStore) -> Run:
+async def keep(run: Run, artifacts: tuple[Encoded, ...], objects: ObjectStore, keys: Keys) -> Run:
     """Puts the artifacts where they are kept and lists them in the run.
 
     One that cannot be kept is named in the run's note: the numbers are worth telling without.
     """
     records, lost = [], []
     for item in artifacts:
-        key = f"{folder(run)}/{item.name}"
+        key = keys(run, item.name)
         try:
             await objects.put(key, item)
         except (CatcherError, OSError) as error:
@@ -64,12 +66,12 @@ async def keep(run: Run, artifacts: tuple[Encoded, ...], objects: ObjectStore) -
     return replace(run, artifacts=tuple(records), note=note)
 
 
-def folder(run: Run) -> str:
-    """Where the artifacts of a run lie: `mount-jitter/2023/07/28/<run>[/<part>]`."""
+def own_key(run: Run, name: str) -> str:
+    """Where an artifact of a run lies: `mount-jitter/2023/07/28/<run>[/<part>]/<name>`."""
     day = format_instant(run.firing.time)[:10].replace("-", "/")
     whole = run.parent or run.id
     part = run.id.removeprefix(f"{whole}.") if run.parent else ""
-    return "/".join(piece for piece in (run.rule, day, whole, part) if piece)
+    return "/".join(piece for piece in (run.rule, day, whole, part, name) if piece)
 
 
 def _record(run: Run, key: str, item: Encoded, url: str) -> ArtifactRecord:

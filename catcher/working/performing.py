@@ -140,7 +140,7 @@ class Performer:
     async def conclude(self, run: Run, outcome: Outcome) -> Run:
         """Keeps the artifacts, then ends the run: its time is when all of it was there."""
         artifacts = outcome.output.artifacts if outcome.output else ()
-        kept = await keep(run, artifacts, self.bench.objects)
+        kept = await keep(run, artifacts, self.bench.objects, self.bench.keys)
         finished = self.end(run, outcome)
         note = "; ".join(text for text in (finished.note, kept.note) if text)
         return replace(finished, artifacts=kept.artifacts, note=note)

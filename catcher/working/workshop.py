@@ -30,6 +30,7 @@ from catcher.working.bench import Bench, Pause, Report
 from catcher.working.degrading import SKIPPED
 from catcher.working.gathering import PartedRun
 from catcher.working.inputs import Inputs
+from catcher.working.keeping import Keys, own_key
 from catcher.working.mailbox import Decision, Mailbox
 from catcher.working.observations import Observations
 from catcher.working.performing import Performer
@@ -54,7 +55,7 @@ class Workshop:
     `report` is awaited once for each run that was submitted (done, failed, timeout or dropped),
     and once for each part of a run (`run.parent` is set). `pause` waits between attempts. `here`
     is an executor on this machine, where `executor` is a cluster. Inputs wait up to `patience`
-    for samples that come late; without it they do not.
+    for samples that come late; without it they do not. `keys` says where artifacts are kept.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Workshop:
         pause: Pause = asyncio.sleep,
         patience: Span | None = None,
         here: Executor | None = None,
+        keys: Keys = own_key,
     ) -> None:
         self._expressions = expressions
         inputs = Inputs(
@@ -82,7 +84,7 @@ class Workshop:
         )  # fmt: skip
         self._bench = Bench(
             rules, registry, executor, here or executor, ledger, history, images, objects,
-            observations, inputs, clock, engine, report, pause, self._note,
+            observations, inputs, clock, engine, report, pause, self._note, keys,
         )  # fmt: skip
         self._boxes: dict[tuple[str, bool, bool], Mailbox] = {}
         self._held: dict[str, Run] = {}

@@ -141,7 +141,7 @@ def test_limits_and_data(tmp_path: Path) -> None:
         ("stores: {ledger: mysql}\n",
          "1:18: `ledger` cannot be 'mysql'; choose from sqlite, postgresql"),
         ("stores: {objects: 'ftp://x'}\n",
-         "1:20: `objects` cannot be 'ftp://'; choose from file, s3"),
+         "1:20: `objects` cannot be 'ftp://'; choose from file, s3, gcs, azure"),
         ("executor: 'dusk://h:8786'\n",
          "1:12: `executor` cannot be 'dusk://'; did you mean 'dask'?"),
         ("observations: {exposure: {event: T}}\n",
