@@ -20,7 +20,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.run import Firing, Run
 from catcher.model.time import SECOND, Instant, told_instant
 from catcher.ports import Busy, Delivery, Source
-from catcher.resuming import Story, left_over, resume
+from catcher.resuming import Story, again, left_over, resume
 from catcher.steps import Decided, Deed, Finished, Parts, Step, result_event
 from catcher.working import ResultOrder
 
@@ -109,6 +109,11 @@ class Engine:
         self._stopping.set()
         self.books.stop()
 
+    def take_up(self, runs: Sequence[Run]) -> None:
+        """Runs that an engine left which is gone are carried out by this one."""
+        for run in again(runs):
+            self._hand_out(run)
+
     async def report(self, run: Run) -> None:
         """A run is over: its result enters as soon as its turn has come."""
         await self._steps.put(Finished(run))
@@ -129,9 +134,9 @@ class Engine:
             self.books.add(decided, save=True)
 
         await resume(self.parts, Story(self._see, self._weigh, keep))
-        for run in await left_over(self.parts.ledger):
-            self._hand_out(run)
-        self.parts.send(await self.parts.ledger.undelivered())
+        runs, notices = await left_over(self.parts)
+        self.take_up(runs)
+        self.parts.send(notices)
         await self.books.write_out()
 
     async def _pump(self, source: Source) -> None:

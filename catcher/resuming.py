@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from catcher.model.alert import LevelChange
+from catcher.model.alert import LevelChange, Notice
 from catcher.model.commit import TriggerState
 from catcher.model.event import Admitted, Arrived
 from catcher.model.health import Update
 from catcher.model.run import Firing, Run
 from catcher.model.time import Instant
-from catcher.ports import Ledger
 from catcher.priming import prime
 from catcher.steps import Decided, Parts
 
@@ -42,7 +41,8 @@ class Story:
 async def resume(parts: Parts, story: Story) -> None:
     """Restores the triggers, takes up the rest of the inbox, and lets time go on from now."""
     decided, now = Decided(), parts.clock()
-    states = await parts.ledger.states()
+    saved = await parts.ledger.states()
+    states = [one for one in saved if one.rule not in parts.elsewhere]
     decided.forgotten.extend(_gone(parts, states))
     story.weigh(parts.network.restore(states), decided, now)
     left = await _left(parts)
@@ -65,9 +65,17 @@ async def resume(parts: Parts, story: Story) -> None:
     story.keep(decided, {event.source for event, _ in left})
 
 
-async def left_over(ledger: Ledger) -> list[Run]:
-    """Runs that an engine before left, to be carried out now; a whole brings its parts along."""
-    left = await ledger.unfinished()
+async def left_over(parts: Parts) -> tuple[list[Run], list[Notice]]:
+    """The runs and notices that engines before this one left, of the rules that it carries."""
+    runs, notices = await parts.ledger.unfinished(), await parts.ledger.undelivered()
+    return (
+        [run for run in runs if run.rule not in parts.elsewhere],
+        [one for one in notices if one.alert.rule not in parts.elsewhere],
+    )
+
+
+def again(left: Sequence[Run]) -> list[Run]:
+    """Runs that were left, to be carried out now; a whole brings its parts along."""
     whole = {run.id for run in left}
     return [replace(run, state="pending") for run in left if run.parent not in whole]
 

@@ -61,7 +61,7 @@ class Parts:
 
     `hand_out` passes a run on to be carried out, and `send` notices on to be delivered; neither
     waits. `drain` begins no more runs and waits for those that go on. `remembered` are the
-    topics whose events go into the history.
+    topics whose events go into the history. `elsewhere` are rules that other engines carry.
     """
 
     name: str
@@ -80,6 +80,7 @@ class Parts:
     streams: Streams
     clock: Clock
     vitals: Vitals = UNWATCHED
+    elsewhere: Collection[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

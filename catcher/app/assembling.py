@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,7 +76,7 @@ class Assembly:
             ledger=self.kept.ledger, history=self.kept.history,
             remembered=remembered_topics(self.rules, self.network),
             observations=self.observations, streams=self.streams, clock=self.clock,
-            vitals=vitals,
+            vitals=vitals, elsewhere=self.site.elsewhere,
         )  # fmt: skip
         return Engine(parts)
 
@@ -131,13 +131,18 @@ async def assemble(
 ) -> Assembly:
     """The pure parts over opened stores, with the alerts that the ledger knows."""
     renderer = Renderer(read_templates(site))
-    alerts, episodes = await _known_alerts(kept.ledger)
+    alerts, episodes = await _known_alerts(kept.ledger, site.elsewhere)
+    bundles = await kept.ledger.bundles(Query(state="active", limit=sys.maxsize))
+    if site.elsewhere:
+        # Messages about many alerts belong to the engine that has the alerts.
+        mine = {id for alert in alerts for id in alert.bundles.values()}
+        bundles = [one for one in bundles if one.id in mine]
     alerting = Alerting(
         rules, site.routes, renderer, site_links(site), alerts,
         [broken.id for broken in site.broken if broken.id], episodes,
         await kept.ledger.silences(Query(state="active", limit=sys.maxsize)),
         next(iter(await kept.ledger.shifts(Query(limit=1))), None),
-        await kept.ledger.bundles(Query(state="active", limit=sys.maxsize)),
+        bundles,
     )  # fmt: skip
     return Assembly(
         site=site, rules=rules, clock=clock, kept=kept, streams=Streams(),
@@ -146,12 +151,13 @@ async def assemble(
     )  # fmt: skip
 
 
-async def _known_alerts(ledger: SqlLedger) -> tuple[list[Alert], int]:
+async def _known_alerts(ledger: SqlLedger, elsewhere: Collection[str]) -> tuple[list[Alert], int]:
     """All open alerts and the latest others, oldest first; how far episodes of the rest count."""
     still_open = await ledger.alerts(Query(state="open", limit=sys.maxsize))
     past = await ledger.alerts(Query(state="resolved", limit=REMEMBERED_ALERTS))
     whole = len(past) < REMEMBERED_ALERTS
-    alerts = sorted([*past, *still_open], key=lambda alert: (alert.opened, alert.episode))
+    mine = (one for one in (*past, *still_open) if one.rule not in elsewhere)
+    alerts = sorted(mine, key=lambda alert: (alert.opened, alert.episode))
     return alerts, 0 if whole else await ledger.episodes()
 
 

@@ -24,7 +24,7 @@ ROUTES = "alerts/routes.yaml"
 TEMPLATES = "alerts/templates"
 SETTINGS = "catcher.yaml"
 IN_STORES = ("ledger", "history", "metrics", "objects")
-AS_THEY_ARE = ("observations", "links", "api", "data", "limits")
+AS_THEY_ARE = ("observations", "links", "api", "data", "limits", "engine")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ async def open_kept(
     settings = _metric_settings(site)
     ledger = SqlLedger(
         ledger_address(site, data), engine, clock, full=ledger_is_strict(site), told=told,
-        exports=settings.waiting if settings else 0,
+        exports=settings.waiting if settings else 0, portion=site.settings.engine,
     )  # fmt: skip
     await lifetimes.enter_async_context(ledger)
     history = await _history(lifetimes, site, data / "history", clock)

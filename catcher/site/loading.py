@@ -11,6 +11,7 @@ from pathlib import Path
 
 from catcher.alerting.routing import RouteTree
 from catcher.alerting.sun import Ground
+from catcher.model.portion import Portion
 from catcher.model.problem import Place, Problem
 from catcher.model.rule import Rule
 from catcher.model.text import plain
@@ -22,6 +23,7 @@ from catcher.site.drafts import BrokenRule, Draft, check_draft, check_text, read
 from catcher.site.folder import digest, listed, name_of
 from catcher.site.heartbeat import check_sink
 from catcher.site.nodes import Branch, Node, Report, quoted
+from catcher.site.portions import check_portion
 from catcher.site.routes import Routes, check_rules_named, read_routes
 from catcher.site.secrets import Redactor, Secrets, redactor
 from catcher.site.settings import Location, Settings, read_settings
@@ -58,8 +60,15 @@ class Site:
 
     @property
     def active(self) -> list[Rule]:
-        """The rules to run: good, and not switched off with `enabled: false`."""
-        return [rule for rule in self.rules.values() if rule.enabled]
+        """The rules to run: good, this engine's, and not switched off with `enabled: false`."""
+        carries = self.settings.engine.carries
+        return [one for one in self.rules.values() if one.enabled and carries(one.tags)]
+
+    @property
+    def elsewhere(self) -> frozenset[str]:
+        """The rules that other engines carry."""
+        carries = self.settings.engine.carries
+        return frozenset(one.id for one in self.rules.values() if not carries(one.tags))
 
     @property
     def errors(self) -> list[Problem]:
@@ -73,22 +82,26 @@ class Site:
 
 
 def load(
-    root: str | Path, environ: Mapping[str, str] | None = None, adapters: Adapters | None = None
-) -> Site:
+    root: str | Path, environ: Mapping[str, str] | None = None, adapters: Adapters | None = None,
+    portion: Portion | None = None,
+) -> Site:  # fmt: skip
     """Everything in a site's folder. Never raises for what the files hold.
 
     `environ` is where `${NAME}` is looked up; with `adapters` each adapter's settings are also
-    checked against its class, and what does not fit is left out.
+    checked against its class, and what does not fit is left out. `portion` is what the engine
+    carries, whatever `engine:` says.
     """
     known = os.environ if environ is None else environ
-    return _Loading(Path(root).resolve(), known, adapters or {}).load()
+    return _Loading(Path(root).resolve(), known, adapters or {}, portion).load()
 
 
 class _Loading:
     """One pass over a site's files."""
 
-    def __init__(self, root: Path, environ: Mapping[str, str], adapters: Adapters) -> None:
-        self._root, self._adapters = root, adapters
+    def __init__(
+        self, root: Path, environ: Mapping[str, str], adapters: Adapters, portion: Portion | None
+    ) -> None:
+        self._root, self._adapters, self._portion = root, adapters, portion
         self._secrets = Secrets(environ, root)
         self._report = Report()
         self._sources: dict[str, Source] = {}
@@ -98,6 +111,8 @@ class _Loading:
         content = digest(self._root)
         configured = self._settings()
         used = configured or Settings(site=self._root.name)
+        if self._portion is not None:
+            used = replace(used, engine=self._portion)
         custom, templates = self._custom_sinks(), self._templates()
         routed = self._routes(custom, used.location)
         self._report.problems += check_templates(routed.sinks)
@@ -106,6 +121,9 @@ class _Loading:
         drafts = list(self._drafts())
         for draft in drafts:
             self._report.problems += check_draft(draft, registry)
+        whole = [one.rule for one in drafts if one.rule is not None and one.whole]
+        embedded = used.stores.history.kind == "embedded"
+        self._report.problems += check_portion(whole, used.engine, embedded)
         observations = configured.observations if configured else None
         self._across(drafts, Known(observations, routed.declared, self._unreadable))
         loves = [name for name, sink in routed.sinks.items() if sink.kind == "love"]

@@ -15,6 +15,7 @@ data: ./catcher-data
 limits: {workers: 4, memory: 2GiB, payload: 1MB, stop: 20s}
 heartbeat: {every: 10s, mqtt: {host: localhost}}
 announce: {mqtt: {host: localhost, topic: "catcher/results/{rule}"}}
+engine: {rules: [wind]}
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from catcher.model.observation import ObservationSpec
+from catcher.model.portion import WHOLE, Portion
 from catcher.model.problem import Place
 from catcher.model.time import Span
 from catcher.site.adapters import (
@@ -41,6 +43,7 @@ from catcher.site.adapters import (
 from catcher.site.binding import Section, section
 from catcher.site.heartbeat import Heartbeat, read_heartbeat, read_ways
 from catcher.site.nodes import Entry, Node, Report, Secret, quoted, shown
+from catcher.site.portions import read_portion
 from catcher.site.reader import Table, table_of
 from catcher.site.stores import Stores, read_stores
 from catcher.watching import SourceClock
@@ -115,6 +118,7 @@ class Settings:
     limits: Limits = Limits()
     heartbeat: Heartbeat = _NO_HEARTBEAT
     announce: tuple[Section, ...] = ()
+    engine: Portion = WHOLE
 
 
 def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) -> Settings:
@@ -142,6 +146,9 @@ def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) ->
         heartbeat=read_heartbeat(table, adapters),
         announce=_announce(table, adapters),
     )
+    clocks = {name: spec.clock for name, spec in settings.sources.items()}
+    portion = read_portion(table, settings.stores.ledger.kind, clocks)
+    settings = replace(settings, engine=portion)
     table.done()
     return settings
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from catcher.model.alert import Notice
 from catcher.model.commit import Commit
 from catcher.model.health import Health, HealthState
+from catcher.model.portion import WHOLE, Portion
 from catcher.model.problem import CatcherError
 from catcher.model.run import Run
 from catcher.model.time import SECOND, Clock, Instant, Span, to_seconds, wall_clock
@@ -53,6 +54,8 @@ class SqlLedger(LedgerAnswers):
     confirm each commit (SQLite's synchronous=FULL), `patience` is how long a locked database is
     waited for. On a server only one engine works at a time: entering waits until no other does,
     and `told` hears for whom (without it, CatcherError); `where` is how others find this one.
+    `portion` is what it
+    carries: engines of different portions, or of one that is shared, work side by side.
     `exports` is how many finished runs may wait for a metric store, 0 where there is none.
     """
 
@@ -67,6 +70,7 @@ class SqlLedger(LedgerAnswers):
         exports: int = 0,
         told: Told | None = None,
         where: str = "",
+        portion: Portion = WHOLE,
     ) -> None:
         self._url = opening.address(url)
         self._engine_id = engine_id
@@ -76,6 +80,7 @@ class SqlLedger(LedgerAnswers):
         self._exports = exports
         self._told = told
         self._where = where
+        self._portion = portion
         self._tenure: Tenure | None = None
         self.owing = asyncio.Event()
         file = opening.file_of(self._url)
@@ -88,7 +93,7 @@ class SqlLedger(LedgerAnswers):
         self._problems: dict[Lane, str] = {}
         self._counts = {"commits": 0, "firings": 0, "runs": 0, "failures": 0}
         self._counts["exports_dropped"] = 0
-        self._writer = LedgerWriter(self._url.get_backend_name())
+        self._writer = LedgerWriter(self._url.get_backend_name(), portion)
         self._write_lane: Lane
         self._read_lane: Lane
         self._lifetime = AsyncExitStack()
@@ -162,6 +167,13 @@ class SqlLedger(LedgerAnswers):
         """Until when an engine before this one is known to have been at work; 0 without any."""
         return await self._read(partial(reading.alive, fence=self._fence))
 
+    async def adopt(self) -> Sequence[Run]:
+        """Runs of engines of the same shared portion that are gone; they are this one's now."""
+        tenure = self._tenure
+        if not self._portion.shared or tenure is None or not tenure.steady:
+            return []
+        return await self._write(partial(reading.adopted, portion=self._portion, fence=self._fence))
+
     async def settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
         """Records a delivery with `notice.receipt`, a failed attempt, or the giving up."""
         settle = partial(
@@ -233,6 +245,7 @@ class SqlLedger(LedgerAnswers):
     async def _begin(self, opened: AsyncExitStack, version: str) -> None:
         """Becomes the one engine that works on this ledger."""
         if not self._on_server:
+            opening.refuse_portion(self._portion, self._name)
             self._fence = await self._write(partial(self._begin_work, version=version))
             if not self._in_memory:
                 tenure = Tenure(self._engine_id, self._fence, self._clock, self._write)
@@ -240,9 +253,11 @@ class SqlLedger(LedgerAnswers):
             return
         lane = await opened.enter_async_context(self._lane("lease"))
         take = partial(
-            ledger_lease.take, holder=self._engine_id, address=self._where, begin=self._begin_work
-        )
-        self._fence = await granted(partial(self._ask, lane), take, self._told)
+            ledger_lease.take, holder=self._engine_id, address=self._where, begin=self._begin_work,
+            portion=self._portion,
+        )  # fmt: skip
+        look = partial(ledger_lease.look, portion=self._portion)
+        self._fence = await granted(partial(self._ask, lane), take, self._told, look)
         keep = partial(self._ask, lane, limit=self._limit(LONGEST_RENEWAL))
         tenure = Tenure(self._engine_id, self._fence, self._clock, self._write, keep)
         self._tenure = await opened.enter_async_context(tenure)

@@ -14,6 +14,7 @@ from catcher.model.commit import TriggerState
 from catcher.model.desk import Bundle, Shift, Silence
 from catcher.model.event import Arrived
 from catcher.model.observation import Observation
+from catcher.model.portion import WHOLE
 from catcher.model.run import ArtifactRecord, Firing, Run
 from catcher.model.time import Instant
 from catcher.ports import DeadLetter, MetricPoint, Query
@@ -35,6 +36,9 @@ Answer = TypeVar("Answer")
 
 class LedgerAnswers(ABC):
     """The questions of `ports.Ledger` and of those who look after one."""
+
+    _portion = WHOLE
+    """Of the engine that opened it."""
 
     @abstractmethod
     async def _read(self, work: Callable[[Connection], Answer]) -> Answer:
@@ -66,7 +70,7 @@ class LedgerAnswers(ABC):
 
     async def positions(self) -> Mapping[str, str]:
         """Where each source would go on."""
-        return await self._read(reading.positions)
+        return await self._read(partial(reading.positions, portion=self._portion))
 
     async def states(self) -> Sequence[TriggerState]:
         """The saved state of every rule and key."""
@@ -74,11 +78,13 @@ class LedgerAnswers(ABC):
 
     async def uncovered(self, after: int, limit: int) -> Sequence[tuple[int, Arrived]]:
         """Events of the inbox that no saved state knows of, by place, from beyond one on."""
-        return await self._read(partial(ledger_inbox.uncovered, after=after, limit=limit))
+        return await self._read(
+            partial(ledger_inbox.uncovered, after=after, limit=limit, portion=self._portion.name)
+        )
 
     async def marks(self) -> tuple[Collection[str], Instant]:
         """The digests of the latest events of the inbox, and the greatest time among them."""
-        return await self._read(ledger_inbox.marks)
+        return await self._read(partial(ledger_inbox.marks, portion=self._portion.name))
 
     async def observation(self, kind: str, id: str) -> Observation | None:
         """One observation, None where it is not known."""

@@ -1,9 +1,12 @@
-"""The lease of a ledger on a server: one engine works on it, others stand by.
+"""The leases of a ledger on a server: one engine works on a portion of it, others stand by.
 
 The lease is a row with an end by the database's clock, so that nobody's own clock matters. Its
 `fence` rises whenever another engine takes over. Every writing transaction of an engine begins
 with `require`, which holds the row: a take-over waits until such a transaction has ended, and
 after it an engine of a smaller fence writes nothing more.
+
+Engines that share a portion have a lease each. What one of them left when its lease ran out is
+taken up by another (`adopt`), which first takes the lease away: then it cannot wake up again.
 """
 
 from __future__ import annotations
@@ -23,12 +26,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from catcher.model.portion import WHOLE, Portion, portion_of
 from catcher.model.time import SECOND, Instant
 from catcher.ports import Fenced
 from catcher.stores import schema
 from catcher.stores.documents import clean
 
-NAME = "engine"
 LASTING = 3 * SECOND
 RENEWED = 1.0
 """Seconds between two renewals of a lease."""
@@ -38,17 +41,19 @@ _OPENING = 0x0CA7C4E2
 """The advisory lock under which a schema is brought up to date and a lease taken."""
 
 _leases = schema.leases
-_MINE = (_leases.c.name == NAME, _leases.c.fence == bindparam("mine"))
+# No two engines ever have the same fence.
+_MINE = _leases.c.fence == bindparam("mine")
 _NOW: ColumnElement[int] = literal_column(
     "CAST(extract(epoch FROM clock_timestamp()) * 1000000000 AS BIGINT)"
 )
 _LOOK = select(
-    _leases.c.holder, _leases.c.fence, _leases.c.address, (_leases.c.expires - _NOW).label("left")
-).where(_leases.c.name == NAME)
-_REQUIRE = select(_leases.c.fence).where(*_MINE).with_for_update(read=True, key_share=True)
-_RENEW = update(_leases).where(*_MINE).values(expires=_NOW + LASTING)
-_RELEASE = update(_leases).where(*_MINE).values(expires=0, holder="", address="")
-_ANNOUNCE = update(_leases).where(*_MINE).values(address=bindparam("where"))
+    _leases.c.name, _leases.c.holder, _leases.c.fence, _leases.c.address,
+    (_leases.c.expires - _NOW).label("left"),
+).order_by(_leases.c.fence)  # fmt: skip
+_REQUIRE = select(_leases.c.fence).where(_MINE).with_for_update(read=True, key_share=True)
+_RENEW = update(_leases).where(_MINE).values(expires=_NOW + LASTING)
+_RELEASE = update(_leases).where(_MINE).values(expires=0, holder="", address="")
+_ANNOUNCE = update(_leases).where(_MINE).values(address=bindparam("where"))
 _RUNNING = (
     select(schema.runs.c.id)
     .where(
@@ -80,36 +85,47 @@ class Holder:
         return f"{self.name} at {self.address}" if self.address else self.name
 
 
-def look(connection: Connection) -> Holder | None:
-    """Who holds the lease now; None where nobody does, or no ledger has been made yet."""
+def look(connection: Connection, portion: Portion = WHOLE) -> Holder | None:
+    """Who holds a lease now that excludes this portion; None where nobody does."""
     if not inspect(connection).has_table(_leases.name):
         return None
-    row = connection.execute(_LOOK).first()
-    if row is None or row.left <= 0:
-        return None
-    return Holder(row.holder, row.address, row.fence, row.left)
+    return next((held for held, _ in _excluding(connection, portion) if held.left > 0), None)
+
+
+def _excluding(connection: Connection, portion: Portion) -> list[tuple[Holder, str]]:
+    """The leases that exclude a portion, run out or not, with their names."""
+    return [
+        (Holder(row.holder, row.address, row.fence, row.left), row.name)
+        for row in connection.execute(_LOOK)
+        if portion.excludes(portion_of(row.name))
+    ]
 
 
 def take(
-    connection: Connection, holder: str, address: str, begin: Callable[[Connection], int]
-) -> int | Holder:
+    connection: Connection, holder: str, address: str, begin: Callable[[Connection], int],
+    portion: Portion = WHOLE,
+) -> int | Holder:  # fmt: skip
     """Takes a free lease and returns its fence; or who holds it.
 
     `begin` brings the schema up to date and gives a fence that is greater than any before; it
     is called only where the lease is free, and under a lock that two engines cannot share.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _OPENING})
-    held = look(connection)
+    held = look(connection, portion)
     if held is not None:
         return held
+    name = portion.lease(holder)
     if inspect(connection).has_table(_leases.name):
         # Waits for a writing transaction of the engine whose lease has run out.
-        connection.execute(select(_leases.c.name).with_for_update()).all()
-        held = look(connection)
+        gone = [one for _, one in _excluding(connection, portion)]
+        over = _leases.c.name.in_([*gone, name])
+        connection.execute(select(_leases.c.name).where(over).with_for_update()).all()
+        held = look(connection, portion)
         if held is not None:
             return held
+        connection.execute(_leases.delete().where(over, _leases.c.name != name))
     fence = begin(connection)
-    row = {"name": NAME, "holder": clean(holder), "fence": fence, "address": clean(address)}
+    row = {"name": name, "holder": clean(holder), "fence": fence, "address": clean(address)}
     changes = {name: value for name, value in row.items() if name != "name"}
     made = insert(_leases).values(**row, expires=_NOW + LASTING)
     connection.execute(
@@ -118,6 +134,32 @@ def take(
         )
     )
     return fence
+
+
+def adopt(connection: Connection, portion: Portion, fence: int) -> list[str]:
+    """Takes the leases away that engines of a shared portion let run out, and their runs over.
+
+    Returns the ids of the runs, which are pending now and this engine's own.
+    """
+    ended = [
+        row.name
+        for row in connection.execute(_LOOK)
+        if row.left <= 0 and row.fence != fence and _same(portion_of(row.name), portion)
+    ]
+    if not ended:
+        return []
+    # Waits for a writing transaction of an engine that still lives; it may renew meanwhile.
+    over = (_leases.c.name.in_(ended), _leases.c.expires <= _NOW, _leases.c.fence != fence)
+    connection.execute(select(_leases.c.name).where(*over).with_for_update()).all()
+    gone = connection.execute(_leases.delete().where(*over).returning(_leases.c.fence))
+    fences = list(gone.scalars())
+    left = (
+        update(schema.runs)
+        .where(schema.runs.c.state.in_(("pending", "running")), schema.runs.c.fence.in_(fences))
+        .values(fence=fence, state="pending")
+        .returning(schema.runs.c.id)
+    )
+    return list(connection.execute(left).scalars()) if fences else []
 
 
 def require(connection: Connection, fence: int) -> None:
@@ -149,9 +191,13 @@ def release(connection: Connection, fence: int) -> None:
     connection.execute(_RELEASE, {"mine": fence})
 
 
+def _same(one: Portion, other: Portion) -> bool:
+    return one.shared and other.shared and one.name == other.name
+
+
 def _fenced(connection: Connection) -> Fenced:
-    row = connection.execute(_LOOK).first()
-    who = f"the engine {Holder(row.holder, row.address, 0, 0)}" if row and row.holder else "another"
+    rows = [row for row in connection.execute(_LOOK) if row.holder]
+    who = f"the engine {Holder(rows[-1].holder, rows[-1].address, 0, 0)}" if rows else "another"
     return Fenced(
         f"{who} has taken over this ledger, since this one was not heard of for too long",
         "nothing was lost; start this one again and it stands by",

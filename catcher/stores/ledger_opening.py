@@ -25,6 +25,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool, StaticPool
 
+from catcher.model.portion import Portion
 from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND, SECOND, Span
 from catcher.ports import StoreAway
@@ -160,6 +161,15 @@ def lock(file: Path) -> IO[bytes]:
             "stop that one first, or give this one a folder of its own with --data",
         ) from None
     return held
+
+
+def refuse_portion(portion: Portion, name: str) -> None:
+    """A ledger that one engine holds alone is for all rules."""
+    if portion.name or portion.shared:
+        raise CatcherError(
+            f"{name} is held by one engine, which carries all rules",
+            "several engines want one that all reach: stores: {ledger: postgresql://…}",
+        )
 
 
 def judge(connection: Connection, name: str) -> str:

@@ -17,11 +17,13 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, func, or_, sele
 from catcher.model.alert import Alert, AuditEntry, Notice
 from catcher.model.commit import TriggerState
 from catcher.model.observation import Observation
+from catcher.model.portion import WHOLE, Portion
 from catcher.model.run import ArtifactRecord, Firing, Run
 from catcher.model.time import Instant
 from catcher.ports import DeadLetter, MetricPoint, Query
-from catcher.stores import schema
+from catcher.stores import ledger_lease, schema
 from catcher.stores.documents import clean, document
+from catcher.stores.ledger_inbox import source_key
 from catcher.stores.ledger_results import artifact_of, labels_of, point_of
 from catcher.stores.ledger_rows import (
     Row,
@@ -173,10 +175,27 @@ def alive(connection: Connection, fence: int) -> Instant:
     return max(connection.execute(one).scalar() or 0 for one in asked)
 
 
-def positions(connection: Connection) -> dict[str, str]:
-    """Where each source would go on."""
+def positions(connection: Connection, portion: Portion = WHOLE) -> dict[str, str]:
+    """Where each source of a portion would go on."""
     rows = _all(connection, select(schema.positions))
-    return {row["source"]: row["position"] for row in rows}
+    head = source_key("", portion)
+    found = {row["source"]: row["position"] for row in rows if row["source"].startswith(head)}
+    return {source.removeprefix(head): position for source, position in found.items()}
+
+
+def adopted(connection: Connection, portion: Portion, fence: int) -> list[Run]:
+    """Takes over the runs of engines of a shared portion that are gone; oldest first."""
+    table, ids = schema.runs, ledger_lease.adopt(connection, portion, fence)
+    order = (table.c.time, table.c.created, table.c.id)
+    rows = [
+        row
+        for start in range(0, len(ids), MOST_NAMES)
+        for row in _all(
+            connection,
+            select(table).where(table.c.id.in_(ids[start : start + MOST_NAMES])).order_by(*order),
+        )
+    ]
+    return _whole_runs(connection, rows)
 
 
 def observation(connection: Connection, kind: str, id: str) -> Observation | None:

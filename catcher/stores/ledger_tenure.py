@@ -35,7 +35,12 @@ class Ask(Protocol):
     def __call__(self, work: Callable[[Connection], Answer], /) -> Awaitable[Answer]: ...
 
 
-async def granted(ask: Ask, take: Take, told: Told | None) -> int:
+async def granted(
+    ask: Ask,
+    take: Take,
+    told: Told | None,
+    look: Callable[[Connection], Holder | None] = lease.look,
+) -> int:
     """Takes the lease, waiting for it where another engine holds it; returns the fence.
 
     `told` hears whom one stands by for, and that the database is away meanwhile. Without it
@@ -46,7 +51,7 @@ async def granted(ask: Ask, take: Take, told: Told | None) -> int:
     said, not_before = "", 0.0
     while True:
         try:
-            held = await ask(lease.look if loop.time() < not_before else take)
+            held = await ask(look if loop.time() < not_before else take)
         except StoreAway as trouble:
             if told is None or not said:
                 raise
@@ -79,6 +84,7 @@ class Tenure:
         self._write, self._keep = write, keep
         self._lost: Fenced | None = None
         self._ended = asyncio.Event()
+        self._heard = self._sure_from = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,6 +127,11 @@ class Tenure:
             await self._ended.wait()
         raise self._lost
 
+    @property
+    def steady(self) -> bool:
+        """Whether the database has answered for so long that whoever lives has told it so."""
+        return asyncio.get_running_loop().time() >= self._sure_from
+
     async def announce(self, address: str) -> None:
         """Tells those who stand by where this engine answers."""
         if self._keep is not None:
@@ -134,12 +145,22 @@ class Tenure:
             try:
                 if self._keep is not None:
                     await self._keep(partial(lease.renew, fence=self._fence))
+                    self._hear()
                 if beats % BEATS == 0:
                     await self._beat()
             except Fenced as fenced:
                 self.lose(fenced)
             except CatcherError:
-                continue  # The ledger's health tells of it; the lease may still be ours.
+                # The ledger's health tells of it; the lease may still be ours.
+                self._heard = 0.0
+                continue
+
+    def _hear(self) -> None:
+        """After a silence of the database the others get a lease's time to be heard of, too."""
+        now = asyncio.get_running_loop().time()
+        if now - self._heard > 2 * lease.RENEWED:
+            self._sure_from = now + to_seconds(lease.LASTING)
+        self._heard = now
 
     async def _beat(self) -> None:
         now = self._clock()

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from catcher.model.alert import Notice
 from catcher.model.commit import Commit
 from catcher.model.event import Arrived
+from catcher.model.portion import WHOLE, Portion
 from catcher.model.run import Firing, Run
 from catcher.model.time import Instant
 from catcher.stores import ledger_desk, ledger_inbox, ledger_retrying, ledger_states, schema
@@ -49,7 +50,8 @@ class Stamp:
 class LedgerWriter:
     """The statements of one database, and the transactions made of them."""
 
-    def __init__(self, dialect: str) -> None:
+    def __init__(self, dialect: str, portion: Portion = WHOLE) -> None:
+        self._portion = portion
         inserts: dict[str, Callable[[Table], Any]] = {
             "sqlite": sqlite.insert,
             "postgresql": postgresql.insert,
@@ -101,7 +103,11 @@ class LedgerWriter:
         ledger_desk.write(connection, commit, self._upsert)
         ledger_states.write(connection, commit, stamp.now, self._upsert)
         positions = [
-            {"source": clean(source), "position": clean(position), "updated": stamp.now}
+            {
+                "source": clean(ledger_inbox.source_key(source, self._portion)),
+                "position": clean(position),
+                "updated": stamp.now,
+            }
             for source, position in commit.positions.items()
         ]
         self._upsert(connection, schema.positions, positions)
@@ -165,13 +171,15 @@ class LedgerWriter:
         # Every start has a name of its own: those of long ago, and what nobody can try again, go.
         fence = int(row["fence"])
         connection.execute(engines.delete().where(engines.c.fence < fence - REMEMBERED_STARTS))
-        connection.execute(schema.commits.delete().where(schema.commits.c.engine != row["name"]))
+        commits, others = schema.commits, select(schema.leases.c.holder)
+        gone = commits.c.engine != row["name"], commits.c.engine.not_in(others)
+        connection.execute(commits.delete().where(*gone))
         return fence
 
     def _write_inbox(self, connection: Connection, commit: Commit) -> tuple[Arrived, ...]:
-        known = ledger_inbox.write(connection, commit.inbox, self._insert_absent)
+        known = ledger_inbox.write(connection, commit.inbox, self._insert_absent, self._portion)
         if commit.covers:
-            ledger_inbox.cover(connection, commit.held)
+            ledger_inbox.cover(connection, commit.held, self._portion)
             self._covers += 1
             if self._covers % PRUNE_EVERY == 0:
                 ledger_inbox.prune(connection)

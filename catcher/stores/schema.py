@@ -37,7 +37,7 @@ from catcher.stores.schema_turns import engines as engines
 from catcher.stores.schema_turns import exports as exports
 from catcher.stores.schema_turns import leases as leases
 
-VERSION = "0004"
+VERSION = "0005"
 
 inbox = Table(
     "inbox",
@@ -51,10 +51,14 @@ inbox = Table(
     instant_column("received"),
     flag_column("late"),
     flag_column("covered"),
-    UniqueConstraint("topic", "time", "digest"),
+    text_column("portion"),
+    UniqueConstraint("topic", "time", "digest", "portion"),
     Index(None, "covered", "seq"),
 )
-"""Events of durable sources, from before their acknowledgement until a snapshot covers them."""
+"""Events of durable sources, from before their acknowledgement until a snapshot covers them.
+
+`portion` is that of the engine that heard them, where a site is split between several.
+"""
 
 positions = Table(
     "positions", metadata, key_column("source"), text_column("position"), instant_column("updated")
