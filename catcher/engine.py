@@ -152,9 +152,8 @@ class Engine:
 
     def _over(self) -> bool:
         """Whether it was told to stop, or nothing more can come."""
-        if self._stopping.is_set():
-            return True
-        return self._ended == len(self.parts.sources) and self._done()
+        ended = self._ended == len(self.parts.sources)
+        return self._stopping.is_set() or (ended and self._done())
 
     def _done(self) -> bool:
         return self._steps.empty() and self.books.idle and not self._running
@@ -175,9 +174,8 @@ class Engine:
         if self._stopping.is_set() or self._ended == len(self.parts.sources):
             return SHORTEST_WAIT
         due = self.parts.network.next_timer()
-        if due is None:
-            return LONGEST_WAIT
-        return min(LONGEST_WAIT, max(SHORTEST_WAIT, (due - self.parts.clock()) / SECOND))
+        wait = LONGEST_WAIT if due is None else (due - self.parts.clock()) / SECOND
+        return min(LONGEST_WAIT, max(SHORTEST_WAIT, wait))
 
     # -- one step ---------------------------------------------------------------------------
 
@@ -225,10 +223,9 @@ class Engine:
             now, decided = self.parts.clock(), Decided()
             decided.events.extend(self.parts.admission.flush())
             self._see(decided.events, decided, now)
-            ends = [self.parts.admission.last(name) for name in self._source_names()]
-            end = max((one for one in ends if one is not None), default=None)
-            if end is not None:
-                self._weigh(self.parts.network.finish(end), decided, now)
+            ends = map(self.parts.admission.last, self._source_names())
+            if known := [one for one in ends if one is not None]:
+                self._weigh(self.parts.network.finish(max(known)), decided, now)
             await self._remember(decided)
             self.books.add(decided)
 
@@ -291,8 +288,7 @@ class Engine:
         decided.firings.append(firing)
         job = self.parts.rules[firing.rule].job
         if job is not None:
-            run = Run(firing.id, firing, job.run, priority=job.priority, created=now)
-            decided.runs.append(run)
+            decided.runs.append(Run(firing.id, firing, job.run, priority=job.priority, created=now))
 
     def weigh(self, decisions: Iterable[Firing | LevelChange], now: Instant) -> Decided:
         """What decisions come to that no event led to: a firing by hand, a rule that is gone."""

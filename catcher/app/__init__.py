@@ -18,10 +18,12 @@ from catcher.app.places import data_folder
 from catcher.app.sites import load_site
 from catcher.client import Client
 from catcher.model.alert import Severity
+from catcher.model.portion import Portion
 from catcher.model.problem import CatcherError, NoEngine
 from catcher.model.rule import Rule
 from catcher.model.time import wall_clock
 from catcher.site import Site, find_site, load, shipped_site
+from catcher.site.portions import make_portion
 
 if TYPE_CHECKING:
     from catcher.api.remote import Remote
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "look",
-    "open_client", "open_demo", "open_engine", "open_rehearsal", "open_replay", "preview",
-    "remote", "run_backtest", "run_rule_tests", "send_test",
+    "make_portion", "open_client", "open_demo", "open_engine", "open_rehearsal", "open_replay",
+    "preview", "remote", "run_backtest", "run_rule_tests", "send_test",
     "sweep",
 ]  # fmt: skip
 
@@ -44,12 +46,13 @@ Write = Callable[[str], None]
 
 
 def open_engine(
-    site: Path | None, data: Path | None, port: int | None = None, write: Write = print
-) -> AbstractAsyncContextManager[Running]:
-    """An engine on a site's own sources."""
+    site: Path | None, data: Path | None, port: int | None = None, write: Write = print,
+    portion: Portion | None = None,
+) -> AbstractAsyncContextManager[Running]:  # fmt: skip
+    """An engine on a site's own sources; `portion` stands before what `engine:` says."""
     from catcher.app.opening import open_on_sources
 
-    loaded = load_site(site)
+    loaded = load_site(site, portion)
     return open_on_sources(loaded, data_folder(loaded, data), port, write)
 
 

@@ -6,12 +6,15 @@ not used.
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from catcher.app.sink_kinds import SINKS
+from catcher.model.portion import WHOLE, Portion
 from catcher.model.time import Clock
 from catcher.ports import Source
 from catcher.site import Site
@@ -27,6 +30,11 @@ class SourceNeeds:
     root: Path
     data: Path
     position: str = ""
+    portion: Portion = WHOLE
+
+    def named(self, name: str) -> str:
+        """A name at a broker: each portion hears all by itself, those who share one together."""
+        return f"{name}.{self.portion.label}" if self.portion.name else name
 
 
 SourceKind = tuple[type, Callable[[Any, SourceNeeds], Source]]
@@ -35,17 +43,27 @@ SourceKind = tuple[type, Callable[[Any, SourceNeeds], Source]]
 def _mqtt_source() -> SourceKind:
     from catcher.sources import mqtt
 
-    return mqtt.MqttSettings, lambda settings, needs: mqtt.MqttSource(
-        needs.name, settings, needs.clock, needs.payload
-    )
+    def make(settings: mqtt.MqttSettings, needs: SourceNeeds) -> Source:
+        if needs.portion.name:
+            identity = needs.named(settings.identity(needs.name))
+            settings = replace(settings, client_id=identity)
+        if needs.portion.shared:
+            # What a broker keeps for one of several is kept from the others.
+            one = f"{settings.client_id}.{platform.node()}-{os.getpid()}"
+            settings = replace(settings, client_id=one, session=0)
+        return mqtt.MqttSource(needs.name, settings, needs.clock, needs.payload)
+
+    return mqtt.MqttSettings, make
 
 
 def _kafka_source() -> SourceKind:
     from catcher.sources import kafka
 
-    return kafka.KafkaSettings, lambda settings, needs: kafka.KafkaSource(
-        needs.name, settings, needs.clock, needs.payload
-    )
+    def make(settings: kafka.KafkaSettings, needs: SourceNeeds) -> Source:
+        settings = replace(settings, group=needs.named(settings.group))
+        return kafka.KafkaSource(needs.name, settings, needs.clock, needs.payload)
+
+    return kafka.KafkaSettings, make
 
 
 def _http_source() -> SourceKind:

@@ -32,6 +32,7 @@ from catcher.app.reading import decoded, late_sql
 from catcher.app.reloading import Reloading
 from catcher.app.running import STOP, Grace, Running, announced, engine_name
 from catcher.app.selfwatch import SelfWatch
+from catcher.app.sharing import take_over
 from catcher.app.sink_kinds import Doorway
 from catcher.app.surroundings import Surroundings
 from catcher.client import Client, HistoryTelemetry, Reading
@@ -107,8 +108,8 @@ def open_on_recording(
 
 
 def _needs(site: Site, name: str, data: Path, positions: Positions) -> SourceNeeds:
-    position = positions.get(name, "")
-    return SourceNeeds(name, wall_clock, _payload(site), site.root, data, position)
+    more = positions.get(name, ""), site.settings.engine
+    return SourceNeeds(name, wall_clock, _payload(site), site.root, data, *more)
 
 
 def _refuse_broken_settings(site: Site) -> None:
@@ -123,7 +124,7 @@ def _refuse_broken_settings(site: Site) -> None:
 def _edition(site: Site, jobs: Path, anew: bool) -> Edition:
     """What an engine starts with; `anew` reads a site that may have been edited meanwhile."""
     if anew:
-        site = load(site.root, adapters=ADAPTERS)
+        site = load(site.root, adapters=ADAPTERS, portion=site.settings.engine)
         _refuse_broken_settings(site)
     return first_edition(site, jobs)
 
@@ -209,6 +210,7 @@ async def _begun(
     async with asyncio.TaskGroup() as tasks:
         fence = tasks.create_task(kept.ledger.until_fenced())
         running.start(tasks, fence.cancel)
+        tasks.create_task(take_over(kept.ledger, running))
         await running.until_open()
         async with served:
             await _announce(kept, running.url)
@@ -321,8 +323,8 @@ def _reloading(
     edition: Edition, jobs: Path, engine: Engine, shop: Workshop, hands: Hands, watch: SelfWatch,
     swapped: Callable[[Edition], None],
 ) -> Reloading:  # fmt: skip
-    root = edition.site.root
+    root, portion = edition.site.root, edition.site.settings.engine
     return Reloading(
-        edition, lambda: load(root, adapters=ADAPTERS), jobs, engine, shop, hands,
+        edition, lambda: load(root, adapters=ADAPTERS, portion=portion), jobs, engine, shop, hands,
         watch.reloading, swapped,
     )  # fmt: skip

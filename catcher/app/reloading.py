@@ -218,7 +218,9 @@ class Reloading:
         ]  # fmt: skip
         ended = parts.network.swap(list(edition.rules.values()))
         parts.alerting.swap(edition.rules, edition.routes, edition.broken)
-        self._engine.parts = replace(parts, rules=edition.rules, remembered=remembered)
+        self._engine.parts = replace(
+            parts, rules=edition.rules, remembered=remembered, elsewhere=edition.site.elsewhere
+        )
         self._shop.swap(edition.rules, edition.registry)
         self._hands.swap(edition.rows())
         self._swapped(edition)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from catcher.app.adapters import SETTINGS
+from catcher.model.portion import Portion
 from catcher.site import Site, find_site, load
 
 
-def load_site(path: Path | None) -> Site:
+def load_site(path: Path | None, portion: Portion | None = None) -> Site:
     """The site's files as rules and settings, with all problems."""
-    return load(find_site(path), adapters=SETTINGS)
+    return load(find_site(path), adapters=SETTINGS, portion=portion)

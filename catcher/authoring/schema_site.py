@@ -11,6 +11,7 @@ from catcher.authoring.schema_parts import (
     Schema,
     document,
     either,
+    flag,
     many,
     names,
     number,
@@ -64,6 +65,7 @@ def site_schema(adapters: Adapters) -> Schema:
             "limits": _LIMITS,
             "heartbeat": _heartbeat(adapters),
             "announce": _announce(adapters),
+            "engine": _ENGINE,
         },
         "An observatory's settings. Secrets are written ${NAME} or ${file:/path}.",
     )
@@ -142,6 +144,11 @@ _CLOCK: Mapping[str, Schema] = {
     "reorder": ref("duration", "Events are held so long to be put in order (0s)."),
     "max_ahead": ref("duration", "An event from further in the future is set aside (5s)."),
 }  # fmt: skip
+_ENGINE = table({
+    "rules": ref("texts", "Only rules with one of these tags."),
+    "except": ref("texts", "All rules but those with one of these tags."),
+    "shared": flag("Several engines carry these rules at once; they keep no state.", False),
+}, "Which rules this engine carries, beside others on one PostgreSQL ledger.")  # fmt: skip
 _LOCATION = table({
     "latitude": number("Degrees, north positive.", -90, 90, whole=False),
     "longitude": number("Degrees, east positive.", -180, 360, whole=False),

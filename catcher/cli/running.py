@@ -37,16 +37,31 @@ def demo(
 
 
 def run(
-    site: Site = None, data: Data = None, port: Port = None, exit_after: ExitAfter = ""
-) -> None:
+    site: Site = None, data: Data = None, port: Port = None, exit_after: ExitAfter = "",
+    rules: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TAG", help="Only rules with this tag; may be repeated."),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option("--except", metavar="TAG", help="All rules but those with this tag."),
+    ] = None,
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Several engines carry these rules at once.")
+    ] = False,
+) -> None:  # fmt: skip
     """Runs a site's rules on its sources until it is told to stop (Ctrl-C, SIGTERM).
 
-    Example: `catcher run --site /etc/catcher`
+    With a tag it carries some of the rules, beside other engines on one PostgreSQL ledger
+    (docs/scale-out.md). Example: `catcher run --site /etc/catcher`
     """
     from catcher import app as composition
     from catcher.cli.following import watch, write
 
-    opened = composition.open_engine(site, data, port, write)
+    portion = None
+    if rules or without or shared:
+        portion = composition.make_portion(rules or (), without or (), shared)
+    opened = composition.open_engine(site, data, port, write, portion)
     asyncio.run(watch(opened, "Catcher", exit_after))
 
 

@@ -19,7 +19,7 @@ In `catcher.yaml`:
           tls: {ca: /etc/ssl/observatory.pem}
           protocol: "5"
           client_id: catcher-summit        # of this engine alone, and the same after a restart
-          session: 7d                      # how long the broker keeps our messages (MQTT 5)
+          session: 7d                      # how long the broker keeps our messages (0s: not)
         clock: wall
         lateness: 2s
 
@@ -164,7 +164,7 @@ class MqttSource:
         frames = Frames(self._decoder.limit, version)
         identity = self._settings.identity(self._name)
         hear = (frames, self._take)
-        return connect(self._settings, identity, self._settings.session, hear, _QUEUE)
+        return connect(self._settings, identity, self._settings.session or None, hear, _QUEUE)
 
     async def _use(self, link: Link) -> None:
         self._link = link

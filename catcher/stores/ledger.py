@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
@@ -80,8 +80,9 @@ class SqlLedger(LedgerAnswers):
         self._exports = exports
         self._told = told
         self._where = where
-        self._portion = portion
+        self.portion = portion
         self._tenure: Tenure | None = None
+        self._adopted = False
         self.owing = asyncio.Event()
         file = opening.file_of(self._url)
         shown = self._url.set(drivername=self._url.get_backend_name(), query={})
@@ -160,19 +161,21 @@ class SqlLedger(LedgerAnswers):
         return await self._write(partial(self._writer.claim, run=run, stamp=self._now()))
 
     async def unfinished(self) -> Sequence[Run]:
-        """Runs left pending or running by engines before this one, oldest first."""
-        return await self._read(partial(reading.unfinished, fence=self._fence))
+        """Runs left pending or running by engines before this one; `adopt` where it shares."""
+        left = partial(reading.unfinished, fence=self._fence)
+        return [] if self.portion.shared else await self._read(left)
 
     async def alive(self) -> Instant:
         """Until when an engine before this one is known to have been at work; 0 without any."""
         return await self._read(partial(reading.alive, fence=self._fence))
 
-    async def adopt(self) -> Sequence[Run]:
+    async def adopt(self, rules: Collection[str]) -> Sequence[Run]:
         """Runs of engines of the same shared portion that are gone; they are this one's now."""
         tenure = self._tenure
-        if not self._portion.shared or tenure is None or not tenure.steady:
+        if not self.portion.shared or tenure is None or not tenure.steady:
             return []
-        return await self._write(partial(reading.adopted, portion=self._portion, fence=self._fence))
+        adopted, self._adopted = partial(reading.adopted, first=not self._adopted), True
+        return await self._write(lambda at: adopted(at, self.portion, self._fence, rules))
 
     async def settle(self, notice: Notice, error: str = "", dead: bool = False) -> None:
         """Records a delivery with `notice.receipt`, a failed attempt, or the giving up."""
@@ -245,7 +248,7 @@ class SqlLedger(LedgerAnswers):
     async def _begin(self, opened: AsyncExitStack, version: str) -> None:
         """Becomes the one engine that works on this ledger."""
         if not self._on_server:
-            opening.refuse_portion(self._portion, self._name)
+            opening.refuse_portion(self.portion, self._name)
             self._fence = await self._write(partial(self._begin_work, version=version))
             if not self._in_memory:
                 tenure = Tenure(self._engine_id, self._fence, self._clock, self._write)
@@ -254,9 +257,9 @@ class SqlLedger(LedgerAnswers):
         lane = await opened.enter_async_context(self._lane("lease"))
         take = partial(
             ledger_lease.take, holder=self._engine_id, address=self._where, begin=self._begin_work,
-            portion=self._portion,
+            portion=self.portion,
         )  # fmt: skip
-        look = partial(ledger_lease.look, portion=self._portion)
+        look = partial(ledger_lease.look, portion=self.portion)
         self._fence = await granted(partial(self._ask, lane), take, self._told, look)
         keep = partial(self._ask, lane, limit=self._limit(LONGEST_RENEWAL))
         tenure = Tenure(self._engine_id, self._fence, self._clock, self._write, keep)

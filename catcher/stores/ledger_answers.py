@@ -37,8 +37,8 @@ Answer = TypeVar("Answer")
 class LedgerAnswers(ABC):
     """The questions of `ports.Ledger` and of those who look after one."""
 
-    _portion = WHOLE
-    """Of the engine that opened it."""
+    portion = WHOLE
+    """What the engine carries that opened it."""
 
     @abstractmethod
     async def _read(self, work: Callable[[Connection], Answer]) -> Answer:
@@ -70,7 +70,7 @@ class LedgerAnswers(ABC):
 
     async def positions(self) -> Mapping[str, str]:
         """Where each source would go on."""
-        return await self._read(partial(reading.positions, portion=self._portion))
+        return await self._read(partial(reading.positions, portion=self.portion))
 
     async def states(self) -> Sequence[TriggerState]:
         """The saved state of every rule and key."""
@@ -79,12 +79,12 @@ class LedgerAnswers(ABC):
     async def uncovered(self, after: int, limit: int) -> Sequence[tuple[int, Arrived]]:
         """Events of the inbox that no saved state knows of, by place, from beyond one on."""
         return await self._read(
-            partial(ledger_inbox.uncovered, after=after, limit=limit, portion=self._portion.name)
+            partial(ledger_inbox.uncovered, after=after, limit=limit, portion=self.portion.name)
         )
 
     async def marks(self) -> tuple[Collection[str], Instant]:
         """The digests of the latest events of the inbox, and the greatest time among them."""
-        return await self._read(partial(ledger_inbox.marks, portion=self._portion.name))
+        return await self._read(partial(ledger_inbox.marks, portion=self.portion.name))
 
     async def observation(self, kind: str, id: str) -> Observation | None:
         """One observation, None where it is not known."""

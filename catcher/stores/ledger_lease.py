@@ -11,7 +11,7 @@ taken up by another (`adopt`), which first takes the lease away: then it cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -136,30 +136,30 @@ def take(
     return fence
 
 
-def adopt(connection: Connection, portion: Portion, fence: int) -> list[str]:
+def adopt(
+    connection: Connection, portion: Portion, fence: int, rules: Collection[str], first: bool
+) -> list[str]:
     """Takes the leases away that engines of a shared portion let run out, and their runs over.
 
-    Returns the ids of the runs, which are pending now and this engine's own.
+    Returns the ids of the runs, which are pending now and this engine's own. The `first` time
+    these are also runs of engines that have had no lease for long.
     """
     ended = [
         row.name
         for row in connection.execute(_LOOK)
         if row.left <= 0 and row.fence != fence and _same(portion_of(row.name), portion)
     ]
-    if not ended:
+    if not ended and not first:
         return []
     # Waits for a writing transaction of an engine that still lives; it may renew meanwhile.
     over = (_leases.c.name.in_(ended), _leases.c.expires <= _NOW, _leases.c.fence != fence)
     connection.execute(select(_leases.c.name).where(*over).with_for_update()).all()
-    gone = connection.execute(_leases.delete().where(*over).returning(_leases.c.fence))
-    fences = list(gone.scalars())
-    left = (
-        update(schema.runs)
-        .where(schema.runs.c.state.in_(("pending", "running")), schema.runs.c.fence.in_(fences))
-        .values(fence=fence, state="pending")
-        .returning(schema.runs.c.id)
-    )
-    return list(connection.execute(left).scalars()) if fences else []
+    connection.execute(_leases.delete().where(*over))
+    runs, alive = schema.runs, select(_leases.c.fence)
+    left = runs.c.state.in_(("pending", "running")), runs.c.fence.not_in(alive)
+    mine = update(runs).where(*left, runs.c.rule.in_([clean(one) for one in rules]))
+    taken = connection.execute(mine.values(fence=fence, state="pending").returning(runs.c.id))
+    return list(taken.scalars())
 
 
 def require(connection: Connection, fence: int) -> None:

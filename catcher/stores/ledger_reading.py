@@ -7,7 +7,7 @@ portable operator; the rows are streamed, so that a limit holds for what is look
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any
@@ -179,13 +179,19 @@ def positions(connection: Connection, portion: Portion = WHOLE) -> dict[str, str
     """Where each source of a portion would go on."""
     rows = _all(connection, select(schema.positions))
     head = source_key("", portion)
-    found = {row["source"]: row["position"] for row in rows if row["source"].startswith(head)}
-    return {source.removeprefix(head): position for source, position in found.items()}
+    mine = [
+        row
+        for row in rows
+        if row["source"].startswith(head) and (head or row["source"][:1] not in ("+", "-"))
+    ]
+    return {row["source"].removeprefix(head): row["position"] for row in mine}
 
 
-def adopted(connection: Connection, portion: Portion, fence: int) -> list[Run]:
+def adopted(
+    connection: Connection, portion: Portion, fence: int, rules: Collection[str], first: bool
+) -> list[Run]:
     """Takes over the runs of engines of a shared portion that are gone; oldest first."""
-    table, ids = schema.runs, ledger_lease.adopt(connection, portion, fence)
+    table, ids = schema.runs, ledger_lease.adopt(connection, portion, fence, rules, first)
     order = (table.c.time, table.c.created, table.c.id)
     rows = [
         row
