@@ -1,4 +1,4 @@
-"""The section `heartbeat:` of `catcher.yaml`: how often, and by which ways out."""
+"""The sections `heartbeat:` and `announce:` of `catcher.yaml`: the ways out, and how often."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from catcher.model.problem import Place
 from catcher.model.time import MINUTE, SECOND, Span
-from catcher.site.adapters import HEARTBEATS, Adapters, Kinds, fit
+from catcher.site.adapters import ANNOUNCEMENTS, HEARTBEATS, Adapters, Kinds, fit
 from catcher.site.binding import Section
 from catcher.site.nodes import Branch, Report, lost, quoted
 from catcher.site.reader import Table
@@ -46,6 +46,16 @@ def read_heartbeat(table: Table, adapters: Adapters) -> Heartbeat:
     ways = read_ways(below, replace(HEARTBEATS, classes=adapters))
     below.done()
     return Heartbeat(every, ways, below.place)
+
+
+def read_announcements(table: Table, adapters: Adapters) -> tuple[Section, ...]:
+    """The section `announce:`: who else hears of each result, and by which ways."""
+    below = table.table("announce", hint="write it like announce: {mqtt: {host: broker.example}}")
+    if below is None:
+        return ()
+    ways = read_ways(below, replace(ANNOUNCEMENTS, classes=adapters))
+    below.done()
+    return ways
 
 
 def read_ways(below: Table, kinds: Kinds) -> tuple[Section, ...]:

@@ -32,7 +32,6 @@ from catcher.model.portion import WHOLE, Portion
 from catcher.model.problem import Place
 from catcher.model.time import Span
 from catcher.site.adapters import (
-    ANNOUNCEMENTS,
     EXECUTORS,
     SOURCES,
     Adapters,
@@ -41,7 +40,7 @@ from catcher.site.adapters import (
     read_adapter,
 )
 from catcher.site.binding import Section, section
-from catcher.site.heartbeat import Heartbeat, read_heartbeat, read_ways
+from catcher.site.heartbeat import Heartbeat, read_announcements, read_heartbeat
 from catcher.site.nodes import Entry, Node, Report, Secret, quoted, shown
 from catcher.site.portions import read_portion
 from catcher.site.reader import Table, table_of
@@ -144,7 +143,7 @@ def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) ->
         data=_data(table, root),
         limits=_limits(table),
         heartbeat=read_heartbeat(table, adapters),
-        announce=_announce(table, adapters),
+        announce=read_announcements(table, adapters),
     )
     clocks = {name: spec.clock for name, spec in settings.sources.items()}
     portion = read_portion(table, settings.stores.ledger.kind, clocks)
@@ -271,15 +270,6 @@ def _data(table: Table, root: Path) -> Path | None:
         message = f"there is no home folder for {quoted(text)}"
         table.report.error(table.place_of("data"), message, "write an absolute path")
         return None
-
-
-def _announce(table: Table, adapters: Adapters) -> tuple[Section, ...]:
-    below = table.table("announce", hint="write it like announce: {mqtt: {host: broker.example}}")
-    if below is None:
-        return ()
-    ways = read_ways(below, replace(ANNOUNCEMENTS, classes=adapters))
-    below.done()
-    return ways
 
 
 def _limits(table: Table) -> Limits:
