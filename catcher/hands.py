@@ -82,7 +82,7 @@ class Hands(DeskHands):
                 f"no rule {rule!r} runs here", "each rule's name stands after rule: in rules/"
             )
         if observation:
-            event = _event_of(await self._find(observation), self._observations)
+            event = event_of(await self._find(observation), self._observations)
 
         def act(now: Instant) -> Decided:
             firing = self._engine.parts.network.by_hand(rule, event, now, who)
@@ -142,7 +142,7 @@ def _explanation_row(explanation: Any) -> Row:
     return {**row, "time": shown.instant(explanation.time), "text": str(explanation)}
 
 
-def _event_of(observation: Observation, specs: Mapping[str, ObservationSpec]) -> Event:
+def event_of(observation: Observation, specs: Mapping[str, ObservationSpec]) -> Event:
     """The event that a rule sees when it is fired for an observation of the past."""
     spec = specs[observation.kind]
     # The site may have declared other columns when the observation was made.

@@ -20,21 +20,24 @@ from catcher.client import Client
 from catcher.model.alert import Severity
 from catcher.model.portion import Portion
 from catcher.model.problem import CatcherError, NoEngine
+from catcher.model.result import Encoded
 from catcher.model.rule import Rule
+from catcher.model.run import Run
 from catcher.model.time import wall_clock
 from catcher.site import Site, find_site, load, shipped_site
 from catcher.site.portions import make_portion
 
 if TYPE_CHECKING:
     from catcher.api.remote import Remote
+    from catcher.app.reproducing import Reproduced
     from catcher.app.running import Running as Running
     from catcher.authoring import Case, Rehearsal
 
 __all__ = [
     "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "look",
     "make_portion", "open_client", "open_demo", "open_engine", "open_rehearsal", "open_replay",
-    "preview", "remote", "run_backtest", "run_rule_tests", "send_test",
-    "sweep",
+    "preview", "remote", "reproduce", "run_backtest", "run_rule_tests", "send_test",
+    "sweep", "try_job",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -191,6 +194,27 @@ async def examine(site: Path | None, data: Path | None, probe: bool = False) -> 
     folder = data_folder(loaded, data)
     rows = await examine_site(loaded, folder, announced_at(folder))
     return [*rows, *([one async for one in probe_brokers(loaded)] if probe else [])]
+
+
+async def reproduce(
+    site: Path | None, data: Path | None, run: str, present: bool, tolerance: float
+) -> Reproduced:
+    """Computes a run again and compares."""
+    from catcher.app.reproducing import reproduce as again
+
+    loaded = load_site(site)
+    return await again(loaded, data_folder(loaded, data), run, present, tolerance)
+
+
+async def try_job(
+    site: Path | None, data: Path | None, name: str, obs: str, rule: str,
+    values: Mapping[str, Any],
+) -> tuple[Run, Mapping[str, Encoded]]:  # fmt: skip
+    """A job's run for an observation, and its artifacts; nothing is kept."""
+    from catcher.app.trying import try_job as tried
+
+    loaded = load_site(site)
+    return await tried(loaded, data_folder(loaded, data), name, obs, rule, values)
 
 
 async def sweep(site: Path | None, data: Path | None, really: bool) -> list[Row]:

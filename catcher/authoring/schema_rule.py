@@ -150,6 +150,7 @@ _JOB: Mapping[str, Schema] = {
             ),
         },
         "deadline": ref("duration", "A run that takes longer is counted as a miss."),
+        "keep_inputs": flag("Keeps the telemetry that a run read, for `catcher reproduce`.", False),
         "critical": flag("Runs locally when the cluster is away.", False),
         "priority": number("The highest goes first.", -100, 100),
         "memory": ref("size", "What its worker may take."),

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from catcher.cli import acting, alarms, checking, desk, looking, querying, running, telling
+from catcher.cli import acting, again, alarms, checking, desk, looking, querying, running, telling
 from catcher.model.problem import CatcherError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (running, checking, telling, looking, querying, alarms, acting, desk):
+for part in (running, checking, telling, looking, querying, again, alarms, acting, desk):
     part.register(app)
 
 

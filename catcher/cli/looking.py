@@ -114,12 +114,12 @@ def show(
     console = wide_console()
     name = " ".join(filter(None, (row["rule"], row["key"], row["part"], row["id"])))
     console.print(Text(name, style="bold"), _run_state(row))
-    for label, words in _page(row):
+    for label, words in page(row):
         gap = "\n" if "\n" in words else ""
         console.print(Text(f"{label:<9}{gap}", style="dim"), Text(words), sep="")
 
 
-def _page(row: Row) -> Iterator[tuple[str, str]]:
+def page(row: Row) -> Iterator[tuple[str, str]]:
     """The lines of a run's page, each with its label."""
     by_hand = " (by hand)" if row["manual"] else ""
     yield "fired", f"{_moment(row['time'])}{by_hand}  {row['firing']['reason']}"
@@ -133,7 +133,9 @@ def _page(row: Row) -> Iterator[tuple[str, str]]:
     for one in row["inputs"]:
         late = f", waited {to_seconds(one['waited']):.3g} s" if one.get("waited") else ""
         late += " in vain: some may be missing" if one.get("whole") == "patience" else ""
-        yield "input", f"{one['name']} = {one['address']}  {one['samples']} samples{late}"
+        given = one["address"].startswith("with:")
+        size = "" if given else f"  {one['samples']} samples{late}"
+        yield "input", f"{one['name']} = {one['address']}{size}"
     for name, metric in row["metrics"].items():
         if metric["value"] is None:
             yield "metric", f"{name} is unknown: {metric.get('reason', '')}".rstrip(": ")

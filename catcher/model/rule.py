@@ -121,7 +121,8 @@ class JobSpec:
     """What a rule runs. `arguments` is `with`, its durations already in seconds.
 
     `each` splits a run into parts: `detector`, or a kind of observation, of which those are meant
-    that began within `last` before the firing.
+    that began within `last` before the firing. With `keep_inputs` the telemetry that a run read is
+    kept with its artifacts, for when no history has it any more.
     """
 
     run: str
@@ -138,6 +139,7 @@ class JobSpec:
     last: Span | None = None
     gather: Gather | None = None
     degraded: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    keep_inputs: bool = False
     place: Place = field(default=Place(), compare=False)
 
 

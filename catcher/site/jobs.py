@@ -41,6 +41,7 @@ def read_job(rule: Table) -> JobSpec | None:
         last=_last(table),
         gather=_gather(table),
         degraded=_degraded(table),
+        keep_inputs=table.flag("keep_inputs", False),
         place=table.place_of("run"),
     )
     table.done()

@@ -16,7 +16,7 @@ from catcher.working.degrading import DETECTORS, LEFT, SKIPPED, runs_here, skips
 from catcher.working.fitting import RUNS
 from catcher.working.inputs import Fetched, Request
 from catcher.working.parts import absent, labelled, missing_note, part_of, results, summary
-from catcher.working.performing import TROUBLE, Performer, Task
+from catcher.working.performing import TROUBLE, Performer, Task, with_given
 from catcher.working.pieces import Piece, piece_of, pieces_of
 
 Start = Callable[[Coroutine[Any, Any, Run]], asyncio.Task[Run]]
@@ -133,7 +133,7 @@ class PartedRun:
         async def prepare() -> Fetched:
             fetched = await performer.bench.inputs.fetch(request, own)
             fetched = await self._common(request) + fetched
-            return Fetched({**spec.arguments, **fetched.arguments}, fetched.records)
+            return with_given(spec.arguments, fetched)
 
         offered = {**performer.offered(run, piece.about), spec.each: run.part, RUNS: piece.runs}
         run = replace(run, started=performer.bench.clock())
@@ -198,6 +198,6 @@ def _gathering(
     gather: Gather, offered: Mapping[str, Any], observation: Observation | None, gathered: Gathered
 ) -> Task:
     async def prepare() -> Fetched:
-        return Fetched(gather.arguments)
+        return with_given(gather.arguments, Fetched())
 
     return Task(gather.run, prepare, offered, observation, gathered=gathered)

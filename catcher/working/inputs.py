@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -126,7 +127,7 @@ class Inputs:
         if asked.packed:
             series = _unpacked(name, series, asked)
         address = _address(asked)
-        record = _series_record(name, address, start, end, series)
+        record = series_record(name, address, start, end, series)
         return series, replace(record, whole=whole, waited=waited)
 
     async def _span(self, name: str, asked: Input, request: Request) -> tuple[Instant, Instant]:
@@ -178,9 +179,9 @@ class Inputs:
         of = self._rules.get(asked.of)
         part = of.job.each if of is not None and of.job is not None else ""
         found = [point for point in await self._ledger.metrics(query) if part not in point.labels]
-        series = _series(asked.metric, sorted(found, key=lambda point: point.time))
+        series = metric_series(asked.metric, sorted(found, key=lambda point: point.time))
         address = f"metric:{asked.of}/{asked.metric}"
-        return series, _series_record(name, address, start, now, series)
+        return series, series_record(name, address, start, now, series)
 
     # -- images -----------------------------------------------------------------------------
 
@@ -190,11 +191,23 @@ class Inputs:
             hint = f"say where it is: observations: {{{asked.image}: {{image: ...}}}}"
             raise InputError(f"no images of the {asked.image} are declared", hint)
         path = Path(await self._images.find(observation, request.part))
-        checksum, size = await asyncio.to_thread(_file_checksum, path)
+        checksum, size = await asyncio.to_thread(file_checksum, path)
         record = InputRecord(
             name, path.as_uri(), observation.start, observation.end, size, checksum
         )
         return path, record
+
+
+GIVEN = "with:"
+"""An input that the rule itself gave, as JSON."""
+
+
+def given_records(arguments: Mapping[str, Any]) -> tuple[InputRecord, ...]:
+    """What `with` gave to a run: the rule may say something else tomorrow."""
+    return tuple(
+        InputRecord(name, GIVEN + json.dumps(value, default=str))
+        for name, value in arguments.items()
+    )
 
 
 def _address(asked: Input) -> str:
@@ -218,7 +231,8 @@ def _unpacked(name: str, series: Series, asked: Input) -> Series:
         raise InputError(f"the input {name!r}: {error.message}", error.hint) from None
 
 
-def _series(column: str, points: Sequence[MetricPoint]) -> Series:
+def metric_series(column: str, points: Sequence[MetricPoint]) -> Series:
+    """Values of one metric, in the order given; NaN where unknown."""
     values = [math.nan if point.value is None else point.value for point in points]
     units = {column: points[-1].unit} if points and points[-1].unit else {}
     return Series(
@@ -228,9 +242,10 @@ def _series(column: str, points: Sequence[MetricPoint]) -> Series:
     )
 
 
-def _series_record(
+def series_record(
     name: str, address: str, start: Instant | None, end: Instant, series: Series
 ) -> InputRecord:
+    """What was read, with a checksum over the times and columns."""
     total = hashlib.sha256(np.ascontiguousarray(series.time).tobytes())
     for column in sorted(series.columns):
         total.update(column.encode() + b"\0")
@@ -239,7 +254,7 @@ def _series_record(
     return InputRecord(name, address, start, end, len(series), checksum)
 
 
-def _file_checksum(path: Path) -> tuple[str, int]:
+def file_checksum(path: Path) -> tuple[str, int]:
     """The checksum and size of a file, in bytes."""
     try:
         with path.open("rb") as stream:

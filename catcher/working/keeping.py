@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from catcher.model.event import Series
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded, Output
 from catcher.model.run import ArtifactRecord, Outcome, Run
 from catcher.model.time import Instant, Span, format_instant
 from catcher.ports import ObjectStore
+from catcher.working.forms import encode
 
 PRINTED_SHOWN = 4096
 Keys = Callable[[Run, str], str]
@@ -46,6 +48,20 @@ def ended(run: Run, outcome: Outcome, now: Instant, deadline: Span | None) -> Ru
         fields=output.fields,
         missed_deadline=deadline is not None and now - run.created > deadline,
     )
+
+
+def encoded_inputs(arguments: Mapping[str, Any]) -> tuple[Encoded, ...]:
+    """The telemetry among the arguments, as artifacts that `kept_input` names."""
+    return tuple(
+        encode(kept_input(name), value)
+        for name, value in arguments.items()
+        if isinstance(value, Series)
+    )
+
+
+def kept_input(name: str) -> str:
+    """What the artifact is called that an input is kept in."""
+    return f"input-{name}.parquet"
 
 
 async def keep(run: Run, artifacts: tuple[Encoded, ...], objects: ObjectStore, keys: Keys) -> Run:

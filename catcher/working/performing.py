@@ -5,22 +5,24 @@ Whatever happens is told in the run that comes back.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.rule import JobSpec, Rule
-from catcher.model.run import Call, Gathered, InputRecord, Outcome, Run
+from catcher.model.run import Call, Gathered, Outcome, Run
 from catcher.model.time import Span
 from catcher.ports import Executor, ExecutorAway
 from catcher.working.arguments import bound, require
 from catcher.working.bench import Bench
 from catcher.working.degrading import SKIPPED, metrics_wanted, runs_here, skips
 from catcher.working.fitting import METRICS
-from catcher.working.inputs import Fetched, InputError, Request
-from catcher.working.keeping import begun, ended, keep
+from catcher.working.inputs import Fetched, InputError, Request, given_records
+from catcher.working.keeping import begun, encoded_inputs, ended, keep
 
 LONGEST_PAUSE = 30.0
 TROUBLE = (
@@ -35,6 +37,7 @@ TROUBLE = (
     EOFError,
 )
 """What a store that is away or broken may raise: it fails the run, never the engine."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 Prepare = Callable[[], Awaitable[Fetched]]
 
 
@@ -78,7 +81,7 @@ class Performer:
 
             async def prepare() -> Fetched:
                 fetched = await self.bench.inputs.fetch(request, names)
-                return Fetched({**self.spec.arguments, **fetched.arguments}, fetched.records)
+                return with_given(self.spec.arguments, fetched)
 
             offered = self.offered(run, observation)
             task = Task(self.spec.run, prepare, offered, observation)
@@ -128,30 +131,33 @@ class Performer:
         last = run.attempt + 1 + self.spec.retry
         while True:
             run = replace(run, attempt=run.attempt + 1)
-            outcome, records = await self._once(run, task)
+            outcome, fetched = await self._once(run, task)
             if outcome.state == "done" or not outcome.retry or run.attempt >= last:
                 break
             await self.bench.pause(pause_before(run.attempt))
-        run = replace(run, inputs=records)
+        run = replace(run, inputs=fetched.records)
         if task.job in self.bench.registry:
             run = replace(run, job_digest=self.bench.registry.address(task.job).digest)
-        return await self.conclude(run, outcome)
+        return await self.conclude(run, outcome, fetched.arguments)
 
-    async def conclude(self, run: Run, outcome: Outcome) -> Run:
+    async def conclude(
+        self, run: Run, outcome: Outcome, arguments: Mapping[str, Any] = NOTHING
+    ) -> Run:
         """Keeps the artifacts, then ends the run: its time is when all of it was there."""
         artifacts = outcome.output.artifacts if outcome.output else ()
+        if self.spec.keep_inputs:
+            artifacts += await asyncio.to_thread(encoded_inputs, arguments)
         kept = await keep(run, artifacts, self.bench.objects, self.bench.keys)
         finished = self.end(run, outcome)
         note = "; ".join(text for text in (finished.note, kept.note) if text)
         return replace(finished, artifacts=kept.artifacts, note=note)
 
-    async def _once(self, run: Run, task: Task) -> tuple[Outcome, tuple[InputRecord, ...]]:
-        records: tuple[InputRecord, ...] = ()
+    async def _once(self, run: Run, task: Task) -> tuple[Outcome, Fetched]:
+        fetched = Fetched()
         try:
             signature = self.bench.registry.signature(task.job)
             require(signature, run.firing, task.observation, self.bench.observations)
             fetched = await self.bench.insist(task.prepare)
-            records = fetched.records
             executor = self._executor(run, task)
             few = executor is self.bench.here and self.bench.executor.away
             offered = {**task.offered, METRICS: metrics_wanted(self.spec) if few else None}
@@ -165,10 +171,10 @@ class Performer:
                 whole=task.whole,
                 gathered=task.gathered,
             )
-            return await executor.run(call), records
+            return await executor.run(call), fetched
         except TROUBLE as error:
             retry = not isinstance(error, InputError)
-            return Outcome("failed", error=_words(error), retry=retry), records
+            return Outcome("failed", error=_words(error), retry=retry), fetched
 
     def _executor(self, run: Run, task: Task) -> Executor:
         """Who carries it out now; ExecutorAway where nobody does."""
@@ -189,6 +195,11 @@ class Performer:
     @property
     def _deadline(self) -> Span | None:
         return self.spec.deadline
+
+
+def with_given(arguments: Mapping[str, Any], fetched: Fetched) -> Fetched:
+    """What was fetched, and what the rule gives by itself."""
+    return fetched + Fetched(arguments, given_records(arguments))
 
 
 def pause_before(retry: int) -> float:

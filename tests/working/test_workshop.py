@@ -79,7 +79,8 @@ async def test_a_run_reads_computes_and_keeps(world: World) -> None:
     assert run.metrics["mean"] == Metric(90.0, "deg")
     assert run.metrics["bad"].value is None
     assert run.fields["noise"].values.tolist() == [1.5]
-    assert [(one.name, one.samples) for one in run.inputs] == [("azimuth", 31)]
+    assert [(one.name, one.samples) for one in run.inputs] == [("azimuth", 31), ("factor", 0)]
+    assert run.inputs[1].address == "with:2.0"
     assert (run.engine, run.started, run.finished, len(run.job_digest)) == (
         "here",
         NIGHT,
