@@ -1,9 +1,9 @@
 """How well a mount followed its demand: errors in arcseconds, by axis, over one exposure.
 
 As the Rubin Observatory computes it (lsst-sitcom/summit_utils, simonyi/mountData.py and
-simonyi/mountAnalysis.py, 2024): the demand interpolated onto the times of the actual positions,
-after a shift of its clock by at most 1 ms that makes the median error least; where no demand is
-recorded, a polynomial of degree 4 in time stands for it (as for AuxTel, auxtel/mountTorques.py).
+simonyi/mountAnalysis.py; lsst-sitcom/rubintv_production, mountTorques.py for AuxTel): the demand
+interpolated onto the times of the actual positions, after a shift of its clock by at most 1 ms that
+makes the median error least; where no demand is recorded, a polynomial in time stands for it.
 """
 
 from __future__ import annotations
@@ -22,16 +22,26 @@ ARCSEC = 3600.0
 MOST_SHIFT = 1e-3
 GLITCH, MOST_IN_A_ROW = 0.1, 3
 DEGREE = 4
+CLOCK_JUMP = 0.25
+"""Seconds between a stamp and its sample's time, beyond the usual, that no transport explains."""
 ACTUAL, DEMAND = "actualPosition", "demandPosition"
 ACTUAL_TIME, DEMAND_TIME = "actualPositionTimestamp", "demandPositionTimestamp"
+
+
+REGULAR = 0.9
+"""Part of the intervals that are alike where a clock makes the samples."""
+Track = Callable[[Array], Array]
+"""Where an axis should be (degrees) at these times (s)."""
 
 
 @dataclass(frozen=True)
 class Axis:
     """One axis: `time` (s), `position` (degrees) and `error` (arcsec), actual less reference.
 
-    `reference` says what the error is about: `demand` or `polynomial`. `shift` is how far the
-    demand's clock was moved (s), `glitches` how many samples were replaced.
+    `reference` says what the error is about: `demand`, `polynomial` or `track`. `shift` is how far
+    the demand's clock was moved (s), `glitches` how many samples were replaced. `believed` is the
+    error with the stamps of clocks that jumped put right, `jumps` how many those are; `degree` is
+    the polynomial's.
     """
 
     time: Array
@@ -40,11 +50,19 @@ class Axis:
     reference: str
     shift: float = 0.0
     glitches: int = 0
+    jumps: int = 0
+    repaired: Array | None = None
+    degree: int = 0
 
     @property
     def rms(self) -> float:
         """Root mean square of the error (arcsec)."""
         return rms(self.error)
+
+    @property
+    def believed(self) -> Array:
+        """The error without faults of the clock (arcsec)."""
+        return self.error if self.repaired is None else self.repaired
 
 
 def rms(values: Array) -> float:
@@ -52,28 +70,72 @@ def rms(values: Array) -> float:
     return float(np.sqrt(np.mean(values * values))) if len(values) else float("nan")
 
 
-def follow(series: Series) -> Axis | None:
+def within(series: Series, start: float, end: float) -> Series:
+    """The samples from `start` to `end` (s), both included, in order of time."""
+    kept = np.flatnonzero((series.time >= start) & (series.time <= end))
+    kept = kept[np.argsort(series.time[kept], kind="stable")]
+    columns = {name: column[kept] for name, column in series.columns.items()}
+    return Series(series.time[kept], columns, series.units, series.topic)
+
+
+def follow(series: Series, degree: int = DEGREE, track: Track | None = None) -> Axis | None:
     """The error of one axis over its samples; None with fewer samples than the polynomial needs.
 
-    Times are the axis's own stamps (`actualPositionTimestamp`, `demandPositionTimestamp`) where
-    it records both, else the times of the samples. Angles go on across 360 degrees.
+    About the `track` where one is given (its median offset put right), else the demand where it is
+    recorded, else a polynomial of this degree. Times are the axis's own stamps
+    (`actualPositionTimestamp`, `demandPositionTimestamp`) where it records both, else the times of
+    the samples. Angles go on across 360 degrees.
     """
     if ACTUAL not in series:
         return None
     good = np.isfinite(series[ACTUAL]) & np.isfinite(series.time)
     demanded = DEMAND in series and bool(np.isfinite(series[DEMAND][good]).sum() > DEGREE)
+    demanded &= track is None
     if demanded:
         good &= np.isfinite(series[DEMAND])
     time, position = series.time[good], _unwrapped(series[ACTUAL][good])
-    if len(time) <= DEGREE + 1:
+    if len(time) <= degree + 1:
         return None
+    if track is not None:
+        return Axis(time, position, _track_error(time, position, track), "track")
     if not demanded:
-        return Axis(time, position, polynomial_error(time, position), "polynomial")
+        return _about_polynomial(time, position, degree)
     demand = _unwrapped(series[DEMAND][good])
     demand += 360.0 * round(float(np.median(position - demand)) / 360.0)
     at, demanded_at = _stamps(series, good)
     error, shift = demand_error(at, position, demanded_at, demand)
-    return Axis(time, position, error, "demand", shift)
+    axis = Axis(time, position, error, "demand", shift)
+    (at, one), (demanded_at, other) = _put_right(at, time), _put_right(demanded_at, time)
+    if not one + other:
+        return axis
+    repaired, _ = demand_error(at, position, demanded_at, demand)
+    return replace(axis, jumps=one + other, repaired=repaired)
+
+
+def _about_polynomial(time: Array, position: Array, degree: int) -> Axis:
+    error = polynomial_error(time, position, degree)
+    axis = Axis(time, position, error, "polynomial", degree=degree)
+    steps = np.diff(time)
+    usual = float(np.median(steps))
+    regular = np.abs(steps - usual) <= 0.01 * usual
+    odd = ~regular & (steps < 2 * usual)
+    # Only what is sampled by a clock can show that the clock erred; a gap is no error.
+    if regular.mean() < REGULAR or not odd.any() or np.any(steps >= 2 * usual):
+        return axis
+    even = time[0] + usual * np.arange(len(time))
+    repaired = polynomial_error(even, position, degree)
+    if rms(repaired) >= rms(error):
+        return axis
+    starts = int(np.sum(odd & ~np.concatenate(([False], odd[:-1]))))
+    return replace(axis, repaired=repaired, jumps=starts)
+
+
+def _put_right(stamps: Array, time: Array) -> tuple[Array, int]:
+    """Stamps whose clock jumped, set by the time of their sample instead; and their number."""
+    offset = stamps - time
+    usual = float(np.median(offset))
+    jumped = np.abs(offset - usual) > CLOCK_JUMP
+    return np.where(jumped, time + usual, stamps), int(jumped.sum())
 
 
 def demand_error(
@@ -85,6 +147,9 @@ def demand_error(
     1 ms that makes |median(error)| least; of several, the nearest to none.
     """
 
+    order = np.argsort(demand_time, kind="stable")
+    demand_time, demand = demand_time[order], demand[order]
+
     def error(shift: float) -> Array:
         return (position - np.interp(time, demand_time + shift, demand)) * ARCSEC
 
@@ -92,28 +157,38 @@ def demand_error(
     return error(shift), shift
 
 
-def polynomial_error(time: Array, position: Array) -> Array:
-    """Position less its least-squares polynomial of degree 4 in time (arcsec)."""
-    fitted = np.polynomial.Polynomial.fit(time - time[0], position, DEGREE)
+def polynomial_error(time: Array, position: Array, degree: int = DEGREE) -> Array:
+    """Position less its least-squares polynomial in time (arcsec)."""
+    fitted = np.polynomial.Polynomial.fit(time - time[0], position, degree)
     return np.asarray((position - fitted(time - time[0])) * ARCSEC)
+
+
+def _track_error(time: Array, position: Array, track: Track) -> Array:
+    apart = (position - track(time) + 180.0) % 360.0 - 180.0
+    apart = _unwrapped(apart)
+    return np.asarray((apart - np.median(apart)) * ARCSEC)
 
 
 def without_glitches(axis: Axis) -> Axis:
     """The axis with single bad samples replaced, and their number.
 
-    As summit_utils' filterBadValues: a sample more than 0.1 arcsec from the one before it becomes
-    the mean of the last two good ones, at most 3 in a row; what goes on longer is real.
+    As summit_utils' filterBadValues: the first two samples become the median where they are more
+    than 0.1 arcsec from it; a later one that is so far or farther from the last good one becomes
+    the mean of the last two good ones, at most 3 in a row. What goes on longer is real, and stays
+    until a sample is near the last good one again.
     """
     error = axis.error.copy()
     middle = float(np.median(error))
-    replaced, row = 0, 0
-    for i in range(len(error)):
-        one, two = (error[i - 1], error[i - 2]) if i >= 2 else (middle, middle)
-        if abs(error[i] - one) > GLITCH and row < MOST_IN_A_ROW:
-            error[i] = (one + two) / 2
+    first = np.abs(error[:2] - middle) > GLITCH
+    error[:2][first] = middle
+    replaced, row = int(first.sum()), 0
+    before, last = float(error[0]), float(error[1])
+    for i in range(2, len(error)):
+        if abs(error[i] - last) < GLITCH:
+            before, last, row = last, float(error[i]), 0
+        elif row < MOST_IN_A_ROW:
+            error[i] = (last + before) / 2
             replaced, row = replaced + 1, row + 1
-        else:
-            row = 0
     return replace(axis, error=error, glitches=replaced)
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from astropy.coordinates import AltAz, EarthLocation, SkyCoord
+from astropy.time import Time
+from astropy.utils import iers
 
-from catcher import Metric, Observation, Result, Series
+from catcher import Event, Metric, Observation, Result, Series
 from catcher.testing import load_job
 
 mount_jitter = load_job("mount_jitter", site=Path(__file__).parents[2])
@@ -140,6 +144,44 @@ def test_single_point_glitches_are_filtered_when_asked() -> None:
     assert value(filtered, "glitches") == 3
 
 
+def by_the_letter(error: Array) -> tuple[Array, int]:
+    """The filter as it is stated, sample by sample, on plain lists."""
+    values, middle = list(error), float(np.median(error))
+    good, count, row = [], 0, 0
+    for place, one in enumerate(error):
+        near = abs(one - (good[-1] if place >= 2 else middle)) <= 0.1
+        if near or (place >= 2 and row == 3):
+            row = 0 if near else row
+            good += [one] if near else []
+        else:
+            values[place] = float(np.mean(good[-2:])) if place >= 2 else middle
+            good += [middle] if place < 2 else []
+            count, row = count + 1, row + (place >= 2)
+    return np.array(values), count
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_filter_is_the_stated_one(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    jitter = shake(0.03, seed=seed)
+    for place in draw.integers(0, 601, 12):
+        jitter[place : place + int(draw.integers(1, 7))] += draw.normal(0, 2)
+    axis, still = tracking(0.0, 150.0, jitter), tracking(0.0, 60.0, np.zeros(601))
+    filtered = mount_jitter(axis, still, filter_glitches=True)
+    # A demand that stands still makes the error the jitter itself, whatever the shift.
+    expected, count = by_the_letter((axis["actualPosition"] - axis["demandPosition"]) * 3600)
+    assert value(filtered, "azimuth_rms") == pytest.approx(np.sqrt(np.mean(expected**2)), abs=1e-9)
+    assert value(filtered, "glitches") == count
+
+
+def test_a_step_that_stays_is_no_glitch() -> None:
+    step = np.where(np.arange(601) > 300, 0.5, 0.0)
+    axis, still = tracking(0.0, 150.0, step), tracking(0.0, 60.0, np.zeros(601))
+    result = mount_jitter(axis, still, filter_glitches=True)
+    assert value(result, "glitches") == 3
+    assert value(result, "azimuth_rms") == pytest.approx(0.5 * np.sqrt(297 / 601), rel=1e-6)
+
+
 def test_a_slew_is_called_a_slew() -> None:
     turned = tracking(2.0, 150.0, np.zeros(601), demand=False)
     still = tracking(0.0, 60.0, np.zeros(601), demand=False)
@@ -189,7 +231,7 @@ def test_a_band_labels_the_metrics() -> None:
 def test_the_errors_are_kept_beside_the_plot() -> None:
     axis = tracking(0.0, 60.0, shake(0.02))
     result = mount_jitter(axis, axis, observation=exposure())
-    assert set(result.artifacts) == {"jitter.png", "errors.npz"}
+    assert set(result.artifacts) == {"jitter.png", "jitter.json", "errors.npz"}
     assert result.artifacts["errors.npz"]["azimuth_error"].shape == (601,)
 
 
@@ -222,3 +264,198 @@ def test_the_simonyi_telescope_about_its_demand(shared_data: Path) -> None:
     error = (columns["actualPosition"] - columns["demandPosition"]) * 3600
     assert value(result, "samples") == 47
     assert value(result, "azimuth_rms") == pytest.approx(np.sqrt(np.mean(error**2)), abs=1e-9)
+
+
+def hexapod(seed: int, count: int = 30) -> Series:
+    draw = np.random.default_rng(seed)
+    time = START + np.linspace(0, 30, count)
+    return Series(time, {f"error{place}": draw.normal(0, 0.5, count) for place in range(6)})
+
+
+def test_hexapods_count_as_summit_utils_counts_them() -> None:
+    axis = tracking(0.004, 60.0, shake(0.03))
+    camera, m2 = hexapod(1), hexapod(2)
+    result = mount_jitter(axis, axis, camera_hexapod=camera, m2_hexapod=m2, observation=exposure())
+    plain = mount_jitter(axis, axis, observation=exposure())
+    expected = []
+    for series, shift, tilt in ((camera, 1.00, 4.92), (m2, 1.13, 37.26)):
+        scales = {0: shift, 1: shift, 3: tilt, 4: tilt}
+        squares = [np.mean((series[f"error{n}"] * by / 10 * 0.2) ** 2) for n, by in scales.items()]
+        expected.append(float(np.sqrt(sum(squares))))
+    assert value(result, "camera_hexapod_rms") == pytest.approx(expected[0], abs=1e-9)
+    assert value(result, "m2_hexapod_rms") == pytest.approx(expected[1], abs=1e-9)
+    whole = np.sqrt(value(plain, "image_impact_rms") ** 2 + expected[0] ** 2 + expected[1] ** 2)
+    assert value(result, "image_impact_rms") == pytest.approx(whole, abs=1e-9)
+    none = mount_jitter(axis, axis, camera_hexapod=EMPTY, observation=exposure())
+    assert reason(none) == "no usable telemetry of the camera hexapod in this time"
+
+
+def test_only_the_exposure_counts() -> None:
+    before = np.concatenate((np.full(100, 3.0), shake(0.02)))
+    time = START - 5 + np.arange(701) * 0.05
+    asked = 150 + 0.004 * (time - START)
+    wide = Series(time, {"actualPosition": asked + before / 3600, "demandPosition": asked})
+    narrow = Series(time[100:], {name: column[100:] for name, column in wide.columns.items()})
+    one, other = (mount_jitter(axis, axis, observation=exposure()) for axis in (wide, narrow))
+    assert value(one, "image_impact_rms") == pytest.approx(value(other, "image_impact_rms"))
+    assert value(one, "samples") == 601
+
+
+SECONDS = np.linspace(0, 30, 601)
+
+
+def walk(step: float) -> Array:
+    draw = np.random.default_rng(7)
+    values = np.zeros(601)
+    for place in range(1, 601):
+        values[place] = 0.9 * values[place - 1] + draw.normal(0, step)
+    return values
+
+
+FAULTS = {
+    "oscillation": 0.2 * np.sin(2 * np.pi * 2.3 * SECONDS),
+    "wind": walk(0.06),
+    "glitch": np.where(np.isin(np.arange(601), (200, 401, 402)), 5.0, 0.0),
+    "settling": 1.5 * np.exp(-SECONDS / 1.5) * np.cos(2 * np.pi * 1.1 * SECONDS),
+    "drift": 0.02 * SECONDS,
+    "noise": np.zeros(601),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_kind_of_failure_is_told(fault: str) -> None:
+    jitter = FAULTS[fault] + shake(0.0)
+    result = mount_jitter(
+        tracking(0.004, 150.0, jitter), tracking(0.002, 10.0, shake(0.0, seed=4)),
+        observation=exposure(),
+    )  # fmt: skip
+    assert result.artifacts["jitter.json"]["failure"] == fault
+    parts = {name: value(result, f"{name}_part") for name in (*FAULTS, "timing")}
+    assert max(parts, key=lambda name: parts[name]) == fault
+    assert sum(parts.values()) == pytest.approx(1.0, abs=1e-6)
+    mechanical, whole = value(result, "mechanical_rms"), value(result, "image_impact_rms")
+    assert (mechanical < 0.1 * whole) == (fault == "glitch")
+
+
+def test_clocks_that_jump_move_no_mount() -> None:
+    axis = tracking(0.004, 150.0, shake(0.0))
+    stamps = axis.time + 37
+    late = stamps.copy()
+    late[300:360] += 1.0
+    jumped = Series(axis.time, {
+        **axis.columns, "actualPositionTimestamp": stamps, "demandPositionTimestamp": late,
+    })  # fmt: skip
+    result = mount_jitter(jumped, tracking(0.0, 60.0, shake(0.0)), observation=exposure())
+    assert value(result, "clock_jumps") == 60
+    assert value(result, "image_impact_rms") > 1
+    assert value(result, "mechanical_rms") < 0.02
+    assert result.artifacts["jitter.json"]["failure"] == "timing"
+    assert "clocks jumped" in result.note
+
+
+def test_a_peak_has_its_frequency_its_amplitude_and_a_name() -> None:
+    height = np.radians(60)
+    swing = 0.2 * np.sin(2 * np.pi * 2.3 * SECONDS) + shake(0.0)
+    axes = tracking(0.0, 150.0, swing), tracking(0.0, 60.0, shake(0.0))
+    result = mount_jitter(*axes, modes={"oil pump": 2.35, "fan": 8.0})
+    assert value(result, "peak_frequency") == pytest.approx(2.3, abs=0.02)
+    assert value(result, "peak_amplitude") == pytest.approx(0.2 * np.cos(height), rel=0.05)
+    (peak,) = result.artifacts["jitter.json"]["peaks"]
+    assert (peak["name"], peak["axis"]) == ("oil pump", "azimuth")
+    (peak,) = mount_jitter(*axes).artifacts["jitter.json"]["peaks"]
+    assert peak["name"] == "azimuth 2.3 Hz"
+    quiet = mount_jitter(axes[1], axes[1])
+    assert reason(quiet, "peak_frequency") == "no oscillation stands out of the spectrum"
+
+
+def test_drift_and_jitter_are_told_apart() -> None:
+    height = np.radians(60)
+    swing = 0.1 * np.sin(2 * np.pi * 3 * SECONDS)
+    result = mount_jitter(
+        tracking(0.0, 150.0, 0.03 * SECONDS + swing), tracking(0.0, 60.0, np.zeros(601))
+    )
+    assert value(result, "drift") == pytest.approx(0.9 * np.cos(height), rel=0.01)
+    assert value(result, "jitter_rms") == pytest.approx(0.1 / np.sqrt(2) * np.cos(height), rel=0.01)
+
+
+@pytest.mark.parametrize("demand", [True, False])
+def test_the_settle_time_counts_from_the_end_of_the_slew(demand: bool) -> None:
+    time = START + np.arange(0, 40, 0.05)
+    since = time - START - 10
+    asked = 150 + np.where(since < 0, 2.0 * since, 0.004 * since)
+    ring = np.where(since < 0, 0, 2 * np.exp(-since / 1.5) * np.cos(2 * np.pi * 1.2 * since))
+    columns = {"actualPosition": asked + ring / 3600}
+    azimuth = Series(time, {**columns, "demandPosition": asked} if demand else columns)
+    held = np.full(len(time), 0.0)
+    elevation = Series(time, {"actualPosition": held, "demandPosition": held})
+    result = mount_jitter(azimuth, elevation, settled_to=0.1)
+    # A ring of amplitude a is of root mean square 0.1 where a = 0.141: 1.5 ln(2 / 0.141) = 4 s.
+    assert value(result, "settle_time") == pytest.approx(4.0, abs=1.0)
+
+
+def test_a_mount_that_never_settles_is_unknown_so() -> None:
+    axis = tracking(0.0, 0.0, shake(0.5))
+    assert reason(mount_jitter(axis, axis), "settle_time") == "not settled to 0.1 arcsec"
+    slew = tracking(2.0, 150.0, np.zeros(601))
+    assert reason(mount_jitter(slew, axis), "settle_time") == "the mount slewed to the end"
+
+
+@pytest.mark.parametrize("kind", ["BIAS", "flat"])
+def test_images_without_tracking_are_skipped(kind: str) -> None:
+    axis = tracking(0.004, 60.0, shake(0.5))
+    told = Event("e", int(START * 1e9), {"imageType": kind})
+    packed = {"additionalKeys": "imageType:groupId", "additionalValues": f"{kind}:x"}
+    for event in (told, Event("e", 0, packed)):
+        result = mount_jitter(axis, axis, observation=exposure(), event=event)
+        assert reason(result) == f"a {kind.upper()} is taken without tracking"
+    tracked = Event("e", 0, {"imageType": "OBJECT"})
+    assert value(mount_jitter(axis, axis, event=tracked), "image_impact_rms") > 0
+
+
+def test_the_track_of_the_sky_by_astropy_is_a_reference() -> None:
+    place = EarthLocation.from_geodetic(-70.7494, -30.2446, 2663.0)
+    time = START + np.linspace(0, 30, 601)
+    target = SkyCoord("13h20m", "-30d", frame="icrs")
+    with iers.conf.set_temp("auto_download", False):
+        seen = target.transform_to(AltAz(obstime=Time(time, format="unix"), location=place))
+    swing = 0.3 * np.sin(2 * np.pi * 1.5 * (time - START)) / 3600
+    azimuth = Series(time, {"actualPosition": seen.az.deg + swing + 0.01})
+    elevation = Series(time, {"actualPosition": seen.alt.deg - 0.02})
+    where = {"ra": target.ra.deg, "dec": target.dec.deg}
+    result = mount_jitter(azimuth, elevation, reference="track", **where)
+    assert value(result, "azimuth_rms") == pytest.approx(0.3 / np.sqrt(2), rel=0.01)
+    assert value(result, "elevation_rms") < 0.001
+    declared = replace(exposure(), columns=where)
+    same = mount_jitter(azimuth, elevation, reference="track", observation=declared)
+    assert same.artifacts["jitter.json"]["axes"]["azimuth"]["reference"] == "track"
+    with pytest.raises(ValueError, match="needs the target"):
+        mount_jitter(azimuth, elevation, reference="track")
+    with pytest.raises(ValueError, match="choose auto, polynomial, track"):
+        mount_jitter(azimuth, elevation, reference="stars")
+
+
+def test_a_polynomial_may_be_asked_for() -> None:
+    axis = tracking(0.004, 60.0, 0.5 + 0.02 * SECONDS)
+    assert value(mount_jitter(axis, axis, reference="polynomial"), "azimuth_rms") < 1e-4
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+def test_samples_that_are_no_angle_do_no_harm(bad: float) -> None:
+    axis = tracking(0.004, 150.0, shake(0.0))
+    position = axis["actualPosition"].copy()
+    position[[50, 300]] = bad
+    spoiled = Series(axis.time, {**axis.columns, "actualPosition": position})
+    result = mount_jitter(spoiled, tracking(0.0, 60.0, shake(0.0)), observation=exposure())
+    assert value(result, "mechanical_rms") == pytest.approx(0.011, abs=0.003)
+    nothing = Series(axis.time, dict.fromkeys(axis.columns, np.full(601, bad * np.nan)))
+    assert "no usable telemetry" in reason(mount_jitter(nothing, axis, observation=exposure()))
+
+
+def test_samples_out_of_order_twice_and_with_wild_times_do_no_harm() -> None:
+    axis = tracking(0.004, 150.0, shake(0.0))
+    mixed = np.random.default_rng(3).permutation(np.r_[0:601, 0:50])
+    time = axis.time[mixed]
+    time[:3] = np.nan, 4e9, -1e9
+    wild = Series(time, {name: column[mixed] for name, column in axis.columns.items()})
+    result = mount_jitter(wild, axis, observation=exposure())
+    assert value(result, "azimuth_rms") == pytest.approx(0.0105, abs=0.002)

@@ -12,6 +12,7 @@ from catcher.site import load
 
 ROOT = Path(__file__).parents[2]
 RULES = {
+    "auxtel-jitter",
     "cluster-away",
     "images",
     "mount-in-position",
@@ -28,6 +29,7 @@ def test_the_site_has_its_rules_and_jobs_and_no_problem() -> None:
     assert [str(problem) for problem in site.problems] == []
     assert set(site.rules) == RULES
     assert site.registry.names() == [
+        "auxtel_jitter",
         "mount_jitter",
         "rapid_image_metrics",
         "visit_summary",
