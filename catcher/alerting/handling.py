@@ -49,7 +49,7 @@ def acknowledge(
     state: AlertState = "shelved" if alert.state == "shelved" else "acknowledged"
     new = replace(
         alert, acknowledgement=taken, latched=False, state=state, escalates=None,
-        acknowledges=None, taken=alert.taken if alert.taken is not None else now,
+        acknowledges=None, taken=alert.taken if alert.taken is not None else now, aside="",
     )  # fmt: skip
     if alert.severity == Severity.NONE:
         return resolve(new, f"{words}, after the condition had cleared", alert.changed)

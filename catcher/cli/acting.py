@@ -95,7 +95,7 @@ def note(
 
     body = {"who": who, "note": text, "link": link}
     row = composition.remote(site, data).alert(alert, "note", body)
-    _done(row, as_json, f"noted on {_name(row)}, which is {row['state']} at {row['severity']}")
+    _done(row, as_json, f"noted on {_name(row)}, which is {_standing(row)}")
 
 
 def _change(
@@ -104,7 +104,16 @@ def _change(
     from catcher import app as composition
 
     row = composition.remote(site, data).alert(alert, deed, body)
-    _done(row, as_json, f"{_name(row)} is {row['state']} at {row['severity']}")
+    _done(row, as_json, f"{_name(row)} is {_standing(row)}")
+
+
+def _standing(row: Row) -> str:
+    """`acknowledged at SERIOUS`, `shelved at WARNING until 12:04:27Z`, `resolved`."""
+    if row["state"] == "resolved":
+        return "resolved"
+    end = row["shelved_until"] if row["state"] == "shelved" else None
+    until = f" until {end[:10]} {end[11:19]}Z" if end else ""
+    return f"{row['state']} at {row['shown_severity']}{until}"
 
 
 def _name(row: Row) -> str:

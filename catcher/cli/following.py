@@ -99,6 +99,8 @@ async def _tell_health(running: Running) -> None:
 async def _screen(running: Running, title: str, updates: AsyncIterator[Update]) -> None:
     """A picture of the night, drawn four times a second, from what came in between."""
     night = Night(f"{title}   API {running.url}   data {running.data}   Ctrl-C ends")
+    for alert in running.engine.parts.alerting.active():
+        night.take(Update("alert", alert.changed, alert))
 
     async def take() -> None:
         async for update in updates:

@@ -176,10 +176,10 @@ def alerts(
         rows,
         {
             "id": lambda row: row["id"],
-            "severity": lambda row: Text(row["severity"], COLOURS[Severity[row["severity"]]]),
+            "severity": _alert_severity,
             "state": _alert_state,
             "since": lambda row: row["opened"][:19],
-            "who": lambda row: row["assignee"] or row["acknowledged_by"],
+            "who": lambda row: row["assignee"] or row["acknowledged_by"] or row["shelved_by"],
             "alert": lambda row: " ".join(filter(None, (row["rule"], row["key"], row["per"]))),
             "message": lambda row: row["message"] or row["reason"],
         },
@@ -218,9 +218,22 @@ def with_client(
     return asyncio.run(open_and_ask())
 
 
+def _alert_severity(row: Row) -> Text:
+    """As a display shows it: a latched alert at its worst, one that is over at what it was."""
+    over = row["state"] == "resolved"
+    severity = row["max_severity"] if over else row["shown_severity"]
+    return Text(severity, "dim" if over else COLOURS[Severity[severity]])
+
+
 def _alert_state(row: Row) -> str:
     """The state with what a person has to know beside it."""
+    cleared = row["state"] != "resolved" and row["severity"] == "NONE"
+    lower = row["latched"] and row["severity"] not in ("NONE", row["shown_severity"])
+    ends = f"until {row['shelved_until'][11:19]}Z" if row["shelved_until"] else ""
     beside = [
+        ends if row["state"] == "shelved" else "",
+        "cleared, awaiting acknowledgement" if cleared and row["latched"] else "",
+        f"{row['severity']} now" if lower else "",
         "unknown" if row["unknown"] else "",
         f"flapping, {row['untold']} changes untold" if row["flapping"] else "",
         f"nobody hears: {row['held_back']}" if row["held_back"] else "",

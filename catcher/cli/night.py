@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from catcher.cli.options import COLOURS
-from catcher.model.alert import Alert
+from catcher.model.alert import Alert, Severity
 from catcher.model.health import Health, Update
 from catcher.model.run import Firing, Run
 from catcher.model.time import Instant, format_instant
 
 STATES = {"ok": "green", "starting": "cyan", "ended": "dim", "stale": "yellow", "away": "red"}
+MOST_OPEN = 2_000
 RUN_STATES = {
     "done": "green",
     "running": "cyan",
@@ -64,11 +65,14 @@ class Night:
             self._runs.popitem(last=False)
 
     def _take_alert(self, alert: Alert) -> None:
+        """Keeps those that are open, and the latest of those that are over."""
         self._alerts[alert.id] = alert
         self._alerts.move_to_end(alert.id)
-        while len(self._alerts) > self._rows:
-            over = [one.id for one in self._alerts.values() if not one.active]
-            self._alerts.pop((over or list(self._alerts))[0])
+        over = [one.id for one in self._alerts.values() if not one.active]
+        for id in over[: max(0, len(over) - self._rows)]:
+            del self._alerts[id]
+        if len(self._alerts) > MOST_OPEN:
+            del self._alerts[max(self._alerts.values(), key=_urgency).id]
 
     def render(self, healths: Sequence[Health]) -> RenderableType:
         """The whole screen."""
@@ -89,10 +93,16 @@ class Night:
         table = _table("Alerts")
         for name, share in (("severity", 0), ("since", 0), ("alert", 0), ("message", 1)):
             table.add_column(name, ratio=share or None, no_wrap=name != "message", overflow="fold")
-        for alert in sorted(self._alerts.values(), key=_urgency):
+        ordered = sorted(reversed(self._alerts.values()), key=_urgency)
+        for alert in ordered[: self._rows]:
             table.add_row(severity_text(alert), hour(alert.opened), alert.name, alert_words(alert))
         if not self._alerts:
             table.add_row(Text("none", style="dim"), "", "", "")
+        hidden = sum(alert.active for alert in ordered[self._rows :])
+        if hidden:
+            table.add_row(
+                Text(f"{hidden} more", style="bold"), "", "are open: `catcher alerts`", ""
+            )
         return table
 
     def _run_table(self) -> Table:
@@ -132,6 +142,13 @@ def severity_text(alert: Alert) -> Text:
 def alert_words(alert: Alert) -> Text:
     """The message, and the way to the evidence."""
     text = Text(alert.message or alert.reason, style="" if alert.active else "dim")
+    taken, shelf = alert.acknowledgement, alert.shelf
+    if alert.state == "shelved" and shelf is not None:
+        text.append(f" (shelved by {shelf.who} until {hour(shelf.ends)})", style="dim")
+    elif alert.state == "acknowledged" and taken is not None:
+        text.append(f" (taken by {taken.who})", style="dim")
+    elif alert.active and alert.severity == Severity.NONE:
+        text.append(" (cleared, awaiting acknowledgement)", style="dim")
     for name, url in alert.links.items():
         text.append(" ")
         text.append(name, style=f"link {url} underline cyan")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from catcher.cli.night import Night, plain_line
-from catcher.model.alert import Alert, Severity
+from catcher.model.alert import Acknowledgement, Alert, Severity, Shelf
 from catcher.model.health import Health, Update
 from catcher.model.result import Metric
 from catcher.model.run import Firing, Run
@@ -65,6 +65,35 @@ def test_the_screen_keeps_the_latest_and_the_open_alerts() -> None:
     assert "00:00:09" in text
     assert "00:00:05" not in text
     assert night.done == 10
+
+
+def test_an_open_alert_is_never_hidden_by_what_came_later() -> None:
+    night = Night("a night", rows=3)
+    worst = replace(ALERT, severity=Severity.CRITICAL, max_severity=Severity.CRITICAL)
+    night.take(Update("alert", START, worst))
+    for number in range(10):
+        one = replace(ALERT, id=f"b{number}", key=f"mast-{number}", changed=START + number)
+        night.take(Update("alert", START, one))
+    text = shown(night)
+    assert "CRITICAL" in text
+    assert "8 more" in text and "catcher alerts" in text
+    for number in range(1, 10):
+        night.take(Update("alert", START, replace(ALERT, id=f"b{number}", state="resolved")))
+    assert "mast-0" in shown(night), "there is room again"
+
+
+def test_an_alert_says_who_has_taken_it_and_what_it_waits_for() -> None:
+    night = Night("a night")
+    taken = Acknowledgement("ana", Severity.WARNING, START)
+    shelf = Shelf("bo", Severity.WARNING, START + MINUTE, "known", START)
+    latched = {"latched": True, "severity": Severity.NONE, "max_severity": Severity.SERIOUS}
+    night.take(Update("alert", START, replace(ALERT, state="acknowledged", acknowledgement=taken)))
+    night.take(Update("alert", START, replace(ALERT, id="a2", state="shelved", shelf=shelf)))
+    night.take(Update("alert", START, replace(ALERT, id="a3", **latched)))
+    text = shown(night)
+    assert "(taken by ana)" in text
+    assert "(shelved by bo until 00:01:00)" in text
+    assert "SERIOUS" in text and "(cleared, awaiting acknowledgement)" in text
 
 
 def test_without_a_screen_each_thing_is_a_line() -> None:

@@ -207,7 +207,7 @@ def test_an_alert_is_taken_noted_put_aside_and_brought_back(engine: ThreadedEngi
     noted = on(engine, "note", alert, "louvres closed", "--who", "ana")
     assert noted.out == "noted on wind hands, which is acknowledged at WARNING\n"
     shelved = on(engine, "shelve", alert, "--for", "10m", "--reason", "known", "--who", "ana")
-    assert shelved.out == "wind hands is shelved at WARNING\n"
+    assert shelved.out.startswith("wind hands is shelved at WARNING until 20")
     assert on(engine, "unshelve", alert, "--json", "--who", "ana").row["shelved_until"] is None
     mine = [one for one in on(engine, "query", "audit", "--json").rows if one["who"] == "ana"]
     assert {"acknowledged", "note", "shelved"} <= {one["what"] for one in mine}
@@ -260,6 +260,23 @@ def test_a_rule_explains_itself(engine: ThreadedEngine) -> None:
     assert found.status == 0
     assert "speed" in found.out
     assert on(engine, "explain", "wind", "--json").rows[0]["rule"] == "wind"
+
+
+def test_a_latched_alert_is_shown_at_its_worst_until_somebody_takes_it(
+    engine: ThreadedEngine,
+) -> None:
+    for speed in (25, 5):
+        engine.post("wind", speed=speed, mast="latched")
+    (line,) = (one for one in on(engine, "alerts").out.splitlines() if "latched" in one)
+    assert "SERIOUS" in line and "cleared, awaiting acknowledgement" in line
+    alert = line.split()[0]
+    shelved = on(engine, "shelve", alert, "--reason", "known", "--who", "ana")
+    assert " is shelved at SERIOUS until 20" in shelved.out
+    (line,) = (one for one in on(engine, "alerts").out.splitlines() if "latched" in one)
+    assert "shelved, until " in line and " ana " in line
+    assert on(engine, "ack", alert, "--who", "ana").out == "wind latched is resolved\n"
+    (line,) = (one for one in on(engine, "alerts", "--all").out.splitlines() if "latched" in one)
+    assert "SERIOUS" in line and "resolved" in line
 
 
 # -- doctor -------------------------------------------------------------------------------------
