@@ -10,6 +10,7 @@ from catcher.alerting import handling
 from catcher.alerting.aftercare import Aftercare
 from catcher.alerting.changed import Changed, Refused, together
 from catcher.alerting.desk import Desk
+from catcher.alerting.silences import holds_back
 from catcher.alerting.transitions import Known
 from catcher.alerting.wording import is_address
 from catcher.model.alert import Alert, AuditEntry, Severity
@@ -105,6 +106,8 @@ class People:
             made = self._desk.silences.add(
                 name, labels, severity, until, deed.who, reason, deed.now
             )
+            open_now = [one for one in self._desk.register if one.active and holds_back(made, one)]
+            made = self._desk.silences.keep(replace(made, covered=len(open_now)))
             return Changed(audit=(deed.entry(made.id),), silences=(made,))
 
         return self._guarded(name, deed, act)

@@ -33,7 +33,7 @@ class Silences:
 
     def over(self, alert: Alert) -> Silence | None:
         """The silence that holds an alert back, if one does: the one that ends last."""
-        fit = [one for one in self._of.values() if _holds_back(one, alert)]
+        fit = [one for one in self._of.values() if holds_back(one, alert)]
         return max(fit, key=lambda one: one.ends, default=None)
 
     def hit(self, id: str, now: Instant) -> Silence | None:
@@ -97,16 +97,12 @@ def why_over(silence: Silence) -> str:
     return f"its time was over at {told_instant(silence.until)}"
 
 
-def idle(silence: Silence) -> bool:
-    """Whether it has held nothing back yet."""
-    return silence.hits == 0
-
-
 def _bounded(labels: Mapping[str, str]) -> dict[str, str]:
     return {plain(name, 100): plain(glob, 300) for name, glob in list(labels.items())[:20]}
 
 
-def _holds_back(silence: Silence, alert: Alert) -> bool:
+def holds_back(silence: Silence, alert: Alert) -> bool:
+    """Whether a silence fits an alert, and is not outdone by how bad it is."""
     if alert.shown_severity > silence.severity:
         return False
     if not (fits(alert.name, silence.name) or fits(alert.rule, silence.name)):

@@ -99,7 +99,7 @@ def _shelved(alert: Alert) -> Row:
 
 
 def _silence(silence: Silence) -> Row:
-    idle = "" if silence.hits else " (idle: it has held nothing back)"
+    idle = " (idle: it has held nothing back)" if silence.idle else ""
     return (
         plain(silence.what, 120), _until(silence.ends, silence.confirm_by), plain(silence.who, 80),
         plain(silence.reason) + idle,

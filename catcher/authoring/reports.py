@@ -16,7 +16,7 @@ from catcher.client import Client
 from catcher.model.alert import Alert, Severity, alert_id
 from catcher.model.desk import Shift
 from catcher.model.rule import Rule
-from catcher.model.time import Instant, format_instant
+from catcher.model.time import MILLISECOND, Instant, format_instant
 from catcher.site import Site
 
 __all__ = [
@@ -72,7 +72,7 @@ def trace(
     return {
         "rule": name,
         "severity": str(severity),
-        "at": format_instant(at),
+        "at": format_instant(at // MILLISECOND * MILLISECOND),
         "sinks": list(sinks),
         "silenced": direction.silenced,
         "routes": explain(site.routes, alert, at, inhibitors),

@@ -75,7 +75,7 @@ def silence(
     row = _do(site, data, "/silences", body)
     until = row["until"][:19]
     words = f"{row['id']}: nobody hears of {_what(row)} up to {row['up_to']} until {until}"
-    _tell(row, as_json, words)
+    _tell(row, as_json, f"{words}Z; {row['covered'] or 'none'} of what is open fits")
 
 
 def unsilence(
@@ -106,8 +106,8 @@ def silences(site: Site = None, data: Data = None, as_json: Json = False) -> Non
             "id": lambda row: row["id"],
             "what": _what,
             "up to": lambda row: row["up_to"],
-            "until": lambda row: (row["confirm_by"] or row["until"])[:19],
-            "held back": lambda row: Text("idle", "yellow") if row["idle"] else row["held_back"],
+            "until": lambda row: f"{row['ends'][:19]}Z" + unconfirmed(row),
+            "held back": lambda row: Text("idle", "yellow") if row["idle"] else _held(row),
             "who": lambda row: row["who"],
             "why": lambda row: row["reason"],
         },
@@ -217,6 +217,18 @@ def _show_letter(rows: list[Row], id: str) -> None:
         words = f"{len(found)} dead letters begin with" if found else "no dead letter is called"
         raise CatcherError(f"{words} {id!r}", "`catcher dead-letters` lists them")
     print_row(found[0])
+
+
+def unconfirmed(row: Row) -> str:
+    """What stands behind the end of a shelf or silence of the shift before."""
+    return " unless confirmed" if row["confirm_by"] else ""
+
+
+def _held(row: Row) -> str:
+    """What was open when it was made, and the news since."""
+    parts = [f"{row['covered']} open then" if row["covered"] else ""]
+    parts += [f"{row['held_back']} new" if row["held_back"] else ""]
+    return ", ".join(filter(None, parts))
 
 
 def _what(row: Row) -> str:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+MOST_OPEN = 10_000
 Rule = Annotated[str, typer.Option(help="Only of this rule.")]
 Observation = Annotated[str, typer.Option("--obs", help="Only of this observation.")]
 State = Annotated[str, typer.Option(help="Only in this state: done, failed, timeout, running.")]
@@ -160,16 +161,19 @@ def alerts(
     every: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
     limit: Limit = 50, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """The alerts as they stand.
+    """The alerts as they stand, the worst first; with --all the latest first.
 
     Example: `catcher alerts --all --json`
     """
     state = "" if every else "active"
 
     async def ask(client: Client) -> list[Row]:
-        return [*(await client.alerts(rule=rule, state=state, limit=limit)).rows()]
+        # What was told last is not what is worst: an old CRITICAL must not be cut off.
+        most = limit if every else MOST_OPEN
+        return [*(await client.alerts(rule=rule, state=state, limit=most)).rows()]
 
-    rows = with_client(site, data, ask)
+    found = with_client(site, data, ask)
+    rows = found if every else sorted(found, key=_urgency)[:limit]
     if as_json:
         return print_rows(rows)
     print_table(
@@ -184,6 +188,8 @@ def alerts(
             "message": lambda row: row["message"] or row["reason"],
         },
     )
+    if len(found) > len(rows):
+        typer.secho(f"and {len(found) - len(rows)} more, none worse (--limit)", bold=True)
 
 
 def explain(
@@ -218,6 +224,11 @@ def with_client(
     return asyncio.run(open_and_ask())
 
 
+def _urgency(row: Row) -> tuple[int, str]:
+    """The worst first, of those the one that has waited longest."""
+    return -Severity[row["shown_severity"]], row["opened"]
+
+
 def _alert_severity(row: Row) -> Text:
     """As a display shows it: a latched alert at its worst, one that is over at what it was."""
     over = row["state"] == "resolved"
@@ -229,7 +240,8 @@ def _alert_state(row: Row) -> str:
     """The state with what a person has to know beside it."""
     cleared = row["state"] != "resolved" and row["severity"] == "NONE"
     lower = row["latched"] and row["severity"] not in ("NONE", row["shown_severity"])
-    ends = f"until {row['shelved_until'][11:19]}Z" if row["shelved_until"] else ""
+    ends = min(filter(None, (row["shelved_until"], row["confirm_by"])), default="")
+    ends = f"until {ends[11:19]}Z" + (" unless confirmed" if row["confirm_by"] else "")
     beside = [
         ends if row["state"] == "shelved" else "",
         "cleared, awaiting acknowledgement" if cleared and row["latched"] else "",

@@ -93,7 +93,8 @@ class Night:
         table = _table("Alerts")
         for name, share in (("severity", 0), ("since", 0), ("alert", 0), ("message", 1)):
             table.add_column(name, ratio=share or None, no_wrap=name != "message", overflow="fold")
-        ordered = sorted(reversed(self._alerts.values()), key=_urgency)
+        latest = list(reversed(self._alerts.values()))
+        ordered = sorted(latest, key=_urgency)
         for alert in ordered[: self._rows]:
             table.add_row(severity_text(alert), hour(alert.opened), alert.name, alert_words(alert))
         if not self._alerts:

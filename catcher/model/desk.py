@@ -17,10 +17,10 @@ class Silence:
     """Alerts that nobody is told of until an end, with its owner and reason.
 
     It holds back those whose name (rule, key and per) or rule is `name`, a glob, and that have
-    all `labels` (globs, too), as long as none is worse than `severity`. `hits` counts the news
-    that it held back, `last` was the latest. `ended` and `why` tell of its end; `warned` that
-    the end is near has been told. `confirm_by`: it ends then unless somebody of the new shift
-    confirms it.
+    all `labels` (globs, too), as long as none is worse than `severity`. `covered` alerts were open
+    when it was made, `hits` counts the news that it held back, `last` was the latest. `ended` and
+    `why` tell of its end; `warned` that the end is near has been told. `confirm_by`: it ends then
+    unless somebody of the new shift confirms it.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Silence:
     name: str = "*"
     labels: Mapping[str, str] = field(default_factory=dict)
     severity: Severity = Severity.SERIOUS
+    covered: int = 0
     hits: int = 0
     last: Instant | None = None
     warned: bool = False
@@ -42,6 +43,11 @@ class Silence:
     def ends(self) -> Instant:
         """When it ends, unless somebody confirms or lifts it before."""
         return self.until if self.confirm_by is None else min(self.until, self.confirm_by)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has held nothing back: perhaps it names the wrong thing."""
+        return not self.hits and not self.covered
 
     @property
     def what(self) -> str:

@@ -177,6 +177,7 @@ def alert_row(alert: Alert) -> Row:
         "shelved_by": shelf.who if shelf else "",
         "shelved_until": instant(shelf.until) if shelf else None,
         "shelved_why": shelf.reason if shelf else "",
+        "confirm_by": instant(shelf.confirm_by) if shelf else None,
         "assignee": alert.assignee,
         "notes": [{**asdict(one), "time": format_instant(one.time)} for one in alert.notes],
         "aside": alert.aside,

@@ -25,9 +25,11 @@ def silence_row(silence: Silence) -> Row:
         "created": format_instant(silence.created),
         "until": format_instant(silence.until),
         "confirm_by": instant(silence.confirm_by),
+        "ends": format_instant(silence.ends),
+        "covered": silence.covered,
         "held_back": silence.hits,
         "last": instant(silence.last),
-        "idle": silence.hits == 0,
+        "idle": silence.idle,
         "ended": instant(silence.ended),
         "why": silence.why,
     }

@@ -80,7 +80,8 @@ def test_an_alert_is_assigned_and_noted(engine: ThreadedEngine) -> None:
 def test_a_silence_is_made_listed_and_ended(engine: ThreadedEngine) -> None:
     made = on(engine, "silence", "wind hushed*", "--reason", "iced", "--for", "2h", "--who", "ana")
     assert made.status == 0 and "nobody hears of wind hushed* up to SERIOUS" in made.out
-    assert re.search(r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d$", made.out.rstrip()), made.out
+    end = r"until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ; none of what is open fits$"
+    assert re.search(end, made.out.rstrip()), made.out
     id = made.out.split(":")[0]
     assert "idle" in on(engine, "silences").out
     the_alert(engine, "hushed")
@@ -91,6 +92,10 @@ def test_a_silence_is_made_listed_and_ended(engine: ThreadedEngine) -> None:
     over = on(engine, "unsilence", id, "--who", "bo")
     assert over.out == f"{id} is over: it held back 1 alerts\n"
     assert on(engine, "silences", "--json").rows == []
+    covers = on(engine, "silence", "wind hushed*", "--reason", "again", "--who", "ana")
+    assert covers.out.endswith("; 1 of what is open fits\n")
+    assert "1 open then" in on(engine, "silences").out
+    on(engine, "unsilence", covers.out.split(":")[0], "--who", "ana")
 
 
 @pytest.mark.parametrize(
