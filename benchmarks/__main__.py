@@ -19,6 +19,7 @@ ALL = (
     "memory",
     "alerts",
     "history",
+    "images",
     "drawing",
 )
 LONG = ("soak",)

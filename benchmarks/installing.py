@@ -19,6 +19,8 @@ PEERS = {
 """reactivex is not among them: Catcher's streams are made of it, so that it is here already."""
 OTHERS = {
     "duckdb": "duckdb==1.*",
+    # With what it needs for deblending; numpy, scipy and astropy are the project's own.
+    "photutils": "--no-deps photutils==3.* scikit-image lazy-loader networkx",
 }
 """What other benchmarks measure against."""
 PATIENCE = 180
@@ -36,7 +38,7 @@ def install(names: Collection[str] = tuple(PEERS)) -> dict[str, str]:
         shutil.rmtree(draft, ignore_errors=True)
         try:
             done = subprocess.run(
-                [*_installer(), "--target", str(draft), requirement],
+                [*_installer(), "--target", str(draft), *requirement.split()],
                 capture_output=True, text=True, timeout=PATIENCE, check=False,
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:

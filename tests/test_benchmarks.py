@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from benchmarks import broker, contest, drawing, memory, rules
+from benchmarks import broker, contest, drawing, images, memory, rules
 from benchmarks.durability import through_engine
 from benchmarks.publisher import WINDOW
 from benchmarks.soak import Look, judged
@@ -111,3 +111,7 @@ async def test_the_publisher_leaves_nothing_out(
                     if len(seen) >= count:
                         break
     assert seen == list(range(count))
+
+
+def test_a_visit_of_lsstcam_has_189_detectors() -> None:
+    assert len(set(images.names())) == images.DETECTORS == 189

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from benchmarks.skies import PARALLEL, Sky, Truth, write
 from catcher import Metric, Result
 from catcher.testing import load_job
-from tests.jobs.skies import PARALLEL, Sky, Truth, write
 
 rapid_image_metrics = load_job("rapid_image_metrics", site=Path(__file__).parents[2])
 SMALL = {"shape": (1200, 1280), "amps": (2, 2), "stars": 200, "faintest": 3_000.0}
