@@ -8,7 +8,6 @@ of the rule's own trigger shows that their instant is over.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from heapq import heappop, heappush
 
 from catcher.model.alert import LevelChange
 from catcher.model.commit import TriggerState
@@ -17,6 +16,7 @@ from catcher.model.problem import CatcherError, Problem
 from catcher.model.rule import Rule
 from catcher.model.run import Firing
 from catcher.model.time import Instant, Span
+from catcher.watching.agenda import Agenda
 from catcher.watching.arranging import Listeners, arrange
 from catcher.watching.checking import check_rule
 from catcher.watching.deltas import in_parts
@@ -43,7 +43,7 @@ class Network:
         self._now: Instant = start or 0
         self._watches: dict[str, Watch] = {}
         self._by_topic: dict[str, Listeners] = {}
-        self._heap: list[tuple[Instant, str]] = []
+        self.agenda = Agenda()
         self._marks = Marks()
         for rule in rules:
             self._add(rule, start)
@@ -61,7 +61,7 @@ class Network:
             return
         if not rule.enabled:
             return
-        watch = Watch(draft(rule), self._earlier, self._marks)
+        watch = Watch(draft(rule), self.agenda.earlier, self._marks)
         self._watches[rule.id] = watch
         if start is not None:
             watch.begin(start)
@@ -82,9 +82,6 @@ class Network:
         """The machines are about to be changed: fronts have to find out anew."""
         for front in self._fronts():
             front.disband()
-
-    def _earlier(self, rule: str, due: Instant) -> None:
-        heappush(self._heap, (due, rule))
 
     # -- events -----------------------------------------------------------------------------
 
@@ -149,42 +146,29 @@ class Network:
 
     def _run_timers(self, furthest: Instant, limit: Limit) -> list[Decision]:
         out: list[Decision] = []
-        waiting: list[tuple[Instant, str]] = []
-        while self._heap and self._heap[0][0] < furthest:
-            due, name = heappop(self._heap)
-            watch = self._next_of(name, due)
-            if watch is None:
-                continue
+        waiting: list[tuple[str, Instant]] = []
+        while (entry := self.agenda.pop(self._due_of, furthest)) is not None:
+            name, due = entry
+            watch = self._watches[name]
             if due >= limit(watch):
-                waiting.append((due, name))
+                waiting.append(entry)
                 continue
             watch.run_timer(due)
             out += watch.take_out()
             following = watch.timers.next()
             if following is not None:
-                heappush(self._heap, (following, name))
-        for entry in waiting:
-            heappush(self._heap, entry)
+                self.agenda.earlier(name, following)
+        for name, due in waiting:
+            self.agenda.earlier(name, due)
         return out
 
     def next_timer(self) -> Instant | None:
         """The next instant at which anything falls due."""
-        while self._heap:
-            due, name = heappop(self._heap)
-            if self._next_of(name, due) is not None:
-                heappush(self._heap, (due, name))
-                return due
-        return None
+        return self.agenda.next(self._due_of)
 
-    def _next_of(self, name: str, due: Instant) -> Watch | None:
-        """The rule whose next timer falls due then; else its place on the heap is put right."""
+    def _due_of(self, name: str) -> Instant | None:
         watch = self._watches.get(name)
-        following = watch.timers.next() if watch else None
-        if following == due:
-            return watch
-        if following is not None:
-            heappush(self._heap, (following, name))
-        return None
+        return watch.timers.next() if watch else None
 
     # -- people and jobs --------------------------------------------------------------------
 
@@ -243,7 +227,7 @@ class Network:
         for name, watch in self._watches.items():
             due = watch.timers.next()
             if due is not None:
-                self._earlier(name, due)
+                self.agenda.earlier(name, due)
         return changes
 
     def resume(self, start: Instant, sources: Collection[str], everywhere: bool) -> None:

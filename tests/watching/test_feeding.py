@@ -43,7 +43,7 @@ def one_after_the_other(network: Network, events: list[Event]) -> list[Decision]
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.sampled_from([0.0, 0.02]))
 def test_whole_and_one_by_one_decide_alike(seed: int, topics: int, odd: float) -> None:
     draw = random.Random(seed)
