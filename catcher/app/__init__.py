@@ -29,6 +29,7 @@ from catcher.site.portions import make_portion
 
 if TYPE_CHECKING:
     from catcher.api.remote import Remote
+    from catcher.app.replicating import TwoSites
     from catcher.app.reproducing import Reproduced
     from catcher.app.running import Running as Running
     from catcher.authoring import Case, Rehearsal
@@ -223,6 +224,13 @@ async def sweep(site: Path | None, data: Path | None, really: bool) -> list[Row]
 
     loaded = load_site(site)
     return await swept(loaded, data_folder(loaded, data), really)
+
+
+def replication(site: Path | None, data: Path | None, to: Path, to_data: Path | None) -> TwoSites:
+    """A site and the one that what it keeps is copied to."""
+    from catcher.app.replicating import two_sites
+
+    return two_sites(load_site(site), data, load_site(to), to_data, wall_clock)
 
 
 # -- telling ------------------------------------------------------------------------------------

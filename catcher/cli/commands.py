@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
-from catcher.cli import acting, again, alarms, checking, desk, looking, querying, running, telling
+from catcher.cli import (
+    acting, again, alarms, checking, desk, looking, querying, replicating, running, telling,
+)  # fmt: skip
 from catcher.model.problem import CatcherError
 
 app = typer.Typer(
@@ -20,7 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for part in (running, checking, telling, looking, querying, again, alarms, acting, desk):
+PARTS = (
+    running, replicating, checking, telling, looking, querying, again, alarms, acting, desk,
+)  # fmt: skip
+for part in PARTS:
     part.register(app)
 
 

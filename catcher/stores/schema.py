@@ -37,7 +37,7 @@ from catcher.stores.schema_turns import engines as engines
 from catcher.stores.schema_turns import exports as exports
 from catcher.stores.schema_turns import leases as leases
 
-VERSION = "0005"
+VERSION = "0006"
 
 inbox = Table(
     "inbox",
@@ -113,6 +113,7 @@ firings = Table(
     instant_column("created"),
     Index(None, "time"),
     Index(None, "rule", "time"),
+    Index(None, "created"),
 )
 
 once_values = Table(
@@ -162,6 +163,7 @@ runs = Table(
     Index(None, "observation"),
     Index(None, "firing"),
     Index(None, "parent"),
+    Index(None, "finished"),
 )
 
 metrics = Table(
