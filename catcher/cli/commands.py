@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 
 from catcher.cli import (
-    acting, again, alarms, checking, desk, looking, querying, replicating, running, telling,
+    acting,
+    again,
+    alarms,
+    checking,
+    desk,
+    looking,
+    querying,
+    replicating,
+    running,
+    telling,
 )  # fmt: skip
 from catcher.model.problem import CatcherError
 
