@@ -18,7 +18,7 @@ import socket
 import struct
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 WINDOW = 1_000
@@ -52,6 +52,12 @@ class Publisher:
             self._on_the_way += len(chunk) if qos else 0
             while self._on_the_way > WINDOW - CHUNK:
                 self._acknowledged()
+
+    def lines(self, topic: str, lines: Iterable[bytes]) -> None:
+        """Each line as it comes, at QoS 1."""
+        for number, line in enumerate(lines):
+            self._socket.sendall(_publication(topic.encode(), 1, number % 65_535, line))
+            self._acknowledged()
 
     def pace(self, topic: str, qos: int, payloads: Sequence[bytes], per_second: float) -> None:
         """One after the other at a steady rate, each stamped when it leaves."""

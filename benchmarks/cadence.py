@@ -1,0 +1,229 @@
+"""A night of visits at the cadence of a survey, as fast as it goes, through the whole engine.
+
+    python -m benchmarks cadence [--visits 900] [--detectors 189] [--burst 50] [--workers 2]
+
+Every visit is a message through mosquitto, a run in so many parts on worker processes, each of
+which reads an image and returns eight metrics, and a gathering of all. The images are small, so
+that the flow is measured and not the pixels. Visits come a few ahead of those that are done; at
+the end a burst of them comes at once. It fails if a visit or a part is missing, done twice or
+out of order, or if anything is left over. `--scaling` compares one worker with two, on jobs
+that compute for some milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import records
+from benchmarks.publisher import Publisher
+from benchmarks.records import Row
+from catcher.app import open_engine
+from catcher.model.run import Run
+from tests.servers import mosquitto
+
+TOPIC = "bench/endReadout"
+AHEAD = 4
+"""How many visits are under way or wait during the night proper."""
+CADENCE = 30.0
+PATIENCE = 7200.0
+SETTINGS = """
+site: bench
+sources: {{camera: {{mqtt: {{host: 127.0.0.1, port: {port}, qos: 1, topics: {{"bench/+": "{{1}}"}}}}}}}}
+limits: {{workers: {workers}}}
+observations: {{exposure: {{event: endReadout, id: image, image: "images/{{detector}}.npy"}}}}
+"""
+RULES = """
+rule: visits
+trigger: {{event: endReadout, once_per: image}}
+job:
+  run: measure
+  inputs: {{frame: {{image: exposure}}}}
+  with: {{burn: {burn}}}
+  each: detector
+  gather: {{run: visit}}
+"""
+JOBS = '''
+"""What a detector and a visit come to, with next to no pixels."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+from catcher import Metric, Result, job
+
+
+@job
+def measure(frame: Path, burn: float) -> Result:
+    """Eight metrics, after `burn` seconds of computing."""
+    pixels = np.load(frame)
+    end = time.process_time() + burn
+    while time.process_time() < end:
+        pass
+    level = float(pixels.mean())
+    return Result({f"metric_{n}": Metric(level + n, "adu") for n in range(8)})
+
+
+@job
+def visit(parts, missing) -> Result:
+    levels = [one.metrics["metric_0"].value for one in parts.values()]
+    return Result({"seen": len(parts), "missing": len(missing), "level": float(np.median(levels))})
+'''
+
+
+def main(arguments: Sequence[str] = ()) -> None:
+    """Prints the table and keeps the figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks cadence")
+    parser.add_argument("--visits", type=int, default=900)
+    parser.add_argument("--detectors", type=int, default=189)
+    parser.add_argument("--burst", type=int, default=50)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--scaling", action="store_true", help="only one worker beside two")
+    options = parser.parse_args(list(arguments))
+    begun = records.machine()
+    rows = [] if options.scaling else [night(options.visits, options.detectors, options.burst)]
+    rows += [night(6, options.detectors, 0, workers=n, burn=0.02) for n in (1, 2)]
+    records.show(
+        f"Visits of {options.detectors} detectors", begun, _HEADINGS, [_cells(row) for row in rows]
+    )
+    one, two = rows[-2:]
+    print(f"\nTwo workers do {two['rate'] / one['rate']:.2f} times as much as one.")
+    records.write("cadence", begun, rows)
+
+
+def night(visits: int, detectors: int, burst: int, workers: int = 2, burn: float = 0.0) -> Row:
+    """One night through an engine in this process; SystemExit where anything is wrong with it."""
+    with tempfile.TemporaryDirectory() as name, mosquitto(Path(name, "broker")) as server:
+        site = write_site(Path(name, "site"), server.port, detectors, workers, burn)
+        return asyncio.run(_night(site, server.port, visits, detectors, burst))
+
+
+def write_site(folder: Path, port: int, detectors: int, workers: int, burn: float) -> Path:
+    """A site with one rule, and an image of every detector."""
+    texts = {
+        "catcher.yaml": SETTINGS.format(port=port, workers=workers),
+        "rules/rules.yaml": RULES.format(burn=burn),
+        "jobs/jobs.py": JOBS,
+    }
+    for file, text in texts.items():
+        path = folder / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    images = folder.parent / "data" / "images"
+    images.mkdir(parents=True)
+    for number in range(detectors):
+        np.save(images / f"R{number:03}.npy", np.full((16, 16), float(number), "f4"))
+    return folder
+
+
+@dataclass
+class Log:
+    """What was done, as it is told: visits in their order, parts by visit."""
+
+    visits: list[str] = field(default_factory=list)
+    parts: Counter[str] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    missing: float = 0.0
+    news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _told: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def hear(self, run: Run) -> None:
+        """A run has been made, or is over."""
+        if not run.over:
+            return
+        self.states[run.state] += 1
+        if run.parent:
+            self.parts[run.observation] += 1
+            return
+        self.visits.append(run.observation)
+        self.missing += run.metrics["missing"].value or 0.0 if run.metrics else 1.0
+        task = asyncio.get_running_loop().create_task(self._tell())
+        self._told.add(task)
+        task.add_done_callback(self._told.discard)
+
+    async def _tell(self) -> None:
+        async with self.news:
+            self.news.notify_all()
+
+    async def until(self, count: int) -> None:
+        """Returns once so many visits are done."""
+        async with self.news, asyncio.timeout(PATIENCE):
+            await self.news.wait_for(lambda: len(self.visits) >= count)
+
+
+async def _night(site: Path, port: int, visits: int, detectors: int, burst: int) -> Row:
+    log, total = Log(), visits + burst
+    async with open_engine(site, site.parent / "data", 0, lambda line: None) as running:
+        subscription = running.live.runs.subscribe(log.hear)
+        with _publisher(port) as publisher:
+            publish = _sender(publisher)
+            publish("warm")
+            await log.until(1)
+            begun, busy = time.perf_counter(), time.process_time()
+            for number in range(visits):
+                await log.until(1 + number - AHEAD)
+                publish(f"visit-{number:04}")
+            for number in range(visits, total):
+                publish(f"visit-{number:04}")
+            await log.until(1 + total)
+            wall, busy = time.perf_counter() - begun, time.process_time() - busy
+        subscription.dispose()
+        left = [row for row in running.healths() if row.kind == "backlog" and row.counts["waiting"]]
+    _check(log, ["warm", *(f"visit-{number:04}" for number in range(total))], detectors)
+    if left:
+        raise SystemExit(f"a backlog is left over: {left}")
+    parts = total * detectors
+    return {
+        "visits": total, "detectors": detectors, "wall": wall, "rate": parts / wall,
+        "visit": wall / total, "overhead_ms": 1e3 * busy / parts, "ahead": CADENCE * total / wall,
+    }  # fmt: skip
+
+
+def _check(log: Log, expected: Sequence[str], detectors: int) -> None:
+    """No frame skipped, none twice, in order, each with all its parts."""
+    if log.visits != list(expected):
+        raise SystemExit("visits are missing, repeated or out of order")
+    if set(log.parts.values()) != {detectors} or len(log.parts) != len(expected):
+        raise SystemExit(f"parts are missing or repeated: {log.parts.most_common(3)}")
+    if set(log.states) != {"done"} or log.missing:
+        raise SystemExit(f"not all was done: {dict(log.states)}")
+
+
+def _publisher(port: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "benchmarks.cadence", str(port)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)
+
+
+def _sender(publisher: subprocess.Popen[bytes]):  # type: ignore[no-untyped-def]
+    def publish(image: str) -> None:
+        assert publisher.stdin is not None
+        publisher.stdin.write(json.dumps({"image": image}).encode() + b"\n")
+        publisher.stdin.flush()
+
+    return publish
+
+
+_HEADINGS = ("visits", "parts", "wall", "parts a second", "a visit", "engine a part", "× cadence")
+
+
+def _cells(row: Row) -> Sequence[str]:
+    return (
+        str(row["visits"]), f"{row['visits'] * row['detectors']:,}", f"{row['wall']:.1f} s",
+        f"{row['rate']:.0f}", f"{row['visit']:.2f} s", f"{row['overhead_ms']:.2f} ms",
+        f"{row['ahead']:.1f}",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    Publisher(int(sys.argv[1])).lines(TOPIC, sys.stdin.buffer)
