@@ -40,7 +40,8 @@ CADENCE = 30.0
 PATIENCE = 7200.0
 SETTINGS = """
 site: bench
-sources: {{camera: {{mqtt: {{host: 127.0.0.1, port: {port}, qos: 1, topics: {{"bench/+": "{{1}}"}}}}}}}}
+sources:
+  camera: {{mqtt: {{host: 127.0.0.1, port: {port}, qos: 1, topics: {{"bench/+": "{{1}}"}}}}}}
 limits: {{workers: {workers}}}
 observations: {{exposure: {{event: endReadout, id: image, image: "images/{{detector}}.npy"}}}}
 """

@@ -14,6 +14,7 @@ import pickle
 import signal
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
+from dataclasses import replace
 from threading import Thread
 from typing import Any
 
@@ -186,10 +187,7 @@ class Slot:
         return self._with_print(outcome)
 
     def _with_print(self, outcome: Outcome) -> Outcome:
-        printed = self._tail.text()
-        return Outcome(
-            outcome.state, outcome.output, outcome.error, outcome.traceback, outcome.retry, printed
-        )
+        return replace(outcome, printed=self._tail.text())
 
     def _end_process(self) -> None:
         """Kills the worker with all of its process group: at once, whatever it is doing."""

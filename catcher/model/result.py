@@ -21,6 +21,10 @@ class Metric:
     labels: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
 
+    def __reduce__(self) -> tuple[type[Metric], tuple[Any, ...]]:
+        """As its parts: there are thousands a visit, and a dataclass unpacks itself slowly."""
+        return Metric, (self.value, self.unit, self.labels, self.reason)
+
     @property
     def known(self) -> bool:
         """Whether there is a finite value."""

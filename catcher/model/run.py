@@ -72,7 +72,8 @@ class Gathered:
 class Call:
     """A job with its arguments, ready to be executed anywhere.
 
-    `whole` is the run that will gather its result with others', empty where none will.
+    `whole` is the run that will gather its result with others', empty where none will. `files`
+    are the arguments that are paths of files whose checksum is wanted with the outcome.
     """
 
     run: str
@@ -83,6 +84,7 @@ class Call:
     priority: int = 0
     whole: str = ""
     gathered: Gathered | None = None
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class Outcome:
     """How an execution ended: an output, or the state and words of its failure.
 
     `printed` is the end of what the job wrote to its standard output and error. `retry` tells
-    whether another attempt might do better.
+    whether another attempt might do better. `files` are the checksum and the size of each file that
+    was asked for, by argument.
     """
 
     state: Literal["done", "failed", "timeout", "skipped"]
@@ -99,6 +102,7 @@ class Outcome:
     traceback: str = ""
     retry: bool = True
     printed: str = ""
+    files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 Wholeness = Literal["", "whole", "patience"]

@@ -220,7 +220,10 @@ class LedgerWriter:
     def _write_finished(
         self, connection: Connection, finished: Sequence[Run], stamp: Stamp
     ) -> tuple[Run, ...]:
-        new = tuple(run for run in finished if self._finish(connection, run, stamp))
+        made = self._write_parts(connection, finished, stamp)
+        new = tuple(
+            run for run in finished if run.id in made or self._finish(connection, run, stamp)
+        )
         metrics = [row for run in new for row in metric_rows(run)]
         if metrics:
             connection.execute(schema.metrics.insert(), metrics)
@@ -230,6 +233,22 @@ class LedgerWriter:
         artifacts = [row for run in new for row in artifact_rows(run, stamp.now)]
         self._upsert(connection, schema.artifacts, artifacts)
         return new
+
+    def _write_parts(
+        self, connection: Connection, finished: Sequence[Run], stamp: Stamp
+    ) -> set[str]:
+        """Parts, nearly all of which the ledger has never heard of: all in one statement.
+
+        Those that it knows as pending are left to be updated, one by one.
+        """
+        parts = {run.id: run for run in finished if run.parent}
+        if not parts:
+            return set()
+        firings = {run.firing.id: run.firing for run in parts.values()}
+        known = [firing_row(one, stamp.now) for one in firings.values()]
+        self._insert_absent(connection, schema.firings, ("id",), known)
+        rows = [run_row(run, stamp.now, stamp.fence) for run in parts.values()]
+        return {id for (id,) in self._insert_absent(connection, schema.runs, ("id",), rows)}
 
     def _finish(self, connection: Connection, run: Run, stamp: Stamp) -> bool:
         if self._update_run(connection, run, stamp):

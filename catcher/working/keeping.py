@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from catcher.model.event import Series
 from catcher.model.observation import Observation
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded, Output
-from catcher.model.run import ArtifactRecord, Outcome, Run
+from catcher.model.run import ArtifactRecord, InputRecord, Outcome, Run
 from catcher.model.time import Instant, Span, format_instant
 from catcher.ports import ObjectStore
 from catcher.working.forms import encode
@@ -47,6 +47,16 @@ def ended(run: Run, outcome: Outcome, now: Instant, deadline: Span | None) -> Ru
         metrics=output.metrics,
         fields=output.fields,
         missed_deadline=deadline is not None and now - run.created > deadline,
+    )
+
+
+def checked(records: Sequence[InputRecord], outcome: Outcome) -> tuple[InputRecord, ...]:
+    """What was read, with the checksums that were taken where it was."""
+    return tuple(
+        replace(one, checksum=outcome.files[one.name][0], samples=outcome.files[one.name][1])
+        if one.name in outcome.files
+        else one
+        for one in records
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +23,7 @@ from catcher.working.bench import Bench
 from catcher.working.degrading import SKIPPED, metrics_wanted, runs_here, skips
 from catcher.working.fitting import METRICS
 from catcher.working.inputs import Fetched, InputError, Request, given_records
-from catcher.working.keeping import begun, encoded_inputs, ended, keep
+from catcher.working.keeping import begun, checked, encoded_inputs, ended, keep
 
 LONGEST_PAUSE = 30.0
 TROUBLE = (
@@ -170,8 +171,12 @@ class Performer:
                 priority=run.priority,
                 whole=task.whole,
                 gathered=task.gathered,
+                files=tuple(
+                    name for name, one in fetched.arguments.items() if isinstance(one, Path)
+                ),
             )
-            return await executor.run(call), fetched
+            outcome = await executor.run(call)
+            return outcome, replace(fetched, records=checked(fetched.records, outcome))
         except TROUBLE as error:
             retry = not isinstance(error, InputError)
             return Outcome("failed", error=_words(error), retry=retry), fetched

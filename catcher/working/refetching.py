@@ -116,6 +116,8 @@ class Refetcher:
             checksum, size = await asyncio.to_thread(file_checksum, path)
         except CatcherError as error:
             return Again(record, "gone", words=error.message)
+        if not record.checksum:
+            return Again(record, "same", path, "its worker died before it could be checked")
         if checksum != record.checksum:
             words = f"the file has {size} bytes now, {record.samples} then"
             return Again(record, "changed", path, words)

@@ -7,12 +7,15 @@ brings the call and takes the outcome.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 import os
 import resource
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +40,9 @@ def execute(call: Call) -> Outcome:
     address space beyond what the process already had are given to it.
     """
     home = os.getpid()
+    files: dict[str, tuple[str, int]] = {}
     try:
+        files = checksums(call)
         with _exits_seen(home), _memory_bound(call.memory):
             output = _computed(call)
         outcome = Outcome("done", output)
@@ -51,7 +56,7 @@ def execute(call: Call) -> Outcome:
             # The job forked and the child came back: it must not go on as a second worker.
             os._exit(0)
         _close_figures()
-    return outcome
+    return replace(outcome, files=files)
 
 
 async def execute_async(call: Call) -> Outcome:
@@ -59,9 +64,10 @@ async def execute_async(call: Call) -> Outcome:
     limit = asyncio.timeout(to_seconds(call.timeout))
     try:
         async with limit:
+            files = await asyncio.to_thread(checksums, call)
             function = await asyncio.to_thread(load, call.job)
             returned = await function(**call.arguments)
-        return Outcome("done", await asyncio.to_thread(checked, returned))
+        return Outcome("done", await asyncio.to_thread(checked, returned), files=files)
     except CatcherError as error:
         return Outcome("failed", error=str(error), retry=False)
     except asyncio.CancelledError as error:
@@ -79,6 +85,17 @@ async def execute_async(call: Call) -> Outcome:
 def timed_out(call: Call) -> Outcome:
     """The outcome of a call that took longer than it may."""
     return Outcome("timeout", error=f"the job took longer than {format_duration(call.timeout)}")
+
+
+def checksums(call: Call) -> dict[str, tuple[str, int]]:
+    """The checksum and size in bytes of each file that a call names; what cannot be read is left
+    to the job to find out."""
+    found = {}
+    for name in call.files:
+        with contextlib.suppress(OSError), Path(call.arguments[name]).open("rb") as stream:
+            total = hashlib.file_digest(stream, "sha256")
+            found[name] = f"sha256:{total.hexdigest()}", stream.tell()
+    return found
 
 
 def _computed(call: Call) -> Output:

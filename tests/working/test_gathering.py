@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from typing import Any
 
 import pytest
@@ -60,6 +61,10 @@ async def test_each_detector_is_a_part_with_a_result_of_its_own(world: World) ->
     assert parts[0].metrics["fwhm"].labels == {"detector": "R10"}
     assert parts[1].artifacts[0].key == f"r/2023/07/28/{whole.id}/R11/seen.txt"
     assert parts[2].inputs[0].address.endswith("/images/a/R12.txt")
+    # What was read is checked where it was read, by the worker.
+    assert (parts[2].inputs[0].samples, parts[2].inputs[0].checksum) == (
+        3, f"sha256:{hashlib.sha256(b'4.0').hexdigest()}"
+    )  # fmt: skip
     points = await world.ledger.metrics(Query(rule="r", name="fwhm"))
     assert sorted(point.labels["detector"] for point in points) == ["R10", "R11", "R12"]
 
