@@ -38,7 +38,7 @@ __all__ = [
     "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "look",
     "make_portion", "open_client", "open_demo", "open_engine", "open_rehearsal", "open_replay",
     "preview", "remote", "reproduce", "run_backtest", "run_rule_tests", "send_test",
-    "sweep", "try_job",
+    "sweep", "try_job", "views",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -195,6 +195,13 @@ async def examine(site: Path | None, data: Path | None, probe: bool = False) -> 
     folder = data_folder(loaded, data)
     rows = await examine_site(loaded, folder, announced_at(folder))
     return [*rows, *([one async for one in probe_brokers(loaded)] if probe else [])]
+
+
+def views() -> str:
+    """The views that SQL may ask, as Markdown."""
+    from catcher.stores.ledger_views import described
+
+    return described()
 
 
 async def reproduce(

@@ -38,6 +38,7 @@ class File(StrEnum):
     rule = "rule"
     site = "site"
     routes = "routes"
+    views = "views"
 
 
 def check(site: Site = None, as_json: Json = False) -> None:
@@ -155,18 +156,32 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 
 def schema(
-    file: Annotated[File, typer.Argument(help="A rule, catcher.yaml or routes.yaml.")] = File.rule,
+    file: Annotated[
+        File, typer.Argument(help="A rule, catcher.yaml, routes.yaml, or the views of SQL.")
+    ] = File.rule,
 ) -> None:
     """Prints the JSON Schema of a file, for completion and hover in an editor.
+
+    `views` prints the tables that `catcher query sql` may ask, as Markdown.
 
     In VS Code with the YAML extension: `catcher schema rule > .vscode/rule.json`, then
     `"yaml.schemas": {".vscode/rule.json": "rules/*.yaml"}` in the settings.
     Example: `catcher schema site > catcher.schema.json`
     """
-    from catcher.app import SETTINGS
+    from catcher.app import SETTINGS, views
     from catcher.authoring.schema import schema as made
 
-    typer.echo(json.dumps(made(file.value, SETTINGS), ensure_ascii=False, indent=2))
+    match file:
+        case File.views:
+            typer.echo(views())
+            return
+        case File.rule:
+            schema_of = made("rule", SETTINGS)
+        case File.site:
+            schema_of = made("site", SETTINGS)
+        case File.routes:
+            schema_of = made("routes", SETTINGS)
+    typer.echo(json.dumps(schema_of, ensure_ascii=False, indent=2))
 
 
 def backtest_line(row: Row) -> Text:

@@ -126,7 +126,8 @@ def _door(
 
     if url and (site or data):
         raise CatcherError("--url and a site together say two things", "give one of them")
-    return composition.open_client(url or site, data, token)
+    address = url if not url or "://" in url else f"http://{url}"
+    return composition.open_client(address or site, data, token)
 
 
 async def _answer(asked: Question, door: AbstractAsyncContextManager[Client]) -> Any:

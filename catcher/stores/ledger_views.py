@@ -149,3 +149,14 @@ VIEWS: Mapping[str, View] = {
         )),
     )
 }  # fmt: skip
+
+
+def described() -> str:
+    """The views and their columns as Markdown."""
+    lines = ["| view | columns |", "| --- | --- |"]
+    for view in VIEWS.values():
+        columns = (
+            f"`{one.name}`" + (f" ({one.about})" if one.about else "") for one in view.columns
+        )
+        lines.append(f"| `{view.name}`: {view.about} | {', '.join(columns)} |")
+    return "\n".join(lines)

@@ -19,6 +19,7 @@ from catcher.model.problem import CatcherError, Unknown
 from catcher.model.time import SECOND, parse_instant
 from tests.small_site import ThreadedEngine, engine_in_thread, write_site
 
+SHIPPED = Path(__file__).resolve().parents[2]
 T0 = "2025-04-24T00:00:00Z"
 START = parse_instant(T0) / SECOND
 RULES = """
