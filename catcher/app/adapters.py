@@ -120,6 +120,24 @@ def _influx_metrics() -> type:
     return InfluxMetricSettings
 
 
+def _consdb() -> type:
+    from catcher.stores.records_consdb import ConsDbSettings
+
+    return ConsDbSettings
+
+
+def _log() -> type:
+    from catcher.stores.records_log import LogSettings
+
+    return LogSettings
+
+
+def _database() -> type:
+    from catcher.stores.records_database import DatabaseSettings
+
+    return DatabaseSettings
+
+
 def _gcs() -> type:
     from catcher.stores.objects_settings import GcsSettings
 
@@ -198,6 +216,10 @@ OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
     ("history", "embedded"): _embedded_history,
     ("history", "influxdb"): _influx_history,
     ("metrics", "influxdb"): _influx_metrics,
+    ("records", "consdb"): _consdb,
+    ("records", "exposurelog"): _log,
+    ("records", "narrativelog"): _log,
+    ("records", "database"): _database,
     ("objects", "s3"): _objects,
     ("objects", "gcs"): _gcs,
     ("objects", "azure"): _azure,

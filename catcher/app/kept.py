@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catcher.app.places import (
     SPOOL,
-    archive_settings,
     ledger_address,
     ledger_is_strict,
     open_objects,
 )
+from catcher.app.telemetry import Telemetry, open_telemetry
 from catcher.model.health import Health
-from catcher.model.time import SECOND, Clock, Span
-from catcher.ports import ObjectStore
+from catcher.model.time import Clock
+from catcher.ports import History, ObjectStore
 from catcher.site import Site
 from catcher.stores.history import EmbeddedHistory
-from catcher.stores.history_settings import EmbeddedSettings
 from catcher.stores.ledger import SqlLedger
 from catcher.stores.objects import Objects, ObjectSettings
 from catcher.stores.spool import LIMIT, SpooledObjects
 
 if TYPE_CHECKING:
-    from catcher.stores.history_joined import JoinedHistory
     from catcher.stores.metrics_exporting import Exporter
     from catcher.stores.metrics_influx import InfluxMetricSettings
 
@@ -38,34 +36,30 @@ class Kept:
     """The stores of one engine. In memory `spool` is None; without a metric store `metrics` is."""
 
     ledger: SqlLedger
-    history: EmbeddedHistory | JoinedHistory
+    telemetry: Telemetry
     objects: ObjectStore
     spool: SpooledObjects | None = None
     metrics: Exporter | None = None
 
+    @property
+    def history(self) -> History:
+        """Telemetry, and the records of other services."""
+        return self.telemetry.history
+
     def health(self) -> list[Health]:
         """One for each store."""
-        found = [self.ledger.health(), *self._histories()]
+        found = [self.ledger.health(), *self.telemetry.health()]
         found += [] if self.spool is None else [self.spool.health()]
         return found if self.metrics is None else [*found, self.metrics.health()]
-
-    def _histories(self) -> list[Health]:
-        """What the stream brings, and the archive where there is one."""
-        if isinstance(self.history, EmbeddedHistory):
-            return [self.history.health()]
-        return [self.history.live.health(), replace(self.history.health(), name="archive")]
-
-    def hears(self, sources: Callable[[], Iterable[Health]]) -> None:
-        """Whose streams the history may trust, as long as they are well."""
-        if not isinstance(self.history, EmbeddedHistory):
-            self.history.sources = lambda: {one.name: one for one in sources()}
 
 
 async def open_in_memory(lifetimes: AsyncExitStack, engine: str, clock: Clock) -> Kept:
     """Stores that are gone with the context."""
+    ledger = await lifetimes.enter_async_context(SqlLedger("sqlite://", engine, clock))
+    history = await lifetimes.enter_async_context(EmbeddedHistory(None, clock=clock))
     return Kept(
-        await lifetimes.enter_async_context(SqlLedger("sqlite://", engine, clock)),
-        await lifetimes.enter_async_context(EmbeddedHistory(None, clock=clock)),
+        ledger,
+        Telemetry(history, history),
         Objects(ObjectSettings(url="memory://")),
     )
 
@@ -83,38 +77,14 @@ async def open_kept(
         exports=settings.waiting if settings else 0, portion=site.settings.engine,
     )  # fmt: skip
     await lifetimes.enter_async_context(ledger)
-    history = await _history(lifetimes, site, data / "history", clock)
+    telemetry = await open_telemetry(lifetimes, site, data / "history", clock)
     spool = SpooledObjects(
         open_objects(site, data), data / SPOOL, clock, site.settings.stores.spool or LIMIT,
         listed=ledger.artifact_checksum,
     )  # fmt: skip
     await lifetimes.enter_async_context(spool)
     metrics = await _exporter(lifetimes, ledger, settings, data, clock) if settings else None
-    return Kept(ledger, history, spool, spool, metrics)
-
-
-async def _history(
-    lifetimes: AsyncExitStack, site: Site, folder: Path, clock: Clock
-) -> EmbeddedHistory | JoinedHistory:
-    told = site.settings.stores.history
-    own = told.bind(EmbeddedSettings) if told.kind == "embedded" else EmbeddedSettings()
-    live = await lifetimes.enter_async_context(
-        EmbeddedHistory(folder, own.horizon, own.size, clock, _lateness(site))
-    )
-    settings = archive_settings(site)
-    if settings is None:
-        return live
-    from catcher.stores.history_influx import InfluxHistory
-    from catcher.stores.history_joined import JoinedHistory
-
-    archive = await lifetimes.enter_async_context(InfluxHistory(settings, clock))
-    return JoinedHistory(live, archive, clock)
-
-
-def _lateness(site: Site) -> Span:
-    """By how much samples may come behind others, by any of the sources."""
-    spans = [spec.clock.lateness for spec in site.settings.sources.values()]
-    return max(spans, default=SECOND)
+    return Kept(ledger, telemetry, spool, spool, metrics)
 
 
 def _metric_settings(site: Site) -> InfluxMetricSettings | None:

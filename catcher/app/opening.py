@@ -26,7 +26,7 @@ from catcher.app.beating import make_outlets
 from catcher.app.editions import SETTINGS, Edition, first_edition
 from catcher.app.executing import open_executors
 from catcher.app.kept import Kept, open_kept
-from catcher.app.places import ledger_address, patience, prepared
+from catcher.app.places import ledger_address, prepared
 from catcher.app.publishing import open_announcers
 from catcher.app.reading import decoded, late_sql
 from catcher.app.reloading import Reloading
@@ -35,6 +35,7 @@ from catcher.app.selfwatch import SelfWatch
 from catcher.app.sharing import take_over
 from catcher.app.sink_kinds import Doorway
 from catcher.app.surroundings import Surroundings
+from catcher.app.telemetry import patience
 from catcher.client import Client, HistoryTelemetry, Reading
 from catcher.engine import Engine
 from catcher.hands import Hands
@@ -294,7 +295,7 @@ def _heard(kept: Kept, site: Site, sources: list[Source], posts: bool) -> HttpSo
     """What people post comes in by one of the sources, and the history hears of all of them."""
     postbox = _postbox(site, sources)
     sources += [postbox] if posts and postbox not in sources else []
-    kept.hears(lambda: [source.health() for source in sources])
+    kept.telemetry.hears(lambda: [source.health() for source in sources])
     return postbox
 
 

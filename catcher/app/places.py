@@ -5,21 +5,17 @@ What a command may not need at all is opened when it is first asked for.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
-from catcher.model.time import SECOND, Clock, Span
-from catcher.ports import History, ObjectStore
+from catcher.ports import ObjectStore
 from catcher.site import Secret, Site, shipped_site
 
 if TYPE_CHECKING:
-    from catcher.stores.history_influx import InfluxSettings
     from catcher.stores.objects import Objects
 
 
@@ -90,48 +86,6 @@ def open_objects(site: Site, data: Path) -> Objects:
     if told.kind == "azure":
         return Objects(told.bind(kinds.AzureSettings))
     return Objects(told.bind(kinds.ObjectSettings))
-
-
-STREAMED = SECOND
-"""How long inputs wait for what a stream brings, where the site does not say."""
-
-
-def archive_settings(site: Site) -> InfluxSettings | None:
-    """How the archive of a site's telemetry is reached; None where its history is embedded."""
-    told = site.settings.stores.history
-    if told.kind != "influxdb":
-        return None
-    from catcher.stores.history_influx import InfluxSettings
-
-    return told.bind(InfluxSettings)
-
-
-def patience(site: Site) -> Span:
-    """How long inputs wait for telemetry: as the site says, else as late as rows may come."""
-    told = site.settings.stores.patience
-    if told is not None:
-        return told
-    archive = archive_settings(site)
-    return STREAMED if archive is None else archive.lag
-
-
-async def open_archive(
-    site: Site, folder: Path, clock: Clock, lifetimes: AsyncExitStack
-) -> History:
-    """The telemetry of a site as a reader finds it: its archive, or what an engine has written.
-
-    Of an engine that runs, that is all but the last half minute.
-    """
-    settings = archive_settings(site)
-    if settings is not None:
-        from catcher.stores.history_influx import InfluxHistory
-
-        return await lifetimes.enter_async_context(InfluxHistory(settings, clock))
-    from catcher.stores.history import EmbeddedHistory
-
-    is_there = await asyncio.to_thread(folder.is_dir)
-    history = EmbeddedHistory(folder if is_there else None, clock=clock)
-    return await lifetimes.enter_async_context(history)
 
 
 class LateObjects:

@@ -16,10 +16,10 @@ from catcher.app.places import (
     LateObjects,
     data_folder,
     ledger_address,
-    open_archive,
     readable_objects,
 )
 from catcher.app.sites import load_site
+from catcher.app.telemetry import open_archive
 from catcher.client import Answer, Asked, HistoryTelemetry, Reading
 from catcher.client.reading import Sql, Telemetry
 from catcher.model.event import Series

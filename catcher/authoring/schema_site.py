@@ -28,6 +28,7 @@ from catcher.site.adapters import (
     LEDGERS,
     METRICS,
     OBJECTS,
+    RECORDS,
     SINKS,
     SOURCES,
     Adapters,
@@ -46,6 +47,7 @@ def site_schema(adapters: Adapters) -> Schema:
         "objects": _adapter(OBJECTS, adapters, "Artifacts."),
         "patience": ref("duration", "How long inputs wait for telemetry that comes late."),
         "large_files": _LARGE_FILES,
+        "records": names(_records(adapters), "Tables of other services, read as telemetry."),
         "spool": ref("size", "Of artifacts that wait while their store is away (2GB)."),
     }
     root = table(
@@ -115,6 +117,12 @@ def _source(adapters: Adapters) -> Schema:
     kinds = {kind: _settings(SOURCES, kind, adapters) for kind in SOURCES.here}
     whole = table({**kinds, **_CLOCK})
     whole["oneOf"] = [{"required": [kind]} for kind in kinds]
+    return whole
+
+
+def _records(adapters: Adapters) -> Schema:
+    whole = table({kind: _settings(RECORDS, kind, adapters) for kind in RECORDS.here})
+    whole["oneOf"] = [{"required": [kind]} for kind in RECORDS.here]
     return whole
 
 

@@ -50,6 +50,7 @@ HISTORIES = Kinds("history", "a history", ("embedded", "influxdb"))
 METRICS = Kinds("metrics", "a metric store", ("ledger", "influxdb"))
 OBJECTS = Kinds("objects", "an object store", ("file", "s3", "gcs", "azure"), (),
     {"file": "file", "s3": "s3", "gs": "gcs", "az": "azure"})  # fmt: skip
+RECORDS = Kinds("records", "a record store", ("consdb", "exposurelog", "narrativelog", "database"))
 EXECUTORS = Kinds("executor", "an executor", ("local", "dask"), ("http",),
     {"dask": "dask", "http": "http", "https": "http"})  # fmt: skip
 SINKS = Kinds("sink", "a sink", ("console", "slack", "love", "mqtt", "kafka", "http", "apprise"))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from catcher.model.large_files import NAME, LargeFiles
 from catcher.model.problem import Place
@@ -12,12 +13,14 @@ from catcher.site.adapters import (
     LEDGERS,
     METRICS,
     OBJECTS,
+    RECORDS,
     Adapters,
     Kinds,
+    one_of,
     read_adapter,
 )
 from catcher.site.binding import Section, section
-from catcher.site.nodes import quoted
+from catcher.site.nodes import Entry, quoted
 from catcher.site.reader import Table
 
 _START = Place("catcher.yaml", 1, 1)
@@ -31,7 +34,7 @@ class Stores:
 
     `spool` is how many bytes of artifacts may wait on disk while their store is away, `patience`
     how long inputs wait for telemetry that comes late; `large_files` keeps artifacts under the
-    conventions of a Large File Annex.
+    conventions of a Large File Annex; `records` are tables of other services, read as telemetry.
     """
 
     ledger: Section = _SQLITE
@@ -41,6 +44,7 @@ class Stores:
     spool: int | None = None
     patience: Span | None = None
     large_files: LargeFiles | None = None
+    records: Mapping[str, Section] = field(default_factory=dict)
 
 
 def read_stores(table: Table, adapters: Adapters) -> Stores:
@@ -61,9 +65,27 @@ def read_stores(table: Table, adapters: Adapters) -> Stores:
         spool=below.size("spool"),
         patience=below.span("patience"),
         large_files=_large_files(below),
+        records=_records(below, adapters),
     )
     below.done()
     return stores
+
+
+def _records(stores: Table, adapters: Adapters) -> dict[str, Section]:
+    """The services by name; the name is how their topics begin, so that it holds no dot."""
+    kinds = replace(RECORDS, classes=adapters)
+
+    def read(entry: Entry, below: Table) -> Section | None:
+        section = one_of(below, kinds, entry.key)
+        below.done()
+        if "." in entry.key or not entry.key:
+            message = f"{quoted(entry.key)} cannot be the name of records"
+            below.report.error(entry.place, message, "leave the dots out: topics are NAME.TABLE")
+            return None
+        return section
+
+    hint = "write it like consdb: {consdb: {url: https://…/consdb}}"
+    return stores.named("records", "the records", read, hint)
 
 
 def _large_files(stores: Table) -> LargeFiles | None:
