@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from catcher.app.executing import local_executor
-from catcher.app.places import LateObjects, ledger_address, open_archive, readable_objects
+from catcher.app.places import LateObjects, ledger_address, readable_objects
+from catcher.app.telemetry import open_archive
 from catcher.authoring.comparing import (
     Verdict,
     compared_artifacts,

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from catcher.app.executing import local_executor
-from catcher.app.places import ledger_address, open_archive
+from catcher.app.places import ledger_address
+from catcher.app.telemetry import open_archive
 from catcher.hands import event_of
 from catcher.model.event import Event
 from catcher.model.observation import Observation
