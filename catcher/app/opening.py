@@ -51,8 +51,7 @@ from catcher.vitals.bulletin import NAME as BULLETIN
 from catcher.watching import SourceClock
 from catcher.working import Workshop
 
-HTTP = "http"
-PAYLOAD = 1_000_000
+HTTP, PAYLOAD = "http", 1_000_000
 OWN = {BULLETIN: SourceClock(lateness=0)}
 """How the time of Catcher's own news is to be understood."""
 Opening = AbstractAsyncContextManager[Running]
