@@ -18,6 +18,7 @@ In `catcher.yaml`:
           password: "${MQTT_PASSWORD}"
           tls: {ca: /etc/ssl/observatory.pem}
           protocol: "5"
+          user_properties: {origin: sentBy}    # of a message (MQTT 5), as fields of its events
           client_id: catcher-summit        # of this engine alone, and the same after a restart
           session: 7d                      # how long the broker keeps our messages (0s: not)
         clock: wall
@@ -40,6 +41,7 @@ from typing import Any, Literal
 
 from catcher.model.event import Event
 from catcher.model.health import Health, HealthState
+from catcher.model.problem import CatcherError
 from catcher.model.time import DAY, Clock, Instant, Span
 from catcher.ports import Delivery
 from catcher.sources.decoding import Decoder, Scale, shown, too_large
@@ -69,9 +71,12 @@ class MqttSettings(Broker):
     time: str = ""
     scale: Scale = "utc"
     session: Span = 7 * DAY
+    user_properties: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.topic_map()
+        if self.user_properties and self.protocol != "5":
+            raise CatcherError("user properties came with MQTT 5", 'add protocol: "5"')
 
     def topic_map(self) -> TopicMap:
         """CatcherError where a filter or a name cannot be used."""
@@ -113,6 +118,7 @@ class MqttSource:
         self._settings = settings
         self._clock = clock
         self._topics = settings.topic_map()
+        self._wanted = {one.encode(): to for one, to in settings.user_properties.items()}
         self._decoder = Decoder(name, settings.time, settings.scale, payload_limit)
         self._waiting: deque[_Chunk] = deque()
         self._messages = self._bytes = 0
@@ -264,7 +270,8 @@ class MqttSource:
             yield self._delivery(batch)
 
     def _read(self, message: Publish, arrival: Instant, batch: _Batch) -> None:
-        raw, payload, _, _, retained, size = message
+        raw, payload, _, _, retained, size, user = message
+        before = len(batch.events)
         try:
             found = self._topics.find(raw)
         except ValueError as error:
@@ -281,6 +288,15 @@ class MqttSource:
             self._decoder.decode_recorded(payload, arrival, batch.events, batch.rejected)
         else:
             self._decoder.decode(topic, payload, arrival, batch.events, batch.rejected)
+        if user and self._wanted:
+            said = {
+                self._wanted[one]: value.decode("utf-8", "replace")
+                for one, value in user
+                if one in self._wanted
+            }
+            batch.events[before:] = [
+                event._replace(fields={**event.fields, **said}) for event in batch.events[before:]
+            ]
 
     def _delivery(self, batch: _Batch) -> Delivery:
         self._counts["messages"] += batch.count

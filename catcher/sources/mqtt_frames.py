@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-Publish = tuple[bytes, bytes | None, int, int, bool, int]
-"""Topic, payload (None where it was too large to keep), QoS, packet id, retained, size."""
+UserProperties = tuple[tuple[bytes, bytes], ...]
+Publish = tuple[bytes, bytes | None, int, int, bool, int, UserProperties]
+"""Topic, payload (None where it was too large to keep), QoS, packet id, retained, size, and
+names and values that whoever published it put beside (MQTT 5)."""
 
 _PUBLISH, _PUBREL = 3, 6
+_ALIAS, _USER, _SUBSCRIPTION = 0x23, 0x26, 0x0B
+_FIXED = {0x01: 1, 0x02: 4, _ALIAS: 2}
+_TEXTS = {0x03: 1, 0x08: 1, 0x09: 1, _USER: 2}
+"""The properties of a PUBLISH: their sizes, or of how many texts they consist (2.2.2.2)."""
 _HEAD = 2 + 65_535 + 2 + 4
 _CONTROL_LIMIT = 1_000_000
 
@@ -32,7 +38,8 @@ class Cut:
 class Frames:
     """Cuts what it is fed; keeps an unfinished packet for the next time.
 
-    A payload of more than `limit` bytes is not kept. `version` 5 has properties to skip.
+    A payload of more than `limit` bytes is not kept. `version` 5 has properties: a topic's
+    alias stands for it from its first use to the end of the connection.
     """
 
     def __init__(self, limit: int, version: int = 4) -> None:
@@ -40,6 +47,7 @@ class Frames:
         self._properties = version >= 5
         self._rest = b""
         self._skip = 0
+        self._aliases: dict[int, bytes] = {}
 
     def feed(self, data: bytes) -> Cut:
         """The packets that are complete now; ProtocolError where there are none to be found."""
@@ -99,12 +107,54 @@ class Frames:
             at += 2
         if self._properties and at < stop:
             head = self._size(data, at - 1, stop)
-            at = stop + 1 if head is None else sum(head)
+            begun, at = (at, stop + 1) if head is None else (head[1], sum(head))
+        else:
+            begun = at
         if at > stop or qos == 3:
             raise ProtocolError("a PUBLISH packet contradicts its own length")
+        user: UserProperties = ()
+        if begun < at <= len(data):
+            topic, user = self._told(data[begun:at], topic)
         size = stop - at
         payload = data[at:stop] if size <= self._limit else None
-        return topic, payload, qos, packet, bool(first & 1), size
+        return topic, payload, qos, packet, bool(first & 1), size, user
+
+    def _told(self, told: bytes, topic: bytes) -> tuple[bytes, UserProperties]:
+        """What the properties of a PUBLISH say of its topic and beside it."""
+        user: list[tuple[bytes, bytes]] = []
+        at, end = 0, len(told)
+        while at < end:
+            kind = told[at]
+            at += 1
+            if kind in _FIXED:
+                value = int.from_bytes(told[at : at + _FIXED[kind]], "big")
+                at += _FIXED[kind]
+                if kind == _ALIAS:
+                    topic = self._unaliased(value, topic)
+            elif kind in _TEXTS:
+                texts = []
+                for _ in range(_TEXTS[kind]):
+                    size = int.from_bytes(told[at : at + 2], "big")
+                    texts.append(told[at + 2 : at + 2 + size])
+                    at += 2 + size
+                if kind == _USER:
+                    user.append((texts[0], texts[1]))
+            elif kind == _SUBSCRIPTION and (number := self._size(told, at - 1, end)) is not None:
+                at = number[1]
+            else:
+                raise ProtocolError(f"a PUBLISH packet has no property {kind:#x}")
+        if at > end:
+            raise ProtocolError("the properties of a PUBLISH packet contradict their length")
+        return topic, tuple(user)
+
+    def _unaliased(self, alias: int, topic: bytes) -> bytes:
+        """The topic that an alias stands for; a packet that names both sets it."""
+        if topic:
+            self._aliases[alias] = topic
+            return topic
+        if alias not in self._aliases:
+            raise ProtocolError(f"nobody said what the topic alias {alias} stands for")
+        return self._aliases[alias]
 
     def _oversized(self, cut: Cut, data: bytes, position: int, start: int, stop: int) -> bool:
         """Takes the head of a packet that will not fit, and skips what is still to come."""

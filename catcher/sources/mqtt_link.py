@@ -31,6 +31,7 @@ from catcher.sources.mqtt_frames import Frames, Publish
 from catcher.sources.mqtt_wire import Wire
 
 _PATIENCE = 5.0
+_ALIASES = 1_000
 _BRIEF = 2.0
 _UNSPECIFIED = 0x80
 """What paho makes of a connection that ended without a word (MQTT 5, 2.4)."""
@@ -163,7 +164,7 @@ async def connect(
     With `expiry` the broker keeps the session of `identity` while we are away (3.1.1: for as
     long as the broker is set to, 5: for that span).
     """
-    client = await _client(broker, identity, expiry, receive_maximum)
+    client = await _client(broker, identity, expiry, receive_maximum, hear is not None)
     _quiet(client)
     link = Link(client, broker)
     if hear is not None:
@@ -189,7 +190,7 @@ async def connect(
 
 
 async def _client(
-    broker: Broker, identity: str, expiry: Span | None, receive_maximum: int
+    broker: Broker, identity: str, expiry: Span | None, receive_maximum: int, hears: bool
 ) -> aiomqtt.Client:
     version5 = broker.protocol == "5"
     properties = None
@@ -197,6 +198,7 @@ async def _client(
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = min((expiry or 0) // SECOND, 2**32 - 1)
         properties.ReceiveMaximum = min(max(receive_maximum, 1), 65_535)
+        properties.TopicAliasMaximum = _ALIASES if hears else 0
     tls = await asyncio.to_thread(broker.tls.context) if broker.tls else None
     client = aiomqtt.Client(
         broker.host,

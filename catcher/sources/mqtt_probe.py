@@ -69,7 +69,7 @@ async def _collect(broker: Broker, name: str, messages: int) -> int:
     more = asyncio.Event()
 
     def take(link: Link, some: Sequence[Publish]) -> None:
-        for _, payload, qos, packet, _, _ in some:
+        for _, payload, qos, packet, _, _, _ in some:
             came.add(payload or b"")
             link.acknowledge(packet, qos)
         more.set()

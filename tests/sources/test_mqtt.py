@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from catcher.model.event import Event
+from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND, SECOND, parse_instant, wall_clock
 from catcher.ports import Delivery
 from catcher.sources.mqtt import Broker, MqttSettings, MqttSource, NotPublished, Publisher, Tls
@@ -387,3 +388,56 @@ async def test_leaving_before_there_was_a_connection_is_no_trouble(broker: Serve
     async with heard.open():
         pass
     assert heard.health().state == "ended"
+
+
+async def publish_5(server: Server, topic: str, payload: str, *properties: str) -> None:
+    command = [require("mosquitto_pub"), "-p", str(server.port), "-t", topic, "-m", payload]
+    options = [word for one in properties for word in ("-D", "publish", *one.split(" "))]
+    sent = await asyncio.create_subprocess_exec(*command, "-q", "1", "-V", "5", *options)
+    assert await sent.wait() == 0
+
+
+async def test_user_properties_are_fields_where_they_are_wanted(broker: Server) -> None:
+    heard = source(broker, protocol="5", user_properties={"origin": "sentBy"})
+    async with heard.open() as deliveries:
+        await connected(heard)
+        await publish_5(
+            broker, "sal/ESS/airFlow", '{"speed": 7}', "user-property origin TMA",
+            "user-property other x", "topic-alias 1", "content-type application/json",
+        )  # fmt: skip
+        (event,) = await take(deliveries, 1)
+    assert event.fields == {"speed": 7, "sentBy": "TMA"}
+
+
+@pytest.mark.parametrize("protocol", ["3.1.1", "5"])
+async def test_sources_that_share_a_subscription_divide_its_messages(
+    broker: Server, protocol: str
+) -> None:
+    topics = {"$share/night/sal/+/+": "lsst.sal.{1}.{2}"}
+    ears = [
+        source(broker, topics=topics, protocol=protocol, client_id=f"ear-{n}", session=0)
+        for n in range(2)
+    ]
+    async with ears[0].open() as one, ears[1].open() as other:
+        await asyncio.gather(*map(connected, ears))
+        payloads = [f'{{"speed": {n}}}' for n in range(20)]
+        heard: list[list[Event]] = [[], []]
+
+        async def hear(place: int, deliveries: AsyncIterator[Delivery]) -> None:
+            async for delivery in deliveries:
+                heard[place] += delivery.events
+                await delivery.done()
+
+        hearing = [asyncio.ensure_future(hear(n, ear)) for n, ear in enumerate((one, other))]
+        await publish(broker.port, "sal/ESS/airFlow", *payloads)
+        await until(lambda: len(heard[0]) + len(heard[1]) == 20)
+        for task in hearing:
+            task.cancel()
+        await asyncio.wait(hearing)
+    assert all(heard)
+    assert sorted(speeds([*heard[0], *heard[1]])) == list(range(20))
+
+
+def test_user_properties_want_mqtt_5(broker: Server) -> None:
+    with pytest.raises(CatcherError, match="came with MQTT 5"):
+        source(broker, user_properties={"a": "b"})

@@ -40,11 +40,11 @@ STREAM = b"".join(
     ]
 )  # fmt: skip
 PUBLISHED = [
-    (b"a/b", b"{}", 0, 0, False, 2),
-    (b"a", b"x" * 500, 1, 300, False, 500),
-    (b"big", None, 2, 8, False, 80_000),
-    (b"", b"", 0, 0, False, 0),
-    (b"last", b"z" * 120, 1, 9, False, 120),
+    (b"a/b", b"{}", 0, 0, False, 2, ()),
+    (b"a", b"x" * 500, 1, 300, False, 500, ()),
+    (b"big", None, 2, 8, False, 80_000, ()),
+    (b"", b"", 0, 0, False, 0, ()),
+    (b"last", b"z" * 120, 1, 9, False, 120, ()),
 ]
 
 
@@ -68,8 +68,43 @@ def test_every_way_to_cut_the_stream_gives_the_same_packets(places: list[int]) -
     assert cut.control == [PINGRESP, SUBACK]
 
 
+def told(*properties: bytes) -> bytes:
+    whole = b"".join(properties)
+    return bytes([len(whole)]) + whole
+
+
+def text(words: bytes) -> bytes:
+    return len(words).to_bytes(2, "big") + words
+
+
+USER = b"\x26" + text(b"origin") + text(b"TMA")
+OTHERS = (b"\x01\x01", b"\x02\0\0\0\x09", b"\x03" + text(b"json"), b"\x0b\x81\x01")
+
+
+def test_user_properties_are_read_among_others() -> None:
+    packet = publish(b"t", b"{}", 1, 5, told(*OTHERS, USER, USER))
+    (one,) = Frames(LIMIT, version=5).feed(packet).published
+    assert one == (b"t", b"{}", 1, 5, False, 2, ((b"origin", b"TMA"), (b"origin", b"TMA")))
+
+
+def test_an_alias_stands_for_its_topic_until_it_is_given_another() -> None:
+    frames, alias = Frames(LIMIT, version=5), told(b"\x23\x00\x07")
+    stream = [publish(topic, b"", 0, 0, alias) for topic in (b"a/b", b"", b"c", b"")]
+    assert [one[0] for one in frames.feed(b"".join(stream)).published] == [
+        b"a/b", b"a/b", b"c", b"c"
+    ]  # fmt: skip
+    with pytest.raises(ProtocolError, match="topic alias 7"):
+        Frames(LIMIT, version=5).feed(stream[1])
+
+
+@pytest.mark.parametrize("bad", [b"\x26\x00\x09k", b"\x7f\x00", b"\x23\x00", b"\x0b\xff"])
+def test_properties_that_lie_end_the_connection(bad: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        Frames(LIMIT, version=5).feed(publish(b"t", b"{}", 0, 0, told(bad)))
+
+
 def test_the_properties_of_mqtt_5_are_skipped() -> None:
-    properties = b"\x05\x26\x00\x01k\x00"
+    properties = b"\x06\x26\x00\x01k\x00\x00"
     cut = Frames(LIMIT, version=5).feed(
         publish(b"t", b"{}", 1, 5, b"\x00") + publish(b"t", b"[]", 0, 0, properties)
     )
@@ -78,7 +113,7 @@ def test_the_properties_of_mqtt_5_are_skipped() -> None:
 
 def test_retained_messages_are_marked() -> None:
     cut = Frames(LIMIT).feed(packet(0x31, b"\x00\x01a{}"))
-    assert cut.published == [(b"a", b"{}", 0, 0, True, 2)]
+    assert cut.published == [(b"a", b"{}", 0, 0, True, 2, ())]
 
 
 @pytest.mark.parametrize(
