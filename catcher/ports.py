@@ -13,7 +13,7 @@ from catcher.model.away import Fenced as Fenced
 from catcher.model.away import StoreAway as StoreAway
 from catcher.model.commit import Commit, TriggerState
 from catcher.model.desk import Bundle, Shift, Silence
-from catcher.model.event import Arrived, Event, Series
+from catcher.model.event import Admitted, Arrived, Event, Series
 from catcher.model.health import Health, Update
 from catcher.model.kept import DeadLetter as DeadLetter
 from catcher.model.kept import MetricPoint as MetricPoint
@@ -279,6 +279,11 @@ class Live(Protocol):
 
     def publish(self, update: Update) -> None: ...
     def watch(self, size: int = 1000) -> AbstractAsyncContextManager[AsyncIterator[Update]]: ...
+    def watch_events(
+        self, size: int = 1000
+    ) -> AbstractAsyncContextManager[AsyncIterator[Sequence[Admitted] | int]]:
+        """Admitted events in their order; a number where so many were lost."""
+        ...
 
 
 class Door(Protocol):

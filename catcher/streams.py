@@ -107,9 +107,15 @@ class Streams:
             yield updates
 
     @asynccontextmanager
-    async def watch_events(self, size: int = 1000) -> AsyncIterator[AsyncIterator[Any]]:
-        """Batches of admitted events from now on, under the same bound."""
-        async with self._watch(self.events, _Watcher(size)) as batches:
+    async def watch_events(
+        self, size: int = 1000
+    ) -> AsyncIterator[AsyncIterator[Sequence[Admitted] | int]]:
+        """Batches of admitted events from now on, under the same bound.
+
+        A number in place of a batch is how many events were lost there.
+        """
+        watcher = _Watcher(size, lambda lost, before: lost, len)
+        async with self._watch(self.events, watcher) as batches:
             yield batches
 
     @asynccontextmanager
@@ -134,8 +140,13 @@ def _told(lost: int, before: Update) -> Update:
 class _Watcher:
     """A bounded queue between a stream and one slow reader."""
 
-    def __init__(self, size: int, tell: Callable[[int, Any], Any] | None = None) -> None:
-        self._tell = tell
+    def __init__(
+        self,
+        size: int,
+        tell: Callable[[int, Any], Any],
+        weigh: Callable[[Any], int] = lambda update: 1,
+    ) -> None:
+        self._tell, self._weigh = tell, weigh
         self._told = 0
         self._waiting: deque[Any] = deque(maxlen=size)
         self._arrived = asyncio.Event()
@@ -143,7 +154,7 @@ class _Watcher:
 
     def take(self, update: Any) -> None:
         if len(self._waiting) == self._waiting.maxlen:
-            self.lost += 1
+            self.lost += self._weigh(self._waiting[0])
         self._waiting.append(update)
         self._arrived.set()
 
@@ -151,7 +162,7 @@ class _Watcher:
         while True:
             await self._arrived.wait()
             while self._waiting:
-                if self._tell is not None and self.lost > self._told:
+                if self.lost > self._told:
                     lost, self._told = self.lost - self._told, self.lost
                     yield self._tell(lost, self._waiting[0])
                     continue

@@ -19,6 +19,7 @@ from catcher.api.handbook import handbook
 from catcher.api.posting import posting
 from catcher.api.reading import reading
 from catcher.api.signs import SelfWatch, signs
+from catcher.api.tailing import tailing
 from catcher.client import Client
 from catcher.model import shown
 from catcher.model.alert import Alert, Notice, Severity
@@ -88,6 +89,7 @@ def create_api(
     _artifacts(api, client)
     reading(api, client)
     _following(api, door, live)
+    tailing(api, live)
     serve_callbacks(api, callbacks or {}, door, most_bytes)
     if watch is not None:
         signs(api, watch)

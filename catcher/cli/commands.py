@@ -18,6 +18,7 @@ from catcher.cli import (
     desk,
     looking,
     querying,
+    recording,
     replicating,
     running,
     telling,
@@ -32,7 +33,8 @@ app = typer.Typer(
     add_completion=False,
 )
 PARTS = (
-    running, replicating, checking, telling, looking, querying, again, alarms, acting, desk,
+    running, recording, replicating, checking, telling, looking, querying, again, alarms, acting,
+    desk,
 )  # fmt: skip
 for part in PARTS:
     part.register(app)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 
 import typer
@@ -38,3 +39,16 @@ def labelled(pairs: Sequence[str]) -> dict[str, str]:
             raise typer.BadParameter(f"{pair!r} is no label; write name=value")
         labels[name] = value
     return labels
+
+
+def byte_count(text: str) -> int:
+    """A number of bytes such as `64MB`; CatcherError where it is none."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise CatcherError(f"{text!r} is no size", "write it like 64MB or 1GiB")
+    return int(float(match[1]) * _SIZES[match[2] or "B"])
+
+
+_SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9,
+          "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}  # fmt: skip
+_SIZE = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*(B|kB|MB|GB|KiB|MiB|GiB)?")

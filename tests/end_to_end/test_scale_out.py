@@ -98,6 +98,10 @@ def rows(ledger: str, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query.encode()).fetchall()
 
 
+def connected(running: EngineProcess) -> bool:
+    return any(one["name"] == "night" and one["state"] == "ok" for one in running.get("/health"))
+
+
 RUNS = "SELECT f.once, r.state, r.engine FROM runs r JOIN firings f ON f.id = r.firing"
 
 
@@ -174,6 +178,8 @@ stores: {{ledger: "{ledger}"}}
                 ("other", ("--except", "numbers")),
             )
         )
+        for running in (one, other):
+            running.until(lambda running=running: connected(running), "the broker")
         await publish(broker.port, "night/number", '{"value": 5}', '{"value": 2e9}')
         one.until(lambda: len(one.get("/runs", state="done")) == 2, "both runs")
         other.until(lambda: other.get("/alerts"), "the alert")
