@@ -31,6 +31,7 @@ def mount_jitter(
     event: Event | None = None,
     band: str = "",
     filter_glitches: bool = False,
+    after_slew: bool = False,
     reference: str = "auto",
     ra: float | None = None,
     dec: float | None = None,
@@ -47,6 +48,7 @@ def mount_jitter(
     (micron, arcsec). observation: the exposure, whose span the samples must cover; those outside
     it serve the settle time only. event: tells BIAS and FLAT, which are skipped. band: a label of
     the metrics. filter_glitches: replace single bad samples first, as summit_utils does.
+    after_slew: only samples after the last slew count (for the settle time, all do).
     reference: `auto` (the demand where recorded, else a polynomial of degree 4), `polynomial`, or
     `track`, the place on the sky `ra`, `dec` (ICRS, degrees; the observation's columns of these
     names go before) seen from `latitude`, `longitude`, `altitude` (m). settled_to: arcsec.
@@ -76,7 +78,10 @@ def mount_jitter(
     levers = {"camera_hexapod": camera_hexapod, "m2_hexapod": m2_hexapod}
     hexapods = {name: series for name, series in levers.items() if series is not None}
     extra = tuple(f"{name}_rms" for name in (*list(given)[2:], *hexapods))
-    cut = {name: _during(series, observation) for name, series in (given | hexapods).items()}
+    start, end = _span(observation)
+    if after_slew:
+        start = max(start, jitter.slew_end(azimuth, elevation))
+    cut = {name: within(series, start, end) for name, series in (given | hexapods).items()}
     samples = min(len(cut["azimuth"]), len(cut["elevation"]))
     kind = jitter.image_type(event, observation)
     target = Target(ra or 0.0, dec or 0.0, latitude, longitude, altitude)
@@ -100,10 +105,10 @@ def mount_jitter(
     return jitter_result.result(judged, samples, observation, labels)
 
 
-def _during(series: Series, observation: Observation | None) -> Series:
+def _span(observation: Observation | None) -> tuple[float, float]:
     if observation is None or observation.end <= observation.start:
-        return within(series, -np.inf, np.inf)
-    return within(series, observation.start / 1e9, observation.end / 1e9)
+        return -np.inf, np.inf
+    return observation.start / 1e9, observation.end / 1e9
 
 
 def _track(name: str, reference: str, target: Target) -> Track | None:

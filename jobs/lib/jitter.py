@@ -21,6 +21,7 @@ SLEWING = 0.1
 """Degrees a second: no star moves so fast, but within a few degrees of the zenith."""
 NOT_TRACKING = ("BIAS", "FLAT")
 """Images that are taken with the mount at rest or anywhere (as RubinTV skips them)."""
+SLEWED = "the mount slewed to the end"
 NO_PEAK = "no oscillation stands out of the spectrum"
 
 
@@ -171,6 +172,12 @@ def _turned(looked: Looked, time: Array) -> Array:
     return np.asarray((turn * looked.also["rotator_rms"]) ** 2)
 
 
+def slew_end(azimuth: Series, elevation: Series) -> float:
+    """When the last slew among the samples ended (s); minus infinity where there is none."""
+    axes = [axis for axis in (follow(azimuth), follow(elevation)) if axis is not None]
+    return max((_slew_end(axis) for axis in axes), default=-np.inf)
+
+
 def settle_time(azimuth: Series, elevation: Series, limit: float) -> float | str:
     """Seconds after the last slew (else after the first sample) until the image stays within
     `limit` (arcsec, root mean square of any second); or why that is unknown.
@@ -181,13 +188,12 @@ def settle_time(azimuth: Series, elevation: Series, limit: float) -> float | str
     axes = follow(azimuth), follow(elevation)
     if axes[0] is None or axes[1] is None:
         return "no usable telemetry"
-    ends = [_slew_end(axis) for axis in axes if axis is not None]
-    start = max(ends)
+    start = max(_slew_end(axis) for axis in axes if axis is not None)
     if not np.isfinite(start):
         start = float(axes[0].time[0])
     one, other = (_after(axis, start) for axis in axes if axis is not None)
     if len(one.time) < FEWEST or len(other.time) < FEWEST:
-        return "the mount slewed to the end"
+        return SLEWED
     across, up = without_points(one.error)[0], without_points(other.error)[0]
     motion = np.sqrt(_motion(one, other, across, up).square)
     found = settled(one.time, motion, start, limit)

@@ -459,3 +459,20 @@ def test_samples_out_of_order_twice_and_with_wild_times_do_no_harm() -> None:
     wild = Series(time, {name: column[mixed] for name, column in axis.columns.items()})
     result = mount_jitter(wild, axis, observation=exposure())
     assert value(result, "azimuth_rms") == pytest.approx(0.0105, abs=0.002)
+
+
+def test_what_came_before_the_end_of_a_slew_may_be_left_out() -> None:
+    time = START + np.arange(0, 40, 0.05)
+    since = time - START - 10
+    asked = 150 + np.where(since < 0, 2.0 * since, 0.004 * since)
+    noise = np.random.default_rng(1).normal(0, 0.02, len(time))
+    azimuth = Series(time, {"actualPosition": asked + noise / 3600})
+    elevation = Series(time, {"actualPosition": np.full(len(time), 60.0)})
+    whole = mount_jitter(azimuth, elevation)
+    after = mount_jitter(azimuth, elevation, after_slew=True)
+    assert value(whole, "azimuth_rms") > 100
+    assert value(after, "azimuth_rms") == pytest.approx(0.02, rel=0.1)
+    assert value(after, "samples") == pytest.approx(600, abs=15)
+    assert value(after, "settle_time") < 1
+    gone = tracking(2.0, 150.0, np.zeros(601))
+    assert "azimuth in this time" in reason(mount_jitter(gone, elevation, after_slew=True))
