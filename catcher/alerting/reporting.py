@@ -70,7 +70,7 @@ def _seconds(span: Span | None) -> float | None:
 
 def in_words(found: Figures) -> Iterator[str]:
     """The figures beside what ISA-18.2 and EEMUA 191 hold to be manageable, line by line."""
-    span = max(1, found.end - found.start)
+    span, plural = max(1, found.end - found.start), "" if len(found.floods) == 1 else "s"
     yield f"{told_instant(found.start)} to {told_instant(found.end)}"
     yield (
         f"new alerts       {found.alerts}: {found.per_10m:.2f} in 10 minutes on average "
@@ -81,7 +81,7 @@ def in_words(found: Figures) -> Iterator[str]:
     yield f"by severity      {graded or 'none'}"
     yield (
         f"in flood         {_rough(found.in_flood)}, {found.in_flood / span:.1%} of the time "
-        f"(manageable: below 1 %), in {len(found.floods)} floods"
+        f"(manageable: below 1 %), in {len(found.floods)} flood{plural}"
     )
     yield (
         f"acknowledged     {found.acknowledged} of {found.alerts}, "

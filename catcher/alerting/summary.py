@@ -49,7 +49,11 @@ def summarise(
     shelved = [one for one in alerts if one.state == "shelved"]
     fired = [one for one in alerts if one.opened >= start]
     taken = sum(one.taken is not None for one in fired)
-    facts = [f"{len(fired)} alerts, {taken} of them acknowledged; {len(standing)} open at the end"]
+    waiting = sum(one.state == "firing" for one in standing)
+    facts = [
+        f"{len(fired)} alerts, {taken} of them acknowledged",
+        f"at the end {len(standing)} open ({waiting} not taken), {len(shelved)} shelved",
+    ]
     if shifts:
         last = shifts[0]
         facts.append(f"on shift: {plain(last.who, 80)} since {told_instant(last.since)}")
@@ -67,7 +71,7 @@ def summarise(
     )
 
 
-OPEN = ("severity", "alert", "since", "who", "message")
+OPEN = ("severity", "alert", "state", "since", "who", "message")
 ASIDE = ("what", "until", "who", "why")
 FIRED = ("severity", "alert", "times", "first", "last", "open for", "taken by")
 NOTES = ("time", "who", "alert", "note")
@@ -83,11 +87,22 @@ def _worst(alerts: Iterable[Alert]) -> list[Alert]:
 
 
 def _open(alert: Alert) -> Row:
-    unknown = " (unknown)" if alert.unknown else ""
     return (
-        f"{alert.shown_severity}{unknown}", plain(alert.name, 120), told_instant(alert.opened),
-        _whose(alert), plain(alert.message or alert.reason),
+        str(alert.shown_severity), plain(alert.name, 120), _stands(alert),
+        told_instant(alert.opened), _whose(alert), plain(alert.message or alert.reason),
     )  # fmt: skip
+
+
+def _stands(alert: Alert) -> str:
+    """The state, and what whoever takes over has to know beside it."""
+    cleared = alert.severity == Severity.NONE
+    parts = [
+        "cleared, awaiting acknowledgement" if cleared else alert.state,
+        "unknown" if alert.unknown else "",
+        "flapping" if alert.flapping else "",
+        f"nobody hears: {plain(alert.held_back, 120)}" if alert.held_back else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _shelved(alert: Alert) -> Row:
@@ -188,7 +203,7 @@ def as_html(summary: Summary) -> str:
         head = "".join(f"<th>{escape(name)}</th>" for name in section.columns)
         rows = "".join(
             f"<tr class='{escape(row[0].split(' ')[0].lower())}'>"
-            + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+            + "".join(map(_cell, row))
             + "</tr>"
             for row in section.rows
         )
@@ -197,8 +212,16 @@ def as_html(summary: Summary) -> str:
     return "".join(parts) + "</html>\n"
 
 
+def _cell(text: str) -> str:
+    """A cell; what is short, such as a time, is not folded."""
+    kind = " class='short'" if len(text) <= _SHORT else ""
+    return f"<td{kind}>{escape(text)}</td>"
+
+
+_SHORT = 24
 _STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;color:#222}"
+    "body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:74rem;padding:0 1.2rem;"
+    "color:#222}td.short{white-space:nowrap}"
     "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .6rem;"
     "border-bottom:1px solid #ddd;vertical-align:top}th{color:#666;font-weight:600}"
     "tr.critical td:first-child{background:#b00020;color:#fff}"

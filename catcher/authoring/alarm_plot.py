@@ -8,6 +8,7 @@ from pathlib import Path
 from catcher.alerting.figures import BUCKET, Figures
 from catcher.alerting.noise import Flood
 from catcher.model.problem import CatcherError
+from catcher.model.time import told_instant
 
 FORMS = (".png", ".svg", ".pdf")
 
@@ -31,14 +32,21 @@ def draw(found: Figures, file: Path) -> None:
         # In a picture of a week ten minutes are narrower than a pixel.
         edgecolor="#4477aa", linewidth=1.5,
     )  # fmt: skip
-    over_time.axhline(Flood().above, color="#cc3311", linewidth=1, label="flood: more than 10")
-    for start, end in found.floods:
-        over_time.axvspan(_date(start), _date(end), color="#cc3311", alpha=0.15, zorder=0)
+    over_time.axhline(Flood().above, color="#cc3311", linewidth=1, label="a flood: more than 10")
+    for number, (start, end) in enumerate(found.floods):
+        over_time.axvspan(
+            _date(start), _date(end), color="#cc3311", alpha=0.15, zorder=0,
+            label="" if number else "in flood",
+        )  # fmt: skip
     over_time.set_ylabel("new alerts in 10 minutes")
+    over_time.set_title(
+        f"{told_instant(found.start)} to {told_instant(found.end)}", loc="left", fontsize=11
+    )
     margin = (found.end - found.start) // 100  # the last bar is beside the frame, not under it
     over_time.set_xlim(_date(max(0, found.start - margin)), _date(found.end + margin))
     over_time.set_ylim(bottom=0)
-    over_time.legend(loc="upper right", frameon=False)
+    # Above the bars, which may stand anywhere.
+    over_time.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     names = [name[:40].replace("$", r"\$") for name, _ in reversed(found.offenders)]
     counts = [count for _, count in reversed(found.offenders)]
     most_frequent.barh(range(len(names)), counts, color="#777777")

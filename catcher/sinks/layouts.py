@@ -21,7 +21,7 @@ COLOURS: Mapping[Severity, str] = {
     Severity.SERIOUS: "#d9480f",
     Severity.CRITICAL: "#b71c1c",
 }
-_LABEL = "padding:2px 16px 2px 0;color:#666;vertical-align:top;white-space:nowrap"
+_LABEL = "display:inline-block;min-width:5.5em;color:#666"
 _BODY = "font-family:sans-serif;font-size:15px;line-height:1.4;color:#222;max-width:640px"
 
 
@@ -56,11 +56,12 @@ def as_html(notice: Notice, message: Message) -> str:
     parts.append(f'<div style="font-weight:bold">{html.escape(message.headline)}</div>')
     parts.append(f'<div style="font-size:17px">{_inside(message, "html")}</div></div>')
     if message.facts and not message.custom:
+        # Not a table: what makes the text part of a mail from this would put each cell on a line.
         rows = "".join(
-            f'<tr><td style="{_LABEL}">{html.escape(label)}</td><td>{html.escape(words)}</td></tr>'
+            f'<div><span style="{_LABEL}">{html.escape(label)}:</span> {html.escape(words)}</div>'
             for label, words in message.facts
         )
-        parts.append(f'<table style="margin:12px 0;border-collapse:collapse">{rows}</table>')
+        parts.append(f'<div style="margin:12px 0">{rows}</div>')
     links = " &middot; ".join(
         f'<a href="{html.escape(address)}">{html.escape(name)}</a>'
         for name, address in message.links

@@ -131,9 +131,10 @@ def test_a_summary_says_what_fired_who_took_it_and_what_is_put_aside() -> None:
         episode(100, "304", notes=(Remark("ana", later(110), "louvres closed"),)),
         silences=(Silence("s1", "ana", "iced", NIGHT, later(9999), "dome-*"),),
     )  # fmt: skip
-    assert "5 alerts, 1 of them acknowledged; 1 open at the end" in text
+    assert "5 alerts, 1 of them acknowledged" in text
+    assert "at the end 1 open (1 not taken), 1 shelved" in text
     assert "on shift: ana since" in text and "watch the dome" in text
-    assert "| WARNING | wind-high 301 | 2025-04-24 00:00:00Z | bo | Wind 12 m/s |" in text
+    assert "| WARNING | wind-high 301 | firing | 2025-04-24 00:00:00Z | bo | Wind 12 m/s |" in text
     assert "| wind-high 302 | 2025-04-24 02:30:00Z | ana | fix on Monday |" in text
     assert "iced (idle: it has held nothing back)" in text
     assert "| WARNING | wind-high 303 | 2 |" in text
