@@ -19,6 +19,12 @@ def rows(ledger: Path, query: str) -> list[tuple[Any, ...]]:
         return connection.execute(query).fetchall()
 
 
+def measured(scene: Scene) -> int:
+    """How many frames are measured."""
+    query = "SELECT count(*) FROM runs WHERE rule = 'measure' AND state = 'done'"
+    return int(rows(scene.data / "ledger.db", query)[0][0])
+
+
 def drained(scene: Scene, sent: int) -> bool:
     """Whether the running engine has worked off all that was sent, and told what was to tell."""
     ledger = scene.data / "ledger.db"

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from tests.chaos.cradle import Born, Cradle
+
 PATIENCE = 90.0
 SETTINGS = """\
 site: chaos
@@ -103,7 +105,8 @@ class Scene:
     folder: Path
     site: Path
     environment: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    cradle: Cradle | None = None
+    process: subprocess.Popen[bytes] | Born | None = None
 
     @property
     def data(self) -> Path:
@@ -123,6 +126,11 @@ class Scene:
         options = ["--site", str(self.site), "--data", str(self.data), "--port", "0"]
         ends = {"CATCHER_DIE_AT": str(die_at), "CATCHER_DIE_IN_STOP": str(die_in_stop)}
         environment = {**os.environ, **ends, **self.environment}
+        if self.cradle is not None:
+            told = {name: environment[name] for name in environment if "CATCHER" in name}
+            log = self.folder / "engine.log"
+            self.process = self.cradle.bear(["run", *options], told, log)
+            return
         with (self.folder / "engine.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, *options], stdout=log, stderr=log, env=environment
@@ -175,6 +183,12 @@ class Scene:
     def _state(self, name: str) -> str:
         healths = self.get("/health") or []
         return next((one["state"] for one in healths if one["name"] == name), "")
+
+    def drain(self, sent: int, done: Callable[[], int], all_told: Callable[[], bool]) -> None:
+        """Returns once all that was sent is done and told; it fails where nothing moves on."""
+        while (before := done()) < sent:
+            self.until(lambda: done() > before, f"a further one than {before} of {sent} runs")
+        self.until(all_told, f"the end of {sent} runs")
 
     def log(self) -> str:
         """The end of what the engine said."""

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.cradle import Cradle
 from tests.chaos.load import Load
-from tests.chaos.reckoning import drained, faults
+from tests.chaos.reckoning import drained, faults, measured
 from tests.chaos.scene import Scene, write_site
 from tests.servers import mosquitto
 
@@ -77,13 +78,14 @@ def rounds() -> list[tuple[str, list[Kill]]]:
 
 
 @pytest.mark.server
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800 if WHOLE else 600)
 @pytest.mark.parametrize("kills", [pytest.param(kills, id=name) for name, kills in rounds()])
 def test_killed_at_any_point_it_loses_nothing_and_does_nothing_twice(
     kills: list[Kill], tmp_path: Path
 ) -> None:
-    with mosquitto(tmp_path / "broker") as broker:
-        scene = Scene(tmp_path, write_site(tmp_path / "site", broker.port))
+    with mosquitto(tmp_path / "broker") as broker, Cradle() as cradle:
+        site = write_site(tmp_path / "site", broker.port)
+        scene = Scene(tmp_path, site, cradle=cradle)
         try:
             scene.start()
             scene.opened()
@@ -94,7 +96,7 @@ def test_killed_at_any_point_it_loses_nothing_and_does_nothing_twice(
                 scene.start()
                 scene.opened()
                 sent = load.end()
-            scene.until(lambda: drained(scene, sent), f"the end of {sent} runs")
+            scene.drain(sent, lambda: measured(scene), lambda: drained(scene, sent))
             assert scene.stop() == 0
         finally:
             scene.kill()

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import pytest
 
 from tests.chaos.load import Load
-from tests.chaos.reckoning import drained, faults, rows
+from tests.chaos.reckoning import drained, faults, measured, rows
 from tests.chaos.scene import Scene, write_site
 from tests.servers import Server, mosquitto
 
@@ -34,7 +34,7 @@ def under_load(folder: Path, broker: Server, **how: Any) -> Iterator[tuple[Scene
             beyond(scene, load, 50)
             yield scene, load
             sent = load.end()
-        scene.until(lambda: drained(scene, sent), f"the end of {sent} runs")
+        scene.drain(sent, lambda: measured(scene), lambda: drained(scene, sent))
         assert scene.stop() == 0, scene.log()
     finally:
         scene.kill()
@@ -46,12 +46,6 @@ def beyond(scene: Scene, load: Load, more: int) -> None:
     """Returns when so many more events have been sent."""
     goal = load.sent + more
     scene.until(lambda: load.sent >= goal, f"{goal} events")
-
-
-def done(scene: Scene) -> int:
-    """How many frames are measured."""
-    query = "SELECT count(*) FROM runs WHERE rule = 'measure' AND state = 'done'"
-    return int(rows(scene.data / "ledger.db", query)[0][0])
 
 
 @pytest.mark.server
@@ -75,10 +69,10 @@ def test_a_locked_ledger_mutes_no_alert(tmp_path: Path) -> None:
         with closing(sqlite3.connect(scene.data / "ledger.db", timeout=30)) as other:
             other.execute("BEGIN IMMEDIATE")
             threading.Event().wait(LOCKED)
-            before, told = done(scene), scene.told
+            before, told = measured(scene), scene.told
             other.rollback()
         assert any(row["unrecorded"] for row in told), "no alert came while it was locked"
-        scene.until(lambda: done(scene) > before, "runs go on")
+        scene.until(lambda: measured(scene) > before, "runs go on")
         beyond(scene, load, 50)
 
 
