@@ -66,6 +66,23 @@ def _kafka_source() -> SourceKind:
     return kafka.KafkaSettings, make
 
 
+def _influx_source() -> SourceKind:
+    from catcher.sources import polling
+
+    def make(settings: polling.PollingSettings, needs: SourceNeeds) -> Source:
+        from catcher.stores.history_influx import InfluxHistory, InfluxSettings
+
+        said = InfluxSettings(
+            url=settings.url, database=settings.database, username=settings.username,
+            password=settings.password, token=settings.token, retention=settings.retention,
+            timeout=settings.timeout,
+        )  # fmt: skip
+        store = InfluxHistory(said, needs.clock)
+        return polling.PollingSource(needs.name, settings, needs.clock, store, needs.position)
+
+    return polling.PollingSettings, make
+
+
 def _http_source() -> SourceKind:
     from catcher.sources import http
 
@@ -201,6 +218,7 @@ def _announce_to_kafka() -> type:
 SOURCES: Mapping[str, Callable[[], SourceKind]] = {
     "mqtt": _mqtt_source,
     "kafka": _kafka_source,
+    "influxdb": _influx_source,
     "http": _http_source,
     "replay": _replay_source,
     "simulator": _simulator_source,

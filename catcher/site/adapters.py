@@ -41,9 +41,7 @@ class Kinds:
         return self.here + self.later
 
 
-SOURCES = Kinds(
-    "source", "a source", ("mqtt", "kafka", "replay", "simulator", "http"), ("influxdb",)
-)
+SOURCES = Kinds("source", "a source", ("mqtt", "kafka", "influxdb", "replay", "simulator", "http"))
 LEDGERS = Kinds("ledger", "a ledger", ("sqlite", "postgresql"), (), {"postgresql": "postgresql",
     "postgres": "postgresql", "postgresql+psycopg": "postgresql", "sqlite": "sqlite"})  # fmt: skip
 HISTORIES = Kinds("history", "a history", ("embedded", "influxdb"))

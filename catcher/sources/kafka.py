@@ -41,8 +41,8 @@ from catcher.sources.decoding import Scale
 from catcher.sources.kafka_broker import Cluster
 from catcher.sources.kafka_link import Link, LinkError, Message, Start, join, words
 from catcher.sources.kafka_offsets import Offsets, Partition, Reached
-from catcher.sources.kafka_topics import KafkaTopics, shape
 from catcher.sources.registry import Registry, RegistryAway, RegistrySettings
+from catcher.sources.topic_patterns import TopicPatterns, shape
 from catcher.sources.wire import WireDecoder
 
 _BATCH = 1_000
@@ -79,9 +79,9 @@ class KafkaSettings(Cluster):
         if not SECOND <= self.session <= 300 * SECOND:
             raise CatcherError("session is too short or too long", "write 1s to 5m, such as 10s")
 
-    def topic_map(self) -> KafkaTopics:
+    def topic_map(self) -> TopicPatterns:
         """CatcherError where a pattern or a name cannot be used."""
-        return KafkaTopics(self.topics)
+        return TopicPatterns(self.topics)
 
 
 class KafkaSource:

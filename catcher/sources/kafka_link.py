@@ -33,7 +33,7 @@ from aiokafka.errors import (
 from catcher.model.time import MILLISECOND, SECOND, Instant, Span, to_seconds
 from catcher.sources.kafka_broker import Cluster
 from catcher.sources.kafka_offsets import Offsets
-from catcher.sources.kafka_topics import KafkaTopics
+from catcher.sources.topic_patterns import TopicPatterns
 
 Start = Literal["latest", "earliest"]
 LinkError = (KafkaError, OSError, TimeoutError, ValueError)
@@ -168,7 +168,7 @@ class _Turns(ConsumerRebalanceListener):  # type: ignore[misc]
 
 @asynccontextmanager
 async def join(
-    cluster: Cluster, group: str, topics: KafkaTopics, offsets: Offsets,
+    cluster: Cluster, group: str, topics: TopicPatterns, offsets: Offsets,
     start: Start, since: Instant, session: Span,
 ) -> AsyncIterator[Link]:  # fmt: skip
     """A member of a consumer group for as long as the context lasts; one of `LinkError`.

@@ -14,8 +14,8 @@ from catcher.model.event import Event
 from catcher.model.time import Instant
 from catcher.sources.avro import Codec, Projection, plain, projection
 from catcher.sources.decoding import Decoder, Scale, checked_time, read_time, shown, too_large
-from catcher.sources.kafka_topics import RECORDED
 from catcher.sources.registry import Registry
+from catcher.sources.topic_patterns import RECORDED
 
 _HEAD = 5
 _NO_REGISTRY = "it is in Confluent's wire format; name its schema registry with `registry:`"

@@ -51,7 +51,7 @@ def uncommented(text: str) -> str:
 SECRETS = (
     "SLACK_TOKEN", "SLACK_APP_TOKEN", "LOVE_PASSWORD", "MQTT_PASSWORD", "INFLUX_TOKEN",
     "NARRATIVE_LOG_TOKEN", "MAIL_PASSWORD", "PING_KEY", "CATCHER_TOKEN", "TELEGRAF_TOKEN",
-    "KAFKA_PASSWORD",
+    "KAFKA_PASSWORD", "EFD_PASSWORD",
 )  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_what_the_guide_says_in_comments_is_understood(
     for name in ("catcher.yaml", "alerts/routes.yaml"):
         (tmp_path / name).write_text(uncommented((ROOT / name).read_text()))
     site = load(tmp_path)
-    assert set(site.settings.sources) == {"efd", "archive", "summit-kafka"}
+    assert set(site.settings.sources) == {"efd", "archive", "summit-kafka", "usdf-efd"}
     assert set(site.sinks) == {
         "console", "tma-slack", "love", "broker", "narrative-log", "night-mail", "night-journal",
     }  # fmt: skip

@@ -127,13 +127,12 @@ def test_limits_and_data(tmp_path: Path) -> None:
          "1:17: the source 'efd' has no key 'mqt'; did you mean 'mqtt'?"),
         ("sources: {efd: {clock: wall}}\n",
          "1:16: the source 'efd' does not say what kind it is; "
-         "give exactly one of mqtt, kafka, replay, simulator, http, as {kind: {settings}}"),
+         "give exactly one of mqtt, kafka, influxdb, replay, simulator, http, "
+         "as {kind: {settings}}"),
         ("sources: {efd: {mqtt: {}, http: {}}}\n",
          "1:16: the source 'efd' names both `mqtt` and `http`; "
-         "give exactly one of mqtt, kafka, replay, simulator, http, as {kind: {settings}}"),
-        ("sources: {efd: {influxdb: {}}}\n",
-         "1:17: influxdb as a source is not available in this version; "
-         "use one of mqtt, kafka, replay, simulator, http"),
+         "give exactly one of mqtt, kafka, influxdb, replay, simulator, http, "
+         "as {kind: {settings}}"),
         ("stores: {spool: much}\n",
          "1:17: `spool` takes a size, not 'much'; write it like 512MB or 2GiB"),
         ("stores: {history: influx}\n",

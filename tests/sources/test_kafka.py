@@ -15,8 +15,8 @@ from catcher.ports import Delivery
 from catcher.sources.kafka import KafkaSettings, KafkaSource
 from catcher.sources.kafka_broker import Cluster, Sasl
 from catcher.sources.kafka_offsets import Offsets
-from catcher.sources.kafka_topics import KafkaTopics
 from catcher.sources.tls import Tls
+from catcher.sources.topic_patterns import TopicPatterns
 from tests.kafka_servers import Kafka, Registry, encoded, kafka, record, registry
 
 QUICK = {"retry_first": 10 * MILLISECOND, "retry_longest": 100 * MILLISECOND}
@@ -258,19 +258,19 @@ async def test_a_rebalance_waits_for_what_is_on_its_way() -> None:
     ],
 )
 def test_patterns_name_streams(topics: Any, topic: str, name: str) -> None:
-    assert KafkaTopics(topics).find(topic) == name
+    assert TopicPatterns(topics).find(topic) == name
 
 
 def test_a_stream_of_catchers_own_name_is_refused() -> None:
     with pytest.raises(ValueError, match="are results"):
-        KafkaTopics(["catcher.*"]).find("catcher.wind")
+        TopicPatterns(["catcher.*"]).find("catcher.wind")
 
 
 @pytest.mark.parametrize(
     ("said", "words"),
     [
         ({"topics": ()}, "hears nothing"),
-        ({"topics": ("a b",)}, "is no Kafka topic"),
+        ({"topics": ("a b",)}, "is no topic"),
         ({"topics": {"a.*": "{2}"}}, "stands for nothing"),
         ({"topics": {"a.*": ""}}, "is given no name"),
         ({"group": " "}, "has no name"),

@@ -1,4 +1,4 @@
-"""From a Kafka topic to a stream's name: `"lsst.sal.*": "lsst.sal.{1}"`, or a list of patterns."""
+"""From a topic to a stream's name: `"lsst.sal.*": "lsst.sal.{1}"`, or a list of patterns."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLACE = re.compile(r"\{(\w*)\}")
 _NAME = re.compile(r"[A-Za-z0-9._*-]{1,249}")
 
 
-class KafkaTopics:
+class TopicPatterns:
     """The first pattern that fits a topic, in the order they were written, names its stream.
 
     In a pattern `*` stands for any characters. In a name `{0}` is the whole topic, `{1}`, `{2}`
@@ -27,7 +27,7 @@ class KafkaTopics:
         given = topics if isinstance(topics, Mapping) else dict.fromkeys(topics, "{0}")
         if not given:
             raise CatcherError(
-                "a Kafka source without topics hears nothing",
+                "a source without topics hears nothing",
                 "add topics, such as [lsst.sal.ESS.*, lsst.sal.MTMount.*]",
             )
         self.patterns = [_checked(pattern) for pattern in given]
@@ -77,7 +77,7 @@ def shape(pattern: str) -> re.Pattern[str]:
 def _checked(pattern: Any) -> str:
     if not isinstance(pattern, str) or not _NAME.fullmatch(pattern):
         raise CatcherError(
-            f"{pattern!r} is no Kafka topic", "letters, digits, . _ and -; * stands for the rest"
+            f"{pattern!r} is no topic", "letters, digits, . _ and -; * stands for the rest"
         )
     return pattern
 
