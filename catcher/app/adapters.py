@@ -167,6 +167,24 @@ def _azure() -> type:
     return AzureSettings
 
 
+def _file_images() -> type:
+    from catcher.stores.images_settings import FileImages
+
+    return FileImages
+
+
+def _far_images() -> type:
+    from catcher.stores.images_settings import FarImages
+
+    return FarImages
+
+
+def _butler_images() -> type:
+    from catcher.stores.images_settings import ButlerImages
+
+    return ButlerImages
+
+
 def _objects() -> type:
     from catcher.stores.objects import ObjectSettings
 
@@ -241,6 +259,9 @@ OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
     ("objects", "s3"): _objects,
     ("objects", "gcs"): _gcs,
     ("objects", "azure"): _azure,
+    ("images", "file"): _file_images,
+    ("images", "s3"): _far_images,
+    ("images", "butler"): _butler_images,
     ("executor", "local"): _local,
     ("executor", "dask"): _dask,
 }

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from catcher.alerting import Alerting, Courier, Rate, Renderer, RouteTree
 from catcher.app.editions import read_templates
 from catcher.app.executing import Executors
+from catcher.app.imaging import make_images
 from catcher.app.kept import Kept
 from catcher.app.sink_kinds import Doorway, SinkNeeds, make_sinks
 from catcher.engine import Engine
@@ -31,7 +32,6 @@ from catcher.ports import (
 )
 from catcher.site import Site
 from catcher.steps import UNWATCHED, Parts, Vitals
-from catcher.stores.images import PathImages
 from catcher.stores.ledger import SqlLedger
 from catcher.streams import Streams
 from catcher.vitals import Part
@@ -88,12 +88,11 @@ class Assembly:
         """The workshop that carries out the runs of these rules."""
         settings = self.site.settings
         files = settings.stores.large_files
-        patterns = {kind: spec.image for kind, spec in settings.observations.items() if spec.image}
         return Workshop(
             rules=self.rules, registry=self.site.registry,
             executor=executors.chosen, here=executors.here,
             ledger=self.kept.ledger, history=self.kept.history,
-            images=PathImages(patterns, data), objects=self.kept.objects,
+            images=make_images(self.site, data), objects=self.kept.objects,
             expressions=Compiler(), engine=engine, clock=self.clock, report=report,
             observations=self.observations, pause=pause, patience=patience,
             keys=own_key if files is None else files.key,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from catcher.app.executing import local_executor
+from catcher.app.imaging import make_images
 from catcher.app.places import ledger_address
 from catcher.app.telemetry import open_archive
 from catcher.hands import event_of
@@ -21,7 +22,6 @@ from catcher.model.rule import JobSpec, Rule, Trigger
 from catcher.model.run import Firing, Run
 from catcher.model.time import wall_clock
 from catcher.site import Site
-from catcher.stores.images import PathImages
 from catcher.stores.ledger import SqlLedger
 from catcher.watching import Compiler
 from catcher.working import Observations, Workshop
@@ -65,10 +65,9 @@ async def try_job(
         executor = await lifetimes.enter_async_context(local_executor(site, wall_clock))
         kept = Kept()
         settings = site.settings
-        patterns = {kind: spec.image for kind, spec in settings.observations.items() if spec.image}
         shop = Workshop(
             rules={chosen.id: chosen}, registry=site.registry, executor=executor, ledger=ledger,
-            history=history, images=PathImages(patterns, data), objects=kept,
+            history=history, images=make_images(site, data), objects=kept,
             expressions=Compiler(), engine="by hand", clock=wall_clock, report=_unheard,
             observations=Observations(settings.observations, ledger),
         )  # fmt: skip

@@ -25,6 +25,7 @@ from catcher.site.adapters import (
     EXECUTORS,
     HEARTBEATS,
     HISTORIES,
+    IMAGES,
     LEDGERS,
     METRICS,
     OBJECTS,
@@ -45,6 +46,7 @@ def site_schema(adapters: Adapters) -> Schema:
         "history": _adapter(HISTORIES, adapters, "The telemetry that rules and jobs look back at."),
         "metrics": _adapter(METRICS, adapters, "A further home for metrics."),
         "objects": _adapter(OBJECTS, adapters, "Artifacts."),
+        "images": _adapter(IMAGES, adapters, "Images that are not found by a path alone."),
         "patience": ref("duration", "How long inputs wait for telemetry that comes late."),
         "large_files": _LARGE_FILES,
         "records": names(_records(adapters), "Tables of other services, read as telemetry."),
@@ -168,7 +170,7 @@ _OBSERVATION = table({
     "start": ref("text", "The field that holds its start; without it, it ends with the event."),
     "length": ref("text", "The field that holds its length in seconds."),
     "scale": word("Of `start`.", "utc", "tai", default="utc"),
-    "image": ref("text", "Where its images are, with {id} and {detector}."),
+    "image": ref("text", "Where its images are, with {id} and {detector}; s3:// too."),
     "columns": ref("labels", "Names in expressions, and the fields they stand for."),
 }, "", ("event", "id"))  # fmt: skip
 _API = table({

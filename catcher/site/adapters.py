@@ -15,7 +15,7 @@ from catcher.site.words import closest, suggestion
 Adapters = Mapping[tuple[str, str], type]
 """The settings class of each adapter by port and kind, as `("source", "mqtt")`.
 
-Ports are `source`, `ledger`, `history`, `metrics`, `objects`, `executor`, `sink`,
+Ports are `source`, `ledger`, `history`, `metrics`, `objects`, `images`, `executor`, `sink`,
 `heartbeat` and `announce`.
 """
 
@@ -49,6 +49,7 @@ METRICS = Kinds("metrics", "a metric store", ("ledger", "influxdb"))
 OBJECTS = Kinds("objects", "an object store", ("file", "s3", "gcs", "azure"), (),
     {"file": "file", "s3": "s3", "gs": "gcs", "az": "azure"})  # fmt: skip
 RECORDS = Kinds("records", "a record store", ("consdb", "exposurelog", "narrativelog", "database"))
+IMAGES = Kinds("images", "a place of images", ("file", "s3", "butler"))
 EXECUTORS = Kinds("executor", "an executor", ("local", "dask"), ("http",),
     {"dask": "dask", "http": "http", "https": "http"})  # fmt: skip
 SINKS = Kinds("sink", "a sink", ("console", "slack", "love", "mqtt", "kafka", "http", "apprise"))

@@ -10,6 +10,7 @@ from catcher.model.problem import Place
 from catcher.model.time import Span
 from catcher.site.adapters import (
     HISTORIES,
+    IMAGES,
     LEDGERS,
     METRICS,
     OBJECTS,
@@ -41,6 +42,7 @@ class Stores:
     history: Section = _EMBEDDED
     metrics: Section = _LEDGER
     objects: Section = _FOLDER
+    images: Section = _FOLDER
     spool: int | None = None
     patience: Span | None = None
     large_files: LargeFiles | None = None
@@ -62,6 +64,7 @@ def read_stores(table: Table, adapters: Adapters) -> Stores:
         history=read("history", HISTORIES, default.history),
         metrics=read("metrics", METRICS, default.metrics),
         objects=read("objects", OBJECTS, default.objects),
+        images=read("images", IMAGES, default.images),
         spool=below.size("spool"),
         patience=below.span("patience"),
         large_files=_large_files(below),

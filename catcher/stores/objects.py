@@ -17,8 +17,9 @@ wherever the store is, so that an address in the ledger outlives a move.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from obstore import exceptions
 from obstore.store import (
     AzureStore,
     GCSStore,
+    HTTPStore,
     LocalStore,
     MemoryStore,
     ObjectStore,
@@ -42,6 +44,7 @@ from catcher.ports import StoreAway
 from catcher.stores.objects_settings import AnySettings, AzureSettings, GcsSettings
 from catcher.stores.objects_settings import ObjectSettings as ObjectSettings
 
+PIECE = 8 * 2**20
 LONGEST_KEY = 1024
 LONGEST_NAME = 255
 FAILURES = (exceptions.BaseError, OSError, ValueError, NotImplementedError)
@@ -88,6 +91,26 @@ class Objects:
                 f"there is no object {key!r} in {self._place}",
                 "it may have been removed by hand, or kept in another store",
             ) from None
+        except FAILURES as error:
+            raise self._failed("read", key, error) from None
+
+    async def tag(self, key: str) -> str:
+        """What changes when the object does; empty where there is none."""
+        try:
+            found = await obstore.head_async(self._store, checked_key(key))
+        except (exceptions.NotFoundError, FileNotFoundError):
+            return ""
+        except FAILURES as error:
+            raise self._failed("read", key, error) from None
+        return f"{found['e_tag'] or ''}:{found['size']}:{found['last_modified'].timestamp()}"
+
+    async def download(self, key: str, file: Path) -> None:
+        """Writes an object into a file, a piece at a time."""
+        try:
+            found = await obstore.get_async(self._store, checked_key(key))
+            with await asyncio.to_thread(file.open, "wb") as stream:
+                async for piece in found.stream(min_chunk_size=PIECE):
+                    await asyncio.to_thread(stream.write, piece)
         except FAILURES as error:
             raise self._failed("read", key, error) from None
 
@@ -205,6 +228,12 @@ def _cloud(settings: AnySettings, scheme: str) -> ObjectStore | None:
         return S3Store.from_url(settings.url, **_way(settings, _s3(settings)))
     if scheme == "gs":
         return GCSStore.from_url(settings.url, **_way(settings, {}))
+    if scheme in ("http", "https"):
+        # To be read only: the web has no listing and takes nothing.
+        way = _way(replace(settings, endpoint=settings.url), {})
+        return HTTPStore.from_url(
+            settings.url, client_options=way["client_options"], retry_config=way["retry_config"]
+        )
     return None
 
 
