@@ -103,7 +103,7 @@ def draw(found: Found, file: Path, title: str) -> None:
     for place, (unit, names) in zip(axes, panels.items(), strict=False):
         for name in names[:MOST_LINES]:
             place.plot(times, series[name], marker=mark, linewidth=1, label=_plain(name))
-        place.set_ylabel(_plain(unit) or "value")
+        place.set_ylabel("" if unit.startswith(" ") else _plain(unit))
         place.legend(loc="upper right", frameon=False, fontsize="small")
     if not panels:
         axes[0].hist(times.astype("datetime64[us]"), bins=BINS, color="#4477aa")
@@ -121,10 +121,17 @@ def _plain(text: str) -> str:
 
 
 def _panels(series: Series) -> dict[str, list[str]]:
+    """The columns that share a unit share a panel; without a unit each has one of its own."""
     panels: dict[str, list[str]] = {}
-    for name in series.columns:
-        panels.setdefault(series.units.get(name, ""), []).append(name)
+    telling = [name for name in series.columns if not _is_stamp(name)]
+    for name in telling or series.columns:
+        panels.setdefault(series.units.get(name) or f" {name}", []).append(name)
     return dict(list(panels.items())[:MOST_PANELS])
+
+
+def _is_stamp(name: str) -> bool:
+    """What SAL adds to every sample, and clocks: numbers that say nothing over time."""
+    return name.startswith("private_") or name.endswith("imestamp") or name == "salIndex"
 
 
 def numbers_of(found: Table[Any]) -> Series:

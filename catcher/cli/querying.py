@@ -18,6 +18,7 @@ import typer
 from catcher.cli.options import Data, Json, Limit, Row, Site, print_rows, print_table
 from catcher.cli.spans import labelled, moment
 from catcher.model.problem import CatcherError
+from catcher.model.time import format_instant, from_seconds
 
 if TYPE_CHECKING:
     from catcher.app import Client
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 SHOWN = 9
 """Columns of a table on the terminal."""
+MOST = 1000
+HIDDEN = {"kind", "manual", "attempt", "created", "started", "heartbeat", "engine"}
+"""Columns that the table of many rows leaves out; CSV and JSON have them."""
 
 
 class Kind(StrEnum):
@@ -91,7 +95,7 @@ def query(
     last: Annotated[int | None, typer.Option(help="Only the last samples of a topic.")] = None,
     packed: Annotated[bool, typer.Option("--packed", help="The fields are packed arrays.")] = False,
     timeout: Annotated[str, typer.Option(help="How long a SELECT may take.")] = "10s",
-    limit: Limit = 1000, as_json: Json = False,
+    limit: Limit = MOST, as_json: Json = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
     parquet: Annotated[Path | None, typer.Option(help="Into a Parquet file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="A quick plot: FILE.png.")] = None,
@@ -116,7 +120,8 @@ def query(
         _print_json(found)
     elif not written:
         _print(found)
-    _tell_cut(found, limit)
+    if limit == MOST or not (as_csv or as_json):
+        _tell_cut(found, limit)
 
 
 def _door(
@@ -183,9 +188,21 @@ async def _telemetry(asked: Question, client: Client) -> Table[Any] | Series:
         return await client.select_top_n(
             asked.name, asked.fields, asked.last, asked.until, index=asked.index
         )
-    return await client.select_time_series(
+    series = await client.select_time_series(
         asked.name, asked.fields, asked.since or "-1h", asked.until, index=asked.index
     )
+    if not len(series):
+        await _tell_last(asked, client)
+    return series
+
+
+async def _tell_last(asked: Question, client: Client) -> None:
+    """Nothing in a span is told apart from nothing at all."""
+    last = await client.select_top_n(asked.name, asked.fields, 1, index=asked.index)
+    if len(last):
+        time = format_instant(from_seconds(float(last.time[-1])))
+        words = f"nothing in this span; the last sample is of {time}"
+        typer.secho(f"{words}: see --since and --last", fg="yellow", err=True)
 
 
 def _write(found: Any, parquet: Path | None, plot: Path | None, title: str) -> bool:
@@ -211,7 +228,9 @@ def _print(found: Any) -> None:
     most = 100 if sys.stdout.isatty() else len(found)
     rows = list(islice(rows_of(found), most))
     empty: tuple[Any, ...] = ("", [], {}, None)
-    names = dict.fromkeys(name for row in rows for name in row if row[name] not in empty)
+    names = dict.fromkeys(
+        name for row in rows for name in row if row[name] not in empty and name not in HIDDEN
+    )
     print_table(rows, {one: partial(_cell, one) for one in list(names)[:SHOWN]})
     left = [f"{len(found) - most} rows"] * (len(found) > most)
     left += [f"the columns {', '.join(list(names)[SHOWN:])}"] * (len(names) > SHOWN)
@@ -229,5 +248,5 @@ def _cell(name: str, row: Row) -> str:
     if value is None:
         return "unknown" if name == "value" else ""
     if isinstance(value, float):
-        return f"{value:.6g}"
+        return f"{value:.10g}"
     return json.dumps(value) if isinstance(value, dict | list) else str(value)

@@ -67,7 +67,9 @@ def test_telemetry_by_span_by_count_and_packed(where: list[str]) -> None:
     assert [one["speed"] for one in last] == [29.0, 29.5]
     packed = query(where, "series", "accelerations", "--field", "x", "--packed", *span, "--json")
     assert len(packed.rows) == 300
-    assert query(where, "series", "wind", "--json").rows == []
+    nothing = query(where, "series", "wind", "--json")
+    assert nothing.rows == []
+    assert "the last sample is of 2025-04-24T00:00:59Z" in nothing.err
 
 
 def test_csv_parquet_and_a_plot(where: list[str], tmp_path: Path) -> None:
