@@ -18,6 +18,7 @@ ALL = (
     "latency",
     "memory",
     "alerts",
+    "cadence",
     "history",
     "images",
     "drawing",

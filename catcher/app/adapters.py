@@ -203,6 +203,12 @@ def _dask() -> type:
     return Settings
 
 
+def _http() -> type:
+    from catcher.executors.http_settings import Settings
+
+    return Settings
+
+
 def _beat_to_mqtt() -> type:
     from catcher.vitals import outlets
 
@@ -264,6 +270,7 @@ OTHERS: Mapping[tuple[str, str], Callable[[], type]] = {
     ("images", "butler"): _butler_images,
     ("executor", "local"): _local,
     ("executor", "dask"): _dask,
+    ("executor", "http"): _http,
 }
 
 

@@ -41,6 +41,12 @@ async def open_executors(lifetimes: AsyncExitStack, site: Site, clock: Clock) ->
 
         cluster = DaskExecutor(said.bind(Settings), clock)
         return Executors(await lifetimes.enter_async_context(cluster), here)
+    if said.kind == "http":
+        from catcher.executors.http import HttpExecutor
+        from catcher.executors.http_settings import Settings as HttpSettings
+
+        service = HttpExecutor(said.bind(HttpSettings), clock)
+        return Executors(await lifetimes.enter_async_context(service), here)
     return Executors(here, here)
 
 

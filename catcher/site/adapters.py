@@ -50,7 +50,7 @@ OBJECTS = Kinds("objects", "an object store", ("file", "s3", "gcs", "azure"), ()
     {"file": "file", "s3": "s3", "gs": "gcs", "az": "azure"})  # fmt: skip
 RECORDS = Kinds("records", "a record store", ("consdb", "exposurelog", "narrativelog", "database"))
 IMAGES = Kinds("images", "a place of images", ("file", "s3", "butler"))
-EXECUTORS = Kinds("executor", "an executor", ("local", "dask"), ("http",),
+EXECUTORS = Kinds("executor", "an executor", ("local", "dask", "http"), (),
     {"dask": "dask", "http": "http", "https": "http"})  # fmt: skip
 SINKS = Kinds("sink", "a sink", ("console", "slack", "love", "mqtt", "kafka", "http", "apprise"))
 
