@@ -20,6 +20,7 @@ ALL = (
     "alerts",
     "cadence",
     "history",
+    "archive",
     "images",
     "drawing",
 )

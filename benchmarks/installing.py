@@ -19,6 +19,9 @@ PEERS = {
 """reactivex is not among them: Catcher's streams are made of it, so that it is here already."""
 OTHERS = {
     "duckdb": "duckdb==1.*",
+    "aioinflux": "aioinflux==0.9.*",
+    "influxdb": "influxdb==5.3.*",
+    "boto3": "boto3>=1.40",
     # With what it needs for deblending; numpy, scipy and astropy are the project's own.
     "photutils": "--no-deps photutils==3.* scikit-image lazy-loader networkx",
 }
