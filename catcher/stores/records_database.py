@@ -195,7 +195,7 @@ def _type(kind: types.TypeEngine[Any]) -> FieldType:
         return "boolean"
     if isinstance(kind, types.Integer):
         return "integer"
-    return "float" if isinstance(kind, types.Numeric) else "string"
+    return "float" if isinstance(kind, types.Numeric | types.Float) else "string"
 
 
 def _words(error: Exception) -> str:

@@ -165,6 +165,9 @@ async def test_a_schedulers_database_is_read_and_never_written(tmp_path: Path) -
     tables = Database(settings)
     async with opened("sched", tables) as records:
         assert await records.topics() == ["sched.observations"]
+        types = {one.name: one.type for one in await records.fields("sched.observations")}
+        assert types == {"airmass": "float", "filter": "string", "observationId": "integer",
+            "observationStartMJD": "float"}  # fmt: skip
         series = await records.read("sched.observations", ["airmass"], NOON, NOON + 2 * MINUTE)
         assert series["airmass"].tolist() == [1.0, 1.1, 1.2]
         np.testing.assert_allclose(series.time, NOON / SECOND + 60 * np.arange(3), atol=1e-4)
