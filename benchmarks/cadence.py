@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,7 +137,7 @@ class Log:
     states: Counter[str] = field(default_factory=Counter)
     missing: float = 0.0
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _told: set[asyncio.Task[None]] = field(default_factory=set)
+    _told: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     def hear(self, run: Run) -> None:
         """A run has been made, or is over."""
@@ -181,7 +181,7 @@ async def _night(site: Path, port: int, visits: int, detectors: int, burst: int)
             wall, busy = time.perf_counter() - begun, time.process_time() - busy
         subscription.dispose()
         left = [row for row in running.healths() if row.kind == "backlog" and row.counts["waiting"]]
-    _check(log, ["warm", *(f"visit-{number:04}" for number in range(total))], detectors)
+    check(log, ["warm", *(f"visit-{number:04}" for number in range(total))], detectors)
     if left:
         raise SystemExit(f"a backlog is left over: {left}")
     parts = total * detectors
@@ -191,7 +191,7 @@ async def _night(site: Path, port: int, visits: int, detectors: int, burst: int)
     }  # fmt: skip
 
 
-def _check(log: Log, expected: Sequence[str], detectors: int) -> None:
+def check(log: Log, expected: Sequence[str], detectors: int) -> None:
     """No frame skipped, none twice, in order, each with all its parts."""
     if log.visits != list(expected):
         raise SystemExit("visits are missing, repeated or out of order")
@@ -206,7 +206,7 @@ def _publisher(port: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
-def _sender(publisher: subprocess.Popen[bytes]):  # type: ignore[no-untyped-def]
+def _sender(publisher: subprocess.Popen[bytes]) -> Callable[[str], None]:
     def publish(image: str) -> None:
         assert publisher.stdin is not None
         publisher.stdin.write(json.dumps({"image": image}).encode() + b"\n")

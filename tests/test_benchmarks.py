@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from benchmarks import broker, contest, drawing, images, memory, rules
+from benchmarks import broker, cadence, contest, drawing, images, memory, rules
 from benchmarks.durability import through_engine
 from benchmarks.publisher import WINDOW
 from benchmarks.soak import Look, judged
@@ -115,3 +116,27 @@ async def test_the_publisher_leaves_nothing_out(
 
 def test_a_visit_of_lsstcam_has_189_detectors() -> None:
     assert len(set(images.names())) == images.DETECTORS == 189
+
+
+@pytest.mark.server
+def test_no_visit_of_a_short_night_is_skipped_and_its_burst_is_worked_off() -> None:
+    """It ends the program where a visit or a part is missing, repeated or out of order."""
+    row = cadence.night(visits=8, detectors=12, burst=6, workers=1)
+    assert (row["visits"], row["detectors"]) == (14, 12)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"visits": ["a"]},
+        {"visits": ["b", "a"]},
+        {"parts": Counter(a=2, b=1)},
+        {"states": Counter(done=5, failed=1)},
+        {"missing": 1.0},
+    ],
+)
+def test_a_night_with_a_fault_is_told_from_one_without(change: dict[str, Any]) -> None:
+    log = cadence.Log(["a", "b"], Counter(a=2, b=2), Counter(done=6))
+    cadence.check(log, ["a", "b"], 2)
+    with pytest.raises(SystemExit):
+        cadence.check(replace(log, **change), ["a", "b"], 2)
