@@ -16,6 +16,8 @@ GIVEN = ("event", "observation", METRICS)
 """What every job may ask for without the rule saying so."""
 RUNS = "runs"
 """With `each` over observations: by rule, how the runs about it ended; for `gather` by part."""
+IMAGES = "images"
+"""With `each` over observations: the detectors that have an image of it now; `all` for only one."""
 GATHERED = ("parts", "missing")
 """What a gather job may ask for besides: the results by part, and the parts without one."""
 Misfit = tuple[str, str]
@@ -40,7 +42,8 @@ def misfits(spec: JobSpec, signatures: Mapping[str, Signature]) -> Iterator[Misf
     """What does not fit between a rule's job and the signatures, as message and hint."""
     beyond = (RUNS,) if spec.each and spec.each != DETECTOR else ()
     if spec.run in signatures:
-        extra = (*GIVEN, *beyond, *((spec.each,) if spec.each else ()))
+        own = (IMAGES, spec.each) if beyond else (spec.each,) if spec.each else ()
+        extra = (*GIVEN, *beyond, *own)
         yield from _unfit(signatures[spec.run], spec.inputs, spec.arguments, extra)
     if spec.gather is not None and spec.gather.run in signatures:
         signature = signatures[spec.gather.run]

@@ -13,11 +13,11 @@ from catcher.model.rule import Gather, Input
 from catcher.model.run import Gathered, Run
 from catcher.model.time import to_seconds
 from catcher.working.degrading import DETECTORS, LEFT, SKIPPED, runs_here, skips
-from catcher.working.fitting import RUNS
+from catcher.working.fitting import IMAGES, RUNS
 from catcher.working.inputs import Fetched, Request
 from catcher.working.parts import absent, labelled, missing_note, part_of, results, summary
 from catcher.working.performing import TROUBLE, Performer, Task, with_given
-from catcher.working.pieces import Piece, piece_of, pieces_of
+from catcher.working.pieces import Piece, images_of, piece_of, pieces_of
 
 Start = Callable[[Coroutine[Any, Any, Run]], asyncio.Task[Run]]
 Later = Callable[[Run], None]
@@ -138,6 +138,8 @@ class PartedRun:
         offered = {**performer.offered(run, piece.about), spec.each: run.part, RUNS: piece.runs}
         run = replace(run, started=performer.bench.clock())
         try:
+            if not self._by_detector and performer.bench.registry.signature(spec.run).takes(IMAGES):
+                offered[IMAGES] = await images_of(performer, piece.about)
             whole = run.parent if spec.gather is not None else ""
             task = Task(spec.run, prepare, offered, piece.about, whole)
             return labelled(await performer.attempt(run, task), spec.each)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ from catcher.model.problem import CatcherError
 from catcher.model.rule import DETECTOR
 from catcher.model.run import Run
 from catcher.model.time import HOUR, format_duration
-from catcher.ports import Query
+from catcher.ports import Query, StoreAway
 from catcher.working.inputs import InputError
 from catcher.working.performing import Performer, pause_before
 
@@ -91,8 +90,17 @@ async def _split(performer: Performer, about: Observation) -> Sequence[str]:
     if images is None:
         return ()
     names = await images.parts(about)
-    if not names:
-        with contextlib.suppress(CatcherError):
-            await images.find(about)
-            return (ONLY,)
-    return names
+    if names:
+        return names
+    try:
+        await images.find(about)
+    except StoreAway:
+        raise
+    except CatcherError:
+        return ()
+    return (ONLY,)
+
+
+async def images_of(performer: Performer, about: Observation) -> Sequence[str]:
+    """The detectors that have an image of an observation now; asked until the store answers."""
+    return tuple(await performer.bench.insist(lambda: _split(performer, about)))
