@@ -125,7 +125,7 @@ def _done(row: Row, as_json: bool, words: str) -> None:
     if as_json:
         print_row(row)
     else:
-        typer.echo(words)
+        typer.echo(plain(words, 500))
 
 
 def _event(text: str) -> Row | None:

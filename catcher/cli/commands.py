@@ -24,6 +24,7 @@ from catcher.cli import (
     telling,
 )  # fmt: skip
 from catcher.model.problem import CatcherError
+from catcher.model.text import visible
 
 app = typer.Typer(
     name="catcher",
@@ -69,9 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(arguments)
     except CatcherError as error:
-        typer.secho(f"catcher: {error.message}", fg="red", err=True)
+        typer.secho(f"catcher: {visible(error.message)}", fg="red", err=True)
         if error.hint:
-            typer.echo(f"  {error.hint}", err=True)
+            typer.echo(f"  {visible(error.hint)}", err=True)
         sys.exit(2)
     except BrokenPipeError:
         # The reader has had enough; the interpreter would complain once more when it ends.

@@ -245,4 +245,4 @@ def _tell(row: Row, as_json: bool, words: str) -> None:
     if as_json:
         print_row(row)
     else:
-        typer.echo(words)
+        typer.echo(plain(words, 500))

@@ -24,6 +24,7 @@ from catcher.cli.options import (
 )
 from catcher.cli.spans import moment
 from catcher.model.alert import Severity
+from catcher.model.text import plain, visible
 from catcher.model.time import SECOND, format_duration, to_seconds
 
 if TYPE_CHECKING:
@@ -114,10 +115,10 @@ def show(
         return print_row(row)
     console = wide_console()
     name = " ".join(filter(None, (row["rule"], row["key"], row["part"], row["id"])))
-    console.print(Text(name, style="bold"), _run_state(row))
+    console.print(Text(plain(name), style="bold"), _run_state(row))
     for label, words in page(row):
         gap = "\n" if "\n" in words else ""
-        console.print(Text(f"{label:<9}{gap}", style="dim"), Text(words), sep="")
+        console.print(Text(f"{label:<9}{gap}", style="dim"), Text(visible(words)), sep="")
 
 
 def page(row: Row) -> Iterator[tuple[str, str]]:
@@ -208,7 +209,7 @@ def explain(
     if as_json:
         return print_rows(rows)
     for row in rows:
-        typer.echo(row["text"])
+        typer.echo(visible(row["text"]))
 
 
 def with_client(

@@ -14,10 +14,12 @@ from catcher.cli.options import COLOURS
 from catcher.model.alert import Alert, Severity
 from catcher.model.health import Health, Update
 from catcher.model.run import Firing, Run
+from catcher.model.text import plain, visible
 from catcher.model.time import Instant, format_instant
 
 STATES = {"ok": "green", "starting": "cyan", "ended": "dim", "stale": "yellow", "away": "red"}
 MOST_OPEN = 2_000
+WIDEST = 2_000
 RUN_STATES = {
     "done": "green",
     "running": "cyan",
@@ -96,7 +98,9 @@ class Night:
         latest = list(reversed(self._alerts.values()))
         ordered = sorted(latest, key=_urgency)
         for alert in ordered[: self._rows]:
-            table.add_row(severity_text(alert), hour(alert.opened), alert.name, alert_words(alert))
+            table.add_row(
+                severity_text(alert), hour(alert.opened), plain(alert.name, 120), alert_words(alert)
+            )
         if not self._alerts:
             table.add_row(Text("none", style="dim"), "", "", "")
         hidden = sum(alert.active for alert in ordered[self._rows :])
@@ -142,7 +146,7 @@ def severity_text(alert: Alert) -> Text:
 
 def alert_words(alert: Alert) -> Text:
     """The message, and the way to the evidence."""
-    text = Text(alert.message or alert.reason, style="" if alert.active else "dim")
+    text = Text(plain(alert.message or alert.reason), style="" if alert.active else "dim")
     taken, shelf = alert.acknowledgement, alert.shelf
     if alert.state == "shelved" and shelf is not None:
         text.append(f" (shelved by {shelf.who} until {hour(shelf.ends)})", style="dim")
@@ -159,7 +163,7 @@ def alert_words(alert: Alert) -> Text:
 def run_words(run: Run) -> Text:
     """What it found out; or why it failed."""
     if run.state in ("failed", "timeout"):
-        return Text(run.error.splitlines()[0] if run.error else run.state, style="red")
+        return Text(plain(run.error.splitlines()[0] if run.error else run.state), style="red")
     text = Text()
     known = [(name, one) for name, one in run.metrics.items() if one.known]
     for name, metric in known[:3]:
@@ -199,11 +203,12 @@ def plain_line(update: Update) -> str:
     body = update.body
     match body:
         case Firing():
-            return f"{hour(body.time)} firing  {body.rule} {body.key} {body.reason}".strip()
+            words = plain(f"{body.rule} {body.key} {body.reason}", WIDEST)
+            return f"{hour(body.time)} firing  {words}"
         case Run() if body.over and not body.part:
             urls = " ".join(one.url for one in body.artifacts)
             head = f"{hour(body.firing.time)} run     {body.rule} {body.state}"
-            return f"{head} {run_words(body).plain} {urls}"
+            return visible(f"{head} {run_words(body).plain} {urls}")
         case str():
-            return f"{update.kind:<7} {body}"
+            return visible(f"{update.kind:<7} {body}")
     return ""

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from catcher.model.alert import Severity
+from catcher.model.text import plain
 
 Site = Annotated[
     Path | None,
@@ -27,6 +28,7 @@ Limit = Annotated[int, typer.Option(help="At most so many.", min=1, max=100_000)
 Who = Annotated[str, typer.Option(help="Your name.", envvar=["CATCHER_USER", "USER"])]
 
 Row = Mapping[str, Any]
+LONGEST_CELL = 1_000
 COLOURS = {
     Severity.NONE: "green",
     Severity.WARNING: "yellow",
@@ -70,7 +72,8 @@ def print_table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], Any]]
 
 
 def _text(cell: Any) -> Text:
-    return cell if isinstance(cell, Text) else Text(str(cell))
+    """A cell as one plain line: names and messages come from outside."""
+    return cell if isinstance(cell, Text) else Text(plain(cell, LONGEST_CELL))
 
 
 def _print_plain(lines: Sequence[Sequence[str]]) -> None:

@@ -279,6 +279,25 @@ def test_a_latched_alert_is_shown_at_its_worst_until_somebody_takes_it(
     assert "SERIOUS" in line and "resolved" in line
 
 
+HOSTILE = "\x1b[31mred\x1b[0m\u202eexe.gnp\x9b2J" + "L" * 5000
+
+
+def test_what_comes_from_outside_cannot_move_a_terminal(engine: ThreadedEngine) -> None:
+    engine.post("wind", speed=12, mast=HOSTILE)
+    alert = next(one for one in on(engine, "alerts", "--json").rows if one["key"] == HOSTILE)["id"]
+    shown = [
+        on(engine, "alerts"), on(engine, "alerts", "--all"), on(engine, "explain", "wind"),
+        on(engine, "shelve", alert, "--reason", "known"), on(engine, "audit"),
+        on(engine, "ack", alert, "--severity", "warning"), on(engine, "unshelve", alert),
+        on(engine, "unshelve", alert), on(engine, "assign", alert, "--to", "bo"),
+        on(engine, "query", "alerts"),
+    ]  # fmt: skip
+    for answer in shown:
+        text = answer.out + answer.err
+        assert not set(text) & set("\x1b\x9b\u202e"), repr(text[:500])
+        assert max(map(len, text.splitlines()), default=0) < 6000
+
+
 # -- doctor -------------------------------------------------------------------------------------
 
 
