@@ -13,7 +13,7 @@ PER_MICRON = 0.2 / 10.0
 """Arcseconds on the sky for a micron of image motion: pixels of 0.2 arcsec and 10 micron."""
 USED = (0, 1, 3, 4)
 """x, y, u, v: z and the turn about it do not move the image."""
-FEWEST = 2
+FEWEST, LARGEST = 2, 1e6
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def motion(series: Series, lever: Lever) -> float:
     for place in USED:
         name = f"error{place}"
         error = series[name] if name in series else np.array([])
-        error = error[np.isfinite(error)]
+        error = error[np.isfinite(error) & (np.abs(error) < LARGEST)]
         if len(error) < FEWEST:
             return float("nan")
         turn = 3600.0 if series.units.get(name, "").startswith("deg") else 1.0

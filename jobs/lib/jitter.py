@@ -11,7 +11,7 @@ import numpy as np
 from catcher import Event, Observation, Series
 
 from .shaking import CLASSES, Kind, Motion, kind, settled, without_points
-from .tracking import Array, Axis, follow, fraction_seen, rms, worst_second
+from .tracking import Array, Axis, fitted, follow, fraction_seen, rms, within, worst_second
 
 LEAST_SEEN = 0.9
 FEWEST = 10
@@ -147,8 +147,7 @@ def _cleaned(axis: Axis) -> tuple[Array, int]:
     error, points = without_points(axis.believed)
     if points and axis.degree:
         # The polynomial leaned towards the points.
-        time = axis.time - axis.time[0]
-        error = error - np.polynomial.Polynomial.fit(time, error, axis.degree)(time)
+        error = error - fitted(axis.time, error, axis.degree)
     return error, points
 
 
@@ -174,7 +173,8 @@ def _turned(looked: Looked, time: Array) -> Array:
 
 def slew_end(azimuth: Series, elevation: Series) -> float:
     """When the last slew among the samples ended (s); minus infinity where there is none."""
-    axes = [axis for axis in (follow(azimuth), follow(elevation)) if axis is not None]
+    whole = (within(series, -np.inf, np.inf) for series in (azimuth, elevation))
+    axes = [axis for axis in map(follow, whole) if axis is not None]
     return max((_slew_end(axis) for axis in axes), default=-np.inf)
 
 
@@ -185,7 +185,7 @@ def settle_time(azimuth: Series, elevation: Series, limit: float) -> float | str
     Where no demand is recorded, errors after a slew are about a parabola through the later half of
     what followed.
     """
-    axes = follow(azimuth), follow(elevation)
+    axes = follow(within(azimuth, -np.inf, np.inf)), follow(within(elevation, -np.inf, np.inf))
     if axes[0] is None or axes[1] is None:
         return "no usable telemetry"
     start = max(_slew_end(axis) for axis in axes if axis is not None)
@@ -217,6 +217,5 @@ def _after(axis: Axis, start: float) -> Axis:
     time, position, error = axis.time[kept], axis.position[kept], axis.believed[kept]
     if axis.reference == "polynomial" and 2 * FEWEST <= len(time) < len(axis.time):
         late = slice(len(time) // 2, None)
-        track = np.polynomial.Polynomial.fit(time[late] - start, position[late], 2)
-        error = (position - track(time - start)) * 3600.0
+        error = (position - fitted(time[late], position[late], 2, time)) * 3600.0
     return Axis(time, position, error, axis.reference)

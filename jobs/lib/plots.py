@@ -33,6 +33,8 @@ Box = tuple[float, float, float, float]
 """Left, bottom, width and height in parts of the figure."""
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _TICKS = 6
+LAST = 253402300800.0
+"""The end of the year 9999."""
 FINEST = 260
 """Pixels of an image that are drawn along its longer side: what a phone can show."""
 
@@ -80,8 +82,8 @@ def utc_axis(axes: Axes, start: float, end: float) -> None:
 
 
 def utc(at: float, form: str = "%H:%M") -> str:
-    """A time (seconds since the epoch) in words; empty where there is none."""
-    return datetime.fromtimestamp(at, UTC).strftime(form) if np.isfinite(at) else ""
+    """A time (seconds since the epoch) in words; empty where no calendar has it."""
+    return datetime.fromtimestamp(at, UTC).strftime(form) if 0 <= at < LAST else ""
 
 
 def level(axes: Axes, value: float, words: str, colour: str = ORANGE) -> None:

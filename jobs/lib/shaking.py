@@ -15,6 +15,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from .tracking import fitted
+
 Array = npt.NDArray[np.float64]
 
 CLASSES = ("noise", "oscillation", "wind", "glitch", "timing", "settling", "drift")
@@ -165,14 +167,14 @@ def _after_settling(motion: Motion) -> tuple[Motion, float]:
     """The motion after a restless beginning (all, where there was none), and the beginning's part
     of the mean square beyond what came after."""
     count = len(motion.time)
-    seconds = np.floor(motion.time - motion.time[0]).astype(np.int64)
-    square = np.bincount(seconds, weights=motion.square) / np.maximum(np.bincount(seconds), 1)
+    seconds, place = np.unique(np.floor(motion.time - motion.time[0]), return_inverse=True)
+    square = np.bincount(place, weights=motion.square) / np.bincount(place)
     usual = float(np.mean(motion.square[count // 3 :]))
     calm = np.flatnonzero(square <= 4 * usual + 1e-4)
     first = int(calm[0]) if len(calm) else 0
     if first == 0 or first > len(square) / 2:
         return motion, 0.0
-    later = motion.after(motion.time[0] + first)
+    later = motion.after(motion.time[0] + seconds[first])
     early = motion.square[: count - len(later.time)]
     excess = float(np.sum(early - later.energy)) / count
     return later, min(1.0, max(0.0, excess) / max(motion.energy, NOTHING))
@@ -180,9 +182,7 @@ def _after_settling(motion: Motion) -> tuple[Motion, float]:
 
 def _without_drift(motion: Motion) -> tuple[Motion, float]:
     """The motion about a straight line in each direction, and how far that line goes (arcsec)."""
-    time = motion.time - motion.time[0]
-    lines = [np.polynomial.Polynomial.fit(time, part, 1) for part in (motion.across, motion.up)]
-    across, up = (line(time) for line in lines)
+    across, up = (fitted(motion.time, part, 1) for part in (motion.across, motion.up))
     length = float(np.hypot(across[-1] - across[0], up[-1] - up[0]))
     return Motion(motion.time, motion.across - across, motion.up - up), length
 

@@ -22,6 +22,8 @@ ARCSEC = 3600.0
 MOST_SHIFT = 1e-3
 GLITCH, MOST_IN_A_ROW = 0.1, 3
 DEGREE = 4
+ANGLE = 1e4
+"""Degrees beyond which a number is no angle of a mount."""
 CLOCK_JUMP = 0.25
 """Seconds between a stamp and its sample's time, beyond the usual, that no transport explains."""
 ACTUAL, DEMAND = "actualPosition", "demandPosition"
@@ -71,11 +73,30 @@ def rms(values: Array) -> float:
 
 
 def within(series: Series, start: float, end: float) -> Series:
-    """The samples from `start` to `end` (s), both included, in order of time."""
+    """The samples from `start` to `end` (s), both included, in order of time.
+
+    Without a start or an end, those far from the rest are left out (Tukey's fences, twice the span
+    of the middle half and a minute): their clock jumped.
+    """
+    time = series.time[np.isfinite(series.time)]
+    if len(time) and not (np.isfinite(start) and np.isfinite(end)):
+        early, late = np.percentile(time, (25, 75))
+        fence = 2 * (late - early) + 60.0
+        start, end = max(start, early - fence), min(end, late + fence)
     kept = np.flatnonzero((series.time >= start) & (series.time <= end))
     kept = kept[np.argsort(series.time[kept], kind="stable")]
     columns = {name: column[kept] for name, column in series.columns.items()}
     return Series(series.time[kept], columns, series.units, series.topic)
+
+
+def fitted(time: Array, values: Array, degree: int, at: Array | None = None) -> Array:
+    """The least-squares polynomial in time, at these times or at `at`."""
+    middle, half = (time[0] + time[-1]) / 2, max((time[-1] - time[0]) / 2, 1e-9)
+    design = np.polynomial.legendre.legvander((time - middle) / half, degree)
+    found = np.linalg.lstsq(design, values - values[0], rcond=None)[0]
+    asked = time if at is None else at
+    curve = np.polynomial.legendre.legvander((asked - middle) / half, degree) @ found
+    return np.asarray(curve + values[0])
 
 
 def follow(series: Series, degree: int = DEGREE, track: Track | None = None) -> Axis | None:
@@ -88,13 +109,13 @@ def follow(series: Series, degree: int = DEGREE, track: Track | None = None) -> 
     """
     if ACTUAL not in series:
         return None
-    good = np.isfinite(series[ACTUAL]) & np.isfinite(series.time)
-    demanded = DEMAND in series and bool(np.isfinite(series[DEMAND][good]).sum() > DEGREE)
+    good = _angles(series[ACTUAL]) & np.isfinite(series.time)
+    demanded = DEMAND in series and bool(_angles(series[DEMAND][good]).sum() > DEGREE)
     demanded &= track is None
     if demanded:
-        good &= np.isfinite(series[DEMAND])
+        good &= _angles(series[DEMAND])
     time, position = series.time[good], _unwrapped(series[ACTUAL][good])
-    if len(time) <= degree + 1:
+    if len(np.unique(time)) <= degree + 1:
         return None
     if track is not None:
         return Axis(time, position, _track_error(time, position, track), "track")
@@ -117,6 +138,8 @@ def _about_polynomial(time: Array, position: Array, degree: int) -> Axis:
     axis = Axis(time, position, error, "polynomial", degree=degree)
     steps = np.diff(time)
     usual = float(np.median(steps))
+    if usual <= 0:
+        return axis
     regular = np.abs(steps - usual) <= 0.01 * usual
     odd = ~regular & (steps < 2 * usual)
     # Only what is sampled by a clock can show that the clock erred; a gap is no error.
@@ -159,8 +182,7 @@ def demand_error(
 
 def polynomial_error(time: Array, position: Array, degree: int = DEGREE) -> Array:
     """Position less its least-squares polynomial in time (arcsec)."""
-    fitted = np.polynomial.Polynomial.fit(time - time[0], position, degree)
-    return np.asarray((position - fitted(time - time[0])) * ARCSEC)
+    return np.asarray((position - fitted(time, position, degree)) * ARCSEC)
 
 
 def _track_error(time: Array, position: Array, track: Track) -> Array:
@@ -216,6 +238,11 @@ def worst_second(time: Array, motion: Array) -> tuple[float, float]:
     square = np.where(whole, (total[ends] - total[starts]) / (ends - starts), -1.0)
     worst = int(np.argmax(square))
     return float(np.sqrt(square[worst])), float(time[worst])
+
+
+def _angles(values: Array) -> npt.NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        return np.abs(values) < ANGLE
 
 
 def _stamps(series: Series, good: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
