@@ -1,4 +1,4 @@
-"""Telemetry as bad as it comes: jobs give finite numbers, or *unknown* with a reason, never a crash.
+"""Telemetry as bad as it comes: jobs give finite numbers, or *unknown* and why, never a crash.
 
 Clocks that jump, stand still or are no number, values that are impossible or missing, series that
 are short, empty or of different lengths, drawn at random from fixed seeds.
