@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from catcher.app.reproducing import Reproduced
     from catcher.app.running import Running as Running
     from catcher.authoring import Case, Rehearsal
+    from catcher.authoring.tuning import Tuned
 
 __all__ = [
     "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "look",
     "make_portion", "open_client", "open_demo", "open_engine", "open_rehearsal", "open_replay",
-    "preview", "remote", "reproduce", "run_backtest", "run_rule_tests", "send_test",
+    "preview", "remote", "reproduce", "run_backtest", "run_rule_tests", "run_tuning", "send_test",
     "sweep", "try_job", "views",
 ]  # fmt: skip
 
@@ -110,6 +111,16 @@ async def run_backtest(
     from catcher.app import rehearsing
 
     await rehearsing.run_backtest(site, names, files, tell, progress, reject)
+
+
+async def run_tuning(
+    site: Site, name: str, files: Sequence[Path], factors: Sequence[float],
+    progress: Callable[[str], None], reject: Callable[[str], None],
+) -> Tuned:  # fmt: skip
+    """Plays recorded streams through a rule with other limits."""
+    from catcher.app import rehearsing
+
+    return await rehearsing.run_tuning(site, name, files, factors, progress, reject)
 
 
 # -- doors --------------------------------------------------------------------------------------

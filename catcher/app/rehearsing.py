@@ -15,11 +15,13 @@ from catcher.app.kept import open_in_memory
 from catcher.authoring import Case, Rehearsal, VirtualClock, choose, run_cases
 from catcher.authoring import backtest as play_past
 from catcher.authoring.rehearsal import SOURCE
+from catcher.authoring.tuning import Tuned, variants_of
 from catcher.model.event import Event
 from catcher.model.health import Health
+from catcher.model.problem import CatcherError
 from catcher.model.rule import Rule
 from catcher.model.run import Run
-from catcher.model.time import wall_clock
+from catcher.model.time import Instant, wall_clock
 from catcher.ports import Delivery
 from catcher.site import Site
 from catcher.sources.recorded import read_recorded
@@ -112,6 +114,39 @@ async def run_backtest(
         rules, chosen, _events(files, reject),
         lambda rules: open_rehearsal(site, rules, reject), tell, progress,
     )  # fmt: skip
+
+
+async def run_tuning(
+    site: Site,
+    name: str,
+    files: Sequence[Path],
+    factors: Sequence[float],
+    progress: Callable[[str], None],
+    reject: Callable[[str], None],
+) -> Tuned:
+    """Plays recorded streams through variants of one rule, all in one pass."""
+    (chosen,) = choose([name], site.rules, _broken(site))
+    variants = variants_of(site.rules[chosen], factors)
+    by_rule = {one.rule.id: one for one in variants}
+    rules = {**site.rules, **{one.rule.id: one.rule for one in variants}}
+    span: list[Instant] = []
+
+    def events() -> Iterable[Event]:
+        for event in _events(files, reject):
+            span[:] = [min(span[0], event.time), max(span[1], event.time)] if span else [
+                event.time, event.time]  # fmt: skip
+            yield event
+
+    await play_past(
+        rules, list(by_rule), events(), lambda rules: open_rehearsal(site, rules, reject),
+        lambda row: by_rule[row["rule"]].take(row), progress,
+    )  # fmt: skip
+    if not span:
+        raise CatcherError("the recording holds no event", "see `catcher backtest` for its lines")
+    first, last = span
+    for one in variants:
+        one.end(last)
+    return Tuned(variants, first, last)
 
 
 def _broken(site: Site) -> list[str]:

@@ -129,7 +129,7 @@ def backtest(
         if tally.rejected <= MOST_TOLD:
             typer.echo(words, err=True)
 
-    with _progress() as progress:
+    with progress_line() as progress:
         asyncio.run(composition.run_backtest(loaded, rules or [], data, tell, progress, reject))
     if not as_json:
         typer.echo(tally.words())
@@ -138,7 +138,7 @@ def backtest(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
+def progress_line() -> Iterator[Callable[[str], None]]:
     """A line on stderr that says how far it is; nothing where nobody looks."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

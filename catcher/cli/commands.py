@@ -22,6 +22,7 @@ from catcher.cli import (
     replicating,
     running,
     telling,
+    tuning,
 )  # fmt: skip
 from catcher.model.problem import CatcherError
 from catcher.model.text import visible
@@ -34,8 +35,8 @@ app = typer.Typer(
     add_completion=False,
 )
 PARTS = (
-    running, recording, replicating, checking, telling, looking, querying, again, alarms, acting,
-    desk,
+    running, recording, replicating, checking, tuning, telling, looking, querying, again, alarms,
+    acting, desk,
 )  # fmt: skip
 for part in PARTS:
     part.register(app)

@@ -29,6 +29,7 @@ def test_there_are_the_commands_that_are_promised() -> None:
         "demo", "run", "check", "test", "backtest", "explain", "fire", "replay", "runs", "show",
         "alerts", "ack", "shelve", "unshelve", "note", "query", "schema", "doctor", "assign",
         "confirm", "silence", "unsilence", "silences", "handover", "dead-letters", "audit",
+        "reproduce", "job", "tune",
     }  # fmt: skip
     assert promised <= set(COMMANDS)
 
