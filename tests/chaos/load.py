@@ -13,6 +13,8 @@ import aiomqtt
 RATE = 50
 TURN = 20
 """After so many events the level changes sides: an alert opens, or ends."""
+WEIGHED = 100
+"""Each so many-th event has a run in a worker process, too."""
 HIGH, LOW = 9, 1
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.load import HIGH, level_of, name_of
+from tests.chaos.load import HIGH, WEIGHED, level_of, name_of
 from tests.chaos.scene import Scene
 
 
@@ -28,7 +28,7 @@ def measured(scene: Scene) -> int:
 def drained(scene: Scene, sent: int) -> bool:
     """Whether the running engine has worked off all that was sent, and told what was to tell."""
     ledger = scene.data / "ledger.db"
-    weighed = len(range(0, sent, 25))
+    weighed = len(range(0, sent, WEIGHED))
     done = dict(rows(ledger, "SELECT rule, count(*) FROM runs WHERE state = 'done' GROUP BY rule"))
     told = rows(ledger, "SELECT count(*) FROM notices WHERE state = 'pending'")[0][0]
     return bool(done.get("measure") == sent and done.get("weigh") == weighed and told == 0)
@@ -41,7 +41,7 @@ def faults(scene: Scene, sent: int) -> Iterator[str]:
         if verdict != "ok":
             yield f"the ledger: {verdict}"
     yield from _runs(ledger, "measure", [name_of(number) for number in range(sent)])
-    yield from _runs(ledger, "weigh", [name_of(number) for number in range(0, sent, 25)])
+    yield from _runs(ledger, "weigh", [name_of(number) for number in range(0, sent, WEIGHED)])
     yield from _results(ledger, sent)
     yield from _artifacts(scene)
     yield from _alerts(scene, sent)

@@ -32,7 +32,7 @@ trigger: {event: frame, once_per: name}
 job: {run: measure}
 ---
 rule: weigh
-trigger: {event: frame, where: number % 25 == 0, once_per: name}
+trigger: {event: frame, where: number % 100 == 0, once_per: name}
 job: {run: weigh, timeout: 60s}
 ---
 rule: level
