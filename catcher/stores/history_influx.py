@@ -238,7 +238,9 @@ class InfluxHistory:
 
         def collect() -> list[tuple[Any, ...]]:
             with closing(self._chunks(statement)) as found:
-                some = [zip(*(one.column(name) for name in columns), strict=True) for one in found]
+                some = [
+                    list(zip(*(one.column(name) for name in columns), strict=True)) for one in found
+                ]
             return [row for rows in some for row in rows]
 
         return await self._in_thread(collect)

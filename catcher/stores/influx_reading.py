@@ -137,7 +137,7 @@ def _rows(chunk: Chunk) -> Iterator[dict[str, Any]]:
         base = name.rstrip("0123456789")
         if base and base != name and base not in chunk.columns and base not in arrays:
             arrays[base] = [chunk.columns.index(one) for one in numbered(base, chunk.columns)]
-    for cells in zip(*chunk.cells, strict=True):
+    for cells in zip(*chunk.plain(), strict=True):
         row = dict(zip(chunk.columns, cells, strict=True))
         for base, places in arrays.items():
             row[base] = [cells[place] for place in places]
@@ -146,11 +146,10 @@ def _rows(chunk: Chunk) -> Iterator[dict[str, Any]]:
 
 def events_of(topic: str, chunk: Chunk) -> list[Event]:
     """The samples as events: fields that a sample has, under the names that the store has."""
-    times = chunk.column("time")
     names = [name for name in chunk.columns if name != "time"]
-    places = [chunk.columns.index(name) for name in names]
+    columns = dict(zip(chunk.columns, chunk.plain(), strict=True))
     made = []
-    for time, *cells in zip(times, *(chunk.cells[place] for place in places), strict=True):
+    for time, *cells in zip(columns["time"], *map(columns.__getitem__, names), strict=True):
         fields = {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None}
         made.append(Event(topic, int(time), fields))
     return made

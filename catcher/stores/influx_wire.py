@@ -1,4 +1,4 @@
-"""What an InfluxDB answers to a query, chunk by chunk, as columns. Knows msgpack.
+"""What an InfluxDB answers to a query, chunk by chunk, as columns.
 
 1.x and 2.x answer in MessagePack where they are asked to (a third of the time of JSON), 3.x in
 JSON. Either way an answer consists of chunks that each say whether more follow, so that one that
@@ -7,16 +7,17 @@ was cut is never taken for whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgpack
 import msgspec
+import numpy as np
 
 from catcher.model.problem import CatcherError
 from catcher.model.text import plain
 from catcher.ports import StoreAway
+from catcher.stores.influx_rows import BufferFull, Messages, UnpackException
 from catcher.stores.web import Answer, retry_after
 
 JSON, MSGPACK = "application/json", "application/x-msgpack"
@@ -29,16 +30,20 @@ class Chunk:
     """Some rows of a series: the names of its columns, and the columns."""
 
     columns: tuple[str, ...]
-    cells: tuple[tuple[Any, ...], ...]
+    cells: tuple[Sequence[Any], ...]
 
     @property
     def rows(self) -> int:
         """How many rows it holds."""
         return len(self.cells[0]) if self.cells else 0
 
-    def column(self, name: str) -> tuple[Any, ...]:
+    def column(self, name: str) -> Sequence[Any]:
         """The cells of a column."""
         return self.cells[self.columns.index(name)]
+
+    def plain(self) -> list[Sequence[Any]]:
+        """The columns as plain values, in their order."""
+        return [one.tolist() if isinstance(one, np.ndarray) else one for one in self.cells]
 
 
 class Refused(CatcherError):
@@ -64,6 +69,10 @@ def chunks(answer: Answer, who: str) -> Iterator[Chunk]:
     more, any_came = False, False
     for message in messages:
         any_came = True
+        if isinstance(message, tuple) and len(message) == 3:
+            names, columns, more = message
+            yield Chunk(names, tuple(columns))
+            continue
         more = False
         for result in _results(message, who):
             more = more or bool(result.get("partial"))
@@ -125,21 +134,17 @@ def _decoded(line: bytes, who: str) -> Any:
 
 
 def _msgpack(answer: Answer, who: str) -> Iterator[Any]:
-    unpacker = msgpack.Unpacker(use_list=False, max_buffer_size=LARGEST_CHUNK)
-    taken = 0
+    messages = Messages(LARGEST_CHUNK)
     try:
         for piece in answer.pieces:
-            unpacker.feed(piece)
-            taken += len(piece)
-            yield from unpacker
-    except msgpack.BufferFull:
+            yield from messages.feed(piece)
+        yield from messages.rest()
+    except BufferFull:
         raise _too_large(who) from None
-    except (msgpack.UnpackException, ValueError, RecursionError):
+    except (UnpackException, ValueError, RecursionError):
         raise StoreAway(
             f"{who} sent what is no whole answer; nothing of it was used", CUT
         ) from None
-    if unpacker.tell() != taken:
-        raise StoreAway(f"{who} sent what is no whole answer; nothing of it was used", CUT)
 
 
 def _too_large(who: str) -> CatcherError:
