@@ -22,6 +22,8 @@ CLIP = 6.0
 """Overscan pixels further than this many robust sigmas from the median are hits, not noise."""
 TOP = 65535.0
 """What a converter of 16 bits can say at most."""
+HUGE = 1e9
+"""No detector counts as far: what is beyond is no number, like infinity."""
 WIDEST = 1 << 17
 SAMPLE = 65_536
 FEWEST_ROWS = 8
@@ -85,7 +87,7 @@ def light(raw: Pixels, where: Geometry, strip: Overscan) -> Light:
         return Light(_NAN, _NAN, _NAN, full, saturated)
     low, middle = _quantile(values, counts, 0.158655), _quantile(values, counts, 0.5)
     zero = _zero(strip)
-    least = float(pixels.min()) - zero if np.isfinite(greatest) else _NAN
+    least = float(pixels.min()) - zero if greatest < HUGE else _NAN
     return Light(middle - zero, middle - low, least, full, saturated)
 
 
@@ -99,7 +101,7 @@ def level_and_noise(pixels: Pixels) -> tuple[float, float]:
 
 
 def histogram(pixels: Pixels) -> tuple[Array, npt.NDArray[np.int64]]:
-    """The different finite values, rising, and how often each is there."""
+    """The different values, rising, and how often each is there; without what is no number."""
     if pixels.dtype.kind in "iu" and pixels.size:
         low, high = int(pixels.min()), int(pixels.max())
         if high - low < WIDEST:
@@ -108,7 +110,7 @@ def histogram(pixels: Pixels) -> tuple[Array, npt.NDArray[np.int64]]:
             counts = np.bincount((wide - wide.dtype.type(low)).ravel())
             there = np.flatnonzero(counts)
             return (there + low).astype(np.float64), counts[there]
-    finite = pixels[np.isfinite(pixels)].astype(np.float64)
+    finite = pixels[np.abs(pixels) < HUGE].astype(np.float64)
     values, found = np.unique(finite, return_counts=True)
     return values, found.astype(np.int64)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .amplifier import Light, Overscan, light, overscan
+from .amplifier import HUGE, Light, Overscan, light, overscan
 from .sections import (
     NOTHING_GIVEN,
     Geometry,
@@ -34,7 +34,9 @@ Mask = npt.NDArray[np.bool_]
 
 SPARSEST = 4
 """A detector that is this many times larger than its amplifiers together is a header's lie."""
-LOWEST = -1e6
+TROUBLE = (OSError, ValueError, LookupError, TypeError, ArithmeticError, MemoryError, RuntimeError)
+"""What cfitsio and its Python side raise over a file whose bytes are not what they should be."""
+LOWEST = -HUGE
 """A pixel below it, minus infinity say, is none."""
 FAR_BELOW = 6.0
 """Sigmas under its sky from which on a pixel of less than half of it is dead, and not noise."""
@@ -170,7 +172,7 @@ def _put(
     place, name = at
     try:
         raw = plane.read()
-    except (OSError, MemoryError) as error:
+    except TROUBLE as error:
         building.spoil(place, np.ones(where.shape, np.bool_))
         building.image[place] = np.nan
         nan = float("nan")
@@ -183,6 +185,8 @@ def _put(
     lit = light(raw, where, strip)
     gain = where.gain if scaled and where.gain is not None else 1.0
     pixels = raw[where.light][where.turn]
+    if pixels.dtype.kind == "f":
+        pixels = np.where(np.abs(pixels) < HUGE, pixels, np.nan)
     target = building.image[place]
     np.subtract(
         pixels, np.float32(np.nan_to_num(strip.mean)), out=target, dtype=np.float32,
@@ -193,7 +197,7 @@ def _put(
     if building.bad is not None:
         building.bad[place] = False
     if lit.saturated:
-        building.spoil(place, pixels >= lit.full)
+        building.spoil(place, raw[where.light][where.turn] >= lit.full)
     part = lit.saturated / pixels.size
     building.amplifiers.append(Amplifier(name, strip, lit, place, gain, part, 0.0))
 

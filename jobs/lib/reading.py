@@ -15,7 +15,7 @@ import fitsio
 import numpy as np
 import numpy.typing as npt
 
-from .detector import Detector, Plane, Unreadable, assemble, words
+from .detector import TROUBLE, Detector, Plane, Unreadable, assemble, words
 from .sections import MOST_SIDE, NOTHING_GIVEN, Given, Header
 
 Mask = npt.NDArray[np.bool_]
@@ -39,26 +39,24 @@ def read_detector(
     if isinstance(frame, np.ndarray):
         return _from_array(frame, mask, given)
     with _opened(frame) as file:
-        images = [hdu for hdu in file if _is_image(hdu)]
-        lit = [hdu for hdu in images if hdu.get_extname().upper() not in MASKS]
-        primary = file[0].read_header().get
-        plain = frame if _is_plain(frame) else None
-        planes = [_plane(hdu, primary, plain) for hdu in lit[:MOST_AMPLIFIERS]]
+        planes, marked = _listed(file, frame)
         if not planes:
             raise BadFrame(f"{frame.name} holds no two-dimensional image; is it the raw frame?")
-        marked = [hdu.read() != 0 for hdu in images if hdu not in lit] if mask is None else []
-        name = _named(planes[0].header, frame.name.split(".")[0])
-        return assemble(planes, name, [*marked, *([mask] if mask is not None else [])], given)
+        masks = marked if mask is None else [mask]
+        try:
+            return assemble(planes, _named(planes[0].header, _stem(frame)), masks, given)
+        except Unreadable as error:
+            raise _cut_short(frame, error) from error
 
 
 def _from_array(frame: npt.NDArray[Any], mask: Mask | None, given: Given) -> Detector:
-    pixels = np.squeeze(np.asarray(frame))
+    pixels = np.squeeze(np.asarray(frame)) if frame.ndim > 2 else np.asarray(frame)
     if pixels.ndim != 2 or not pixels.size or pixels.dtype.kind not in "iufb":
         shape = " x ".join(map(str, frame.shape))
         raise BadFrame(f"an array of {shape} {frame.dtype} is no image; give rows and columns")
     masks = [] if mask is None else [np.asarray(mask, np.bool_)]
     if isinstance(frame, np.ma.MaskedArray):
-        masks.append(np.squeeze(np.ma.getmaskarray(frame)))
+        masks.append(np.ma.getmaskarray(frame).reshape(pixels.shape))
     numbers = pixels.astype(np.uint8) if pixels.dtype.kind == "b" else pixels
     plane = Plane("", (numbers.shape[0], numbers.shape[1]), lambda key: None, lambda: numbers)
     return assemble([plane], "array", masks, given)
@@ -69,12 +67,35 @@ def _opened(frame: Path) -> Iterator[Any]:
     if not frame.is_file():
         raise BadFrame(f"there is no image {frame.name}; look whether it was written at all")
     try:
-        with fitsio.FITS(str(frame)) as file:
-            yield file
-    except (OSError, Unreadable) as error:
-        raise BadFrame(
-            f"{frame.name} cannot be read, it may be cut short ({words(error)}); copy it again"
-        ) from error
+        file = fitsio.FITS(str(frame))
+    except TROUBLE as error:
+        raise _cut_short(frame, error) from error
+    with file:
+        yield file
+
+
+def _listed(file: Any, frame: Path) -> tuple[list[Plane], list[Mask]]:
+    """The amplifiers of a file, and its masks."""
+    try:
+        images = [hdu for hdu in file if _is_image(hdu)]
+        lit = [hdu for hdu in images if hdu.get_extname().upper() not in MASKS]
+        primary = file[0].read_header().get
+        plain = frame if _is_plain(frame) else None
+        planes = [_plane(hdu, primary, plain) for hdu in lit[:MOST_AMPLIFIERS]]
+        return planes, [hdu.read() != 0 for hdu in images if hdu not in lit]
+    except BadFrame:
+        raise
+    except TROUBLE as error:
+        raise _cut_short(frame, error) from error
+
+
+def _cut_short(frame: Path, error: Exception) -> BadFrame:
+    told = f"{frame.name} cannot be read, it may be cut short or damaged ({words(error)})"
+    return BadFrame(f"{told}; copy it again")
+
+
+def _stem(frame: Path) -> str:
+    return frame.name.split(".")[0]
 
 
 def _is_image(hdu: Any) -> bool:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 RULES = {
     "auxtel-jitter",
     "cluster-away",
+    "day-after",
     "images",
     "mount-in-position",
     "mount-jitter",
@@ -30,7 +31,9 @@ def test_the_site_has_its_rules_and_jobs_and_no_problem() -> None:
     assert set(site.rules) == RULES
     assert site.registry.names() == [
         "auxtel_jitter",
+        "look_again",
         "mount_jitter",
+        "night_summary",
         "rapid_image_metrics",
         "visit_summary",
         "wind_extrapolation",
