@@ -23,6 +23,7 @@ from catcher.model.problem import CatcherError, NoEngine
 from catcher.model.result import Encoded
 from catcher.model.rule import Rule
 from catcher.model.run import Run
+from catcher.model.telemetry import FieldInfo
 from catcher.model.time import wall_clock
 from catcher.site import Site, find_site, load, shipped_site
 from catcher.site.portions import make_portion
@@ -36,15 +37,22 @@ if TYPE_CHECKING:
     from catcher.authoring.tuning import Tuned
 
 __all__ = [
-    "SETTINGS", "Client", "backlog", "create", "data_folder", "examine", "load_site", "look",
-    "make_portion", "open_client", "open_demo", "open_engine", "open_rehearsal", "open_replay",
-    "preview", "remote", "reproduce", "run_backtest", "run_rule_tests", "run_tuning", "send_test",
-    "sweep", "try_job", "views",
+    "SETTINGS", "Client", "backlog", "create", "data_folder", "described_fields", "examine",
+    "load_site", "look", "make_portion", "open_client", "open_demo", "open_engine",
+    "open_rehearsal", "open_replay", "preview", "remote", "reproduce", "run_backtest",
+    "run_rule_tests", "run_tuning", "send_test", "sweep", "try_job", "views",
 ]  # fmt: skip
 
 Row = dict[str, Any]
 MOST_COUNTED = 10_000
 Write = Callable[[str], None]
+
+
+def described_fields(site: Site, data: Path | None) -> dict[str, list[FieldInfo]]:
+    """The fields of the topics whose schemas an engine of the site has seen."""
+    from catcher.stores.catalogue import NAME, Catalogue
+
+    return Catalogue(data_folder(site, data) / NAME).topics()
 
 
 # -- engines ------------------------------------------------------------------------------------

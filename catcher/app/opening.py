@@ -32,7 +32,7 @@ from catcher.app.reading import decoded, late_sql
 from catcher.app.reloading import Reloading
 from catcher.app.running import STOP, Grace, Running, announced, engine_name
 from catcher.app.selfwatch import SelfWatch
-from catcher.app.sharing import take_over
+from catcher.app.sharing import beside
 from catcher.app.sink_kinds import Doorway
 from catcher.app.surroundings import Surroundings
 from catcher.app.telemetry import patience
@@ -210,7 +210,7 @@ async def _begun(
     async with asyncio.TaskGroup() as tasks:
         fence = tasks.create_task(kept.ledger.until_fenced())
         running.start(tasks, fence.cancel)
-        tasks.create_task(take_over(kept.ledger, running))
+        tasks.create_task(beside(kept, running))
         await running.until_open()
         async with served:
             await _announce(kept, running.url)

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from catcher.cli.options import COLOURS, Json, Row, Site, print_row, print_rows
+from catcher.cli.options import COLOURS, Data, Json, Row, Site, print_row, print_rows
 from catcher.model.alert import Severity
 from catcher.model.problem import CatcherError, Problem
 
@@ -41,22 +41,26 @@ class File(StrEnum):
     views = "views"
 
 
-def check(site: Site = None, as_json: Json = False) -> None:
+def check(site: Site = None, data: Data = None, as_json: Json = False) -> None:
     """Finds everything that is wrong in a site, in one pass, with the place and the mend.
 
+    Fields that a stream's own schema does not have are told, too, once an engine has seen it.
     Status 1 when there is an error. Example: `catcher check --site my-site`
     """
     from catcher import app as composition
+    from catcher.authoring.field_checks import check_fields
 
     loaded = composition.load_site(site)
+    fields = composition.described_fields(loaded, data)
+    problems = (*loaded.problems, *check_fields(loaded.rules.values(), fields))
     if as_json:
-        print_rows(problem.as_json() for problem in loaded.problems)
+        print_rows(problem.as_json() for problem in problems)
     else:
-        _print_problems(loaded.problems)
+        _print_problems(problems)
         broken = f", {len(loaded.broken)} broken" if loaded.broken else ""
         rules = "1 rule" if len(loaded.rules) == 1 else f"{len(loaded.rules)} rules"
         typer.echo(f"{loaded.root}: {rules}{broken}")
-    raise typer.Exit(any(problem.severity == "error" for problem in loaded.problems))
+    raise typer.Exit(any(problem.severity == "error" for problem in problems))
 
 
 def _print_problems(problems: tuple[Problem, ...]) -> None:
@@ -159,16 +163,18 @@ def schema(
     file: Annotated[
         File, typer.Argument(help="A rule, catcher.yaml, routes.yaml, or the views of SQL.")
     ] = File.rule,
-) -> None:
+    site: Site = None, data: Data = None,
+) -> None:  # fmt: skip
     """Prints the JSON Schema of a file, for completion and hover in an editor.
 
+    That of a rule knows the topics whose schema an engine of the site has seen.
     `views` prints the tables that `catcher query sql` may ask, as Markdown.
 
     In VS Code with the YAML extension: `catcher schema rule > .vscode/rule.json`, then
     `"yaml.schemas": {".vscode/rule.json": "rules/*.yaml"}` in the settings.
     Example: `catcher schema site > catcher.schema.json`
     """
-    from catcher.app import SETTINGS, views
+    from catcher.app import SETTINGS, described_fields, load_site, views
     from catcher.authoring.schema import schema as made
 
     match file:
@@ -176,7 +182,7 @@ def schema(
             typer.echo(views())
             return
         case File.rule:
-            schema_of = made("rule", SETTINGS)
+            schema_of = made("rule", SETTINGS, described_fields(load_site(site), data))
         case File.site:
             schema_of = made("site", SETTINGS)
         case File.routes:

@@ -17,7 +17,7 @@ from typing import Any
 
 import fastavro
 
-from catcher.model.described import FieldDescription
+from catcher.model.telemetry import FieldInfo, FieldType
 
 _UNITS = {
     "timestamp-millis": 1_000_000, "local-timestamp-millis": 1_000_000,
@@ -47,7 +47,7 @@ class Codec:
     where the schema says that it is a time. `defaults` and `kinds` are for evolution.
     """
 
-    fields: tuple[FieldDescription, ...]
+    fields: tuple[FieldInfo, ...]
     times: Mapping[str, int]
     defaults: Mapping[str, Any]
     kinds: Mapping[str, str]
@@ -146,9 +146,7 @@ def _record_codec(given: Mapping[str, Any], schema: Any) -> Codec:
     fields = [one for one in given["fields"] if isinstance(one, dict)]
     kinds = {one["name"]: _kind(one["type"]) for one in fields}
     described = tuple(
-        FieldDescription(
-            one["name"], kinds[one["name"]], *(_said(one, names) for names in _SAID)
-        )
+        FieldInfo(one["name"], _type(kinds[one["name"]]), *(_said(one, names) for names in _SAID))
         for one in fields
     )  # fmt: skip
     times = {
@@ -158,6 +156,16 @@ def _record_codec(given: Mapping[str, Any], schema: Any) -> Codec:
     }
     defaults = {one["name"]: one["default"] for one in fields if "default" in one}
     return Codec(described, times, defaults, kinds, schema)
+
+
+def _type(kind: str) -> FieldType:
+    """What a field counts as; an array as its items do."""
+    item = kind.removeprefix("array of ")
+    types: dict[str, FieldType] = {
+        "boolean": "boolean", "int": "integer", "long": "integer", "float": "float",
+        "double": "float",
+    }  # fmt: skip
+    return types.get(item, "string")
 
 
 def _said(one: Mapping[str, Any], names: tuple[str, ...]) -> str:

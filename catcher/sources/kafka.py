@@ -30,10 +30,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from catcher.model.described import FieldDescription
 from catcher.model.event import Event
 from catcher.model.health import Health, HealthState
 from catcher.model.problem import CatcherError
+from catcher.model.telemetry import FieldInfo
 from catcher.model.time import SECOND, Clock, Instant, Span
 from catcher.ports import Delivery
 from catcher.sources.backoff import Backoff
@@ -118,7 +118,7 @@ class KafkaSource:
         return self._name
 
     @property
-    def described(self) -> Mapping[str, Sequence[FieldDescription]]:
+    def described(self) -> Mapping[str, Sequence[FieldInfo]]:
         """The fields of the streams that came with a schema."""
         return self._decoder.described
 

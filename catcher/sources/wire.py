@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from catcher.model.described import FieldDescription
 from catcher.model.event import Event
+from catcher.model.telemetry import FieldInfo
 from catcher.model.time import Instant
 from catcher.sources.avro import Codec, Projection, plain, projection
 from catcher.sources.decoding import Decoder, Scale, checked_time, read_time, shown, too_large
@@ -39,7 +39,7 @@ class WireDecoder:
         self._newest: dict[str, Codec | None] = {}
         self._seen: dict[str, set[int]] = {}
         self._projections: dict[tuple[str, int], Projection | None] = {}
-        self._described: dict[str, tuple[FieldDescription, ...]] = {}
+        self._described: dict[str, tuple[FieldInfo, ...]] = {}
 
     @property
     def non_finite(self) -> int:
@@ -47,7 +47,7 @@ class WireDecoder:
         return self._json.non_finite
 
     @property
-    def described(self) -> Mapping[str, Sequence[FieldDescription]]:
+    def described(self) -> Mapping[str, Sequence[FieldInfo]]:
         """The fields of the streams that came with a schema, by the streams' names."""
         return self._described
 

@@ -33,6 +33,8 @@ from catcher.model.problem import CatcherError
 from catcher.model.telemetry import FieldInfo
 from catcher.model.time import DAY, MAX_INSTANT, SECOND, Clock, Instant, Span, wall_clock
 from catcher.ports import Predicate, StoreAway
+from catcher.stores.catalogue import NAME as CATALOGUE
+from catcher.stores.catalogue import Catalogue
 from catcher.stores.history_block import Block, encoded
 from catcher.stores.history_looking import fields_of, newest_of
 from catcher.stores.history_reading import Part, series_of
@@ -72,6 +74,7 @@ class EmbeddedHistory:
         self._clock = clock
         self._lateness = lateness
         self._newest: Instant | None = None
+        self.catalogue = Catalogue(folder.parent / CATALOGUE if folder else None)
         self._segments = Segments(folder, max_bytes, horizon)
         self._tails: dict[str, Tail] = {}
         self._waiting = Waiting()
@@ -169,7 +172,8 @@ class EmbeddedHistory:
             parts: list[Part] = [*self._segments.blocks(entries), *not_taken]
             if recent:
                 parts.append(table_of(recent))
-            return series_of(topic, parts, fields, start, end, where)
+            series = series_of(topic, parts, fields, start, end, where)
+            return self.catalogue.with_units(series)
 
         if not entries:
             return await asyncio.to_thread(collect)
@@ -204,7 +208,7 @@ class EmbeddedHistory:
 
         if not recent and not entries and not not_taken:
             raise unknown_topic(topic, await self.topics(), "the embedded history")
-        return await self._in(self._reader, collect)
+        return self.catalogue.described(topic, await self._in(self._reader, collect))
 
     def earliest(self, topic: str) -> Instant | None:
         """The time of the first sample that is held; None where there is none."""

@@ -27,10 +27,10 @@ FIELDS = {"private_sndStamp": 1.5, "salIndex": 3, "speed": 7.5, "name": "x", "va
 def test_a_message_is_read_with_its_schema_which_tells_units_and_meaning() -> None:
     codec = compile_schema(json.dumps(WIND))
     assert codec.read(encoded(1, WIND, FIELDS), 5) == FIELDS
-    told = {one.name: (one.kind, one.unit, one.about) for one in codec.fields}
-    assert told["speed"] == ("double", "m/s", "Mean wind speed.")
+    told = {one.name: (one.type, one.unit, one.about) for one in codec.fields}
+    assert told["speed"] == ("float", "m/s", "Mean wind speed.")
     assert told["name"] == ("string", "unitless", "Who.")
-    assert told["values"] == ("array of float", "", "")
+    assert told["values"] == ("float", "", "")
 
 
 @pytest.mark.parametrize(
