@@ -11,7 +11,7 @@ from typing import Any
 
 from catcher.model.alert import Alert, Notice, Severity
 from catcher.model.message import Message
-from catcher.model.text import ESCAPES, Form, markdown
+from catcher.model.text import ESCAPES, Form, markdown, plain
 from catcher.model.time import Instant, format_instant
 
 LONGEST_TEXT = 2_000
@@ -97,8 +97,8 @@ def state(notice: Notice, message: Message) -> dict[str, Any]:
     return {
         "id": alert.id,
         "rule": alert.rule,
-        "key": alert.key[:LONGEST_TEXT],
-        "per": alert.per[:LONGEST_TEXT],
+        "key": plain(alert.key, LONGEST_TEXT),
+        "per": plain(alert.per, LONGEST_TEXT),
         "episode": alert.episode,
         "sequence": alert.sequence,
         "state": alert.state,
@@ -109,14 +109,14 @@ def state(notice: Notice, message: Message) -> dict[str, Any]:
         "unknown": alert.unknown,
         "latched": alert.latched,
         **_times(alert),
-        "reason": alert.reason[:LONGEST_TEXT],
-        "owner": alert.owner,
+        "reason": plain(alert.reason, LONGEST_TEXT),
+        "owner": plain(alert.owner),
         "runbook": alert.runbook,
-        "tags": list(alert.tags),
-        "labels": dict(alert.labels),
-        "acknowledged_by": taken.who if taken else "",
-        "acknowledged_note": taken.note[:LONGEST_TEXT] if taken else "",
-        "shelved_by": shelved.who if shelved else "",
+        "tags": [plain(one) for one in alert.tags],
+        "labels": {plain(name): plain(one) for name, one in alert.labels.items()},
+        "acknowledged_by": plain(taken.who) if taken else "",
+        "acknowledged_note": plain(taken.note, LONGEST_TEXT) if taken else "",
+        "shelved_by": plain(shelved.who) if shelved else "",
         "shelved_until": _time(shelved.until if shelved else None),
         "escalated_to": list(alert.escalate_to) if alert.escalated else [],
         "run": alert.run,
@@ -125,7 +125,7 @@ def state(notice: Notice, message: Message) -> dict[str, Any]:
         "previous": str(notice.previous),
         "unrecorded": notice.unrecorded,
         "time": _time(notice.time),
-        "headline": message.headline,
+        "headline": plain(message.headline),
         "message": message.text[:LONGEST_TEXT],
         "links": dict(message.links),
     }
