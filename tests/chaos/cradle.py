@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,8 @@ def _be_born(question: dict[str, Any], perils: Any) -> None:
         for descriptor, target in ((os.open(os.devnull, os.O_RDONLY), 0), (log, 1), (log, 2)):
             os.dup2(descriptor, target)
         random.seed()
+        # The server of workers would import matplotlib for each, and outlive its engine by that.
+        BaseContext.set_forkserver_preload = lambda self, names: None  # type: ignore[method-assign]
         sys.argv = ["catcher", *question["arguments"]]
         perils.beset()
         perils.main()
