@@ -247,6 +247,11 @@ def test_the_medicina_telescope_about_its_quartic(shared_data: Path) -> None:
     )
     assert value(result, "azimuth_rms") == pytest.approx(0.59, abs=0.005)
     assert value(result, "elevation_rms") == pytest.approx(1.09, abs=0.005)
+    since = (time - time.mean()) / np.ptp(time)
+    for name, angle in (("azimuth_rms", azimuth), ("elevation_rms", elevation)):
+        quartic = np.polyval(np.polyfit(since, angle, 4), since)
+        expected = np.sqrt(np.mean(((angle - quartic) * 3600) ** 2))
+        assert value(result, name) == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_simonyi_telescope_about_its_demand(shared_data: Path) -> None:
