@@ -14,7 +14,7 @@ from .jitter_plot import picture
 from .shaking import CLASSES
 from .tracking import Array, Axis
 
-QUIET = 0.005
+QUIET = 0.02
 """Arcsec: of less nobody asks what it was."""
 UNITS = {
     "azimuth_rms": "arcsec",
