@@ -46,8 +46,8 @@ async def test_everything_is_found_again_when_the_engine_has_gone(tmp_path: Path
 async def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     site, data = write_site(tmp_path / "site"), tmp_path / "data"
     with pytest.raises(CatcherError, match="there is no ledger"):
-        async with open_client(site, data):
-            raise AssertionError("it opens")
+        async with open_client(site, data) as client:
+            await client.runs()
     async with open_engine(site, data, 0), open_client(site, data) as client:
         with pytest.raises(Unknown, match="no run 'abc' is known"):
             await client.run("abc")

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from catcher.app.late_records import LateRecords
 from catcher.app.places import (
     LateObjects,
     data_folder,
@@ -56,16 +57,14 @@ async def opened(where: Where, data: Where, token: str) -> AsyncIterator[Reading
 @asynccontextmanager
 async def open_reading(site: Site, data: Path) -> AsyncIterator[Reading]:
     """Everything that a site's engine keeps or kept, to read."""
-    from catcher.stores.ledger import SqlLedger
-
     async with AsyncExitStack() as lifetimes:
         address = ledger_address(site, data)
-        ledger = await lifetimes.enter_async_context(SqlLedger(address, clock=wall_clock))
+        records = LateRecords(address, lifetimes)
         token = site.settings.api.token
         telemetry = SiteTelemetry(site, data, token.reveal() if token else "")
         lifetimes.push_async_callback(telemetry.close)
         objects = LateObjects(lambda: readable_objects(site, data))
-        yield Reading(ledger, telemetry, objects, late_sql(address), decoded)
+        yield Reading(records, telemetry, objects, late_sql(address), decoded)
 
 
 def decoded(name: str, data: bytes) -> Any:
