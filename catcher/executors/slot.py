@@ -187,7 +187,8 @@ class Slot:
         return self._with_print(outcome)
 
     def _with_print(self, outcome: Outcome) -> Outcome:
-        return replace(outcome, printed=self._tail.text())
+        printed = self._tail.text()
+        return replace(outcome, printed=printed) if printed else outcome
 
     def _end_process(self) -> None:
         """Kills the worker with all of its process group: at once, whatever it is doing."""

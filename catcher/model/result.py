@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,10 @@ class Metric:
     def __reduce__(self) -> tuple[type[Metric], tuple[Any, ...]]:
         """As its parts: there are thousands a visit, and a dataclass unpacks itself slowly."""
         return Metric, (self.value, self.unit, self.labels, self.reason)
+
+    def labelled(self, label: str, value: str) -> Metric:
+        """The same with one more label; `replace` would take five times as long."""
+        return Metric(self.value, self.unit, {**self.labels, label: value}, self.reason)
 
     @property
     def known(self) -> bool:
@@ -86,8 +90,5 @@ class Output:
 
 def part_result(output: Output, label: str, part: str) -> Result:
     """What a part made, as a gathering job gets it: its metrics labelled, without artifacts."""
-    metrics = {
-        name: replace(metric, labels={**metric.labels, label: part})
-        for name, metric in output.metrics.items()
-    }
+    metrics = {name: metric.labelled(label, part) for name, metric in output.metrics.items()}
     return Result(metrics, output.fields, {}, output.note)

@@ -34,10 +34,7 @@ def part_of(run: Run, part: str, about: Observation) -> Run:
 
 def labelled(run: Run, label: str) -> Run:
     """A part's run with its part as a label on each metric."""
-    metrics = {
-        name: replace(metric, labels={**metric.labels, label: run.part})
-        for name, metric in run.metrics.items()
-    }
+    metrics = {name: metric.labelled(label, run.part) for name, metric in run.metrics.items()}
     return replace(run, metrics=metrics)
 
 

@@ -136,9 +136,9 @@ class Performer:
             if outcome.state == "done" or not outcome.retry or run.attempt >= last:
                 break
             await self.bench.pause(pause_before(run.attempt))
-        run = replace(run, inputs=fetched.records)
-        if task.job in self.bench.registry:
-            run = replace(run, job_digest=self.bench.registry.address(task.job).digest)
+        known = task.job in self.bench.registry
+        digest = self.bench.registry.address(task.job).digest if known else run.job_digest
+        run = replace(run, inputs=fetched.records, job_digest=digest)
         return await self.conclude(run, outcome, fetched.arguments)
 
     async def conclude(
@@ -148,6 +148,8 @@ class Performer:
         artifacts = outcome.output.artifacts if outcome.output else ()
         if self.spec.keep_inputs:
             artifacts += await asyncio.to_thread(encoded_inputs, arguments)
+        if not artifacts:
+            return self.end(run, outcome)
         kept = await keep(run, artifacts, self.bench.objects, self.bench.keys)
         finished = self.end(run, outcome)
         note = "; ".join(text for text in (finished.note, kept.note) if text)
