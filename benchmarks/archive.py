@@ -3,10 +3,10 @@
     python -m benchmarks archive [--rows 1000000] [--rounds 3]
 
 A million rows of four fields from one real InfluxDB 1.x to a DataFrame: Catcher's reader beside
-aioinflux, which is how Rubin's efd-client asks, and InfluxData's client for 1.x. Where
-`CATCHER_TEST_INFLUX2=url,org,bucket,token` is given, influxdb-client's query API as well, on that
-server, beside Catcher. Points written: Catcher's metric store beside both of InfluxData's
-clients. Artifacts put and got: Catcher's object store beside boto3, on rclone's S3.
+aioinflux, which is how Rubin's efd-client asks, and InfluxData's client for 1.x (the query API of
+influxdb-client is Flux, which a 1.x does not answer). Points written: Catcher's metric store
+beside both of InfluxData's clients. Artifacts put and got: Catcher's object store beside boto3,
+on rclone's S3.
 """
 
 from __future__ import annotations
