@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +20,8 @@ from catcher.ports import Query
 
 Row = dict[str, Any]
 CHUNK = 200
-MOST = 1_000_001
+MOST = 100_001
+"""Entries of one answer, and one more that tells that there are more."""
 KINDS = frozenset(
     {"firings", "runs", "metrics", "artifacts", "alerts", "audit", "silences", "shifts",
      "dead_letters"}
@@ -57,7 +59,7 @@ class Statement(BaseModel):
     """A SELECT over the ledger's views."""
 
     query: str = Field(min_length=1, max_length=20_000)
-    limit: int = Field(10_000, ge=1, le=1_000_000)
+    limit: int = Field(10_000, ge=1, le=MOST - 1)
     patience: int = Field(10_000_000_000, ge=1)
 
 
@@ -108,7 +110,7 @@ def _telemetry(api: FastAPI, client: Client) -> None:
 
         async def stretches() -> AsyncIterator[bytes]:
             async for one in telemetry.stretches(body.asked(), body.start, body.end):
-                yield framing.from_series(one)
+                yield await asyncio.to_thread(framing.from_series, one)
 
         return _stream(b"S", stretches())
 

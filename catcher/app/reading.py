@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -95,6 +95,10 @@ class _LateSql:
         return await self._sql.ask(statement, limit, patience)
 
 
+class _Nobody(Exception):
+    """No engine answers for a site."""
+
+
 class SiteTelemetry:
     """The telemetry of a site: of its engine if one runs, which has the latest.
 
@@ -134,40 +138,46 @@ class SiteTelemetry:
 
     async def stretches(self, asked: Asked, start: Instant, end: Instant) -> AsyncIterator[Series]:
         """The samples of a span."""
-        async with self._engine() as engine:
-            if engine is not None:
-                async for series in engine.stretches(asked, start, end):
-                    yield series
-                return
+        begun = False
+        with suppress(_Nobody):
+            async with self._engine() as engine:
+                try:
+                    async for series in engine.stretches(asked, start, end):
+                        begun = True
+                        yield series
+                    return
+                except NoEngine as error:
+                    if begun:
+                        raise
+                    raise _Nobody from error
         async with self._history() as folder:
             async for series in folder.stretches(asked, start, end):
                 yield series
 
     async def _ask(self, question: Callable[[Telemetry], Awaitable[T]]) -> T:
-        async with self._engine() as engine:
-            if engine is not None:
-                return await question(engine)
+        with suppress(_Nobody):
+            async with self._engine() as engine:
+                try:
+                    return await question(engine)
+                except NoEngine as error:
+                    raise _Nobody from error
         async with self._history() as folder:
             return await question(folder)
 
     @asynccontextmanager
-    async def _engine(self) -> AsyncIterator[Telemetry | None]:
-        """The engine that runs here and answers; None where none does."""
+    async def _engine(self) -> AsyncIterator[Telemetry]:
+        """The engine that says it runs here; _Nobody where none does.
+
+        One that was killed could not say that it is gone: what it wrote is in its folder.
+        """
         from catcher.app.running import announced_at
 
         url = announced_at(self._data)
         if not url:
-            yield None
-            return
+            raise _Nobody
         from catcher.api.remote_reading import open_remote
 
         async with open_remote(url, self._token, decoded) as reading:
-            try:
-                await reading.telemetry.topics()
-            except NoEngine:
-                # It was killed and could not say so: what it wrote is in its folder.
-                yield None
-                return
             yield reading.telemetry
 
     @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from catcher.client import Client as AnyClient
 from catcher.client import SyncClient as AnySyncClient
 from catcher.model.problem import CatcherError, Unknown
 from catcher.model.time import SECOND, parse_instant
+from tests.servers import free_port
 from tests.small_site import ThreadedEngine, engine_in_thread, write_site
 
 SHIPPED = Path(__file__).resolve().parents[2]
@@ -275,6 +277,10 @@ def test_telemetry_is_there_when_the_engine_has_gone(tmp_path: Path) -> None:
         running.the_run(rule="forms", state="done")
         client = catcher.SyncClient(site, data=tmp_path / "data")
         assert len(client.select_time_series("wind", "speed", T0, START + 59)) == 60
+    assert len(client.select_time_series("wind", "speed", T0, START + 59)) == 60
+    # An engine that was killed could not take its address away.
+    address = {"url": f"http://127.0.0.1:{free_port()}", "pid": 1}
+    (tmp_path / "data" / "engine.json").write_text(json.dumps(address))
     assert len(client.select_time_series("wind", "speed", T0, START + 59)) == 60
     assert len(client.select_top_n("wind", "speed", 3, time_cut=START + 9)) == 3
     client.close()
