@@ -173,13 +173,10 @@ class Link:
         """Raises when the scheduler is gone."""
         while True:
             async with asyncio.timeout(PATIENCE):
-                known = await client.scheduler.identity(n_workers=-1)
-            workers = known["workers"].values()
-            self.workers = len(workers)
-            self.threads = sum(one["nthreads"] for one in workers)
-            name = self._settings.resource
-            sizes = [float(one.get("resources", {}).get(name, 0)) for one in workers]
-            self.largest = max(sizes, default=None)
+                threads = await client.scheduler.ncores()
+                if self._settings.resource and len(threads) != self.workers:
+                    self.largest = await self._largest(client)
+            self.workers, self.threads = len(threads), sum(threads.values())
             if self.workers >= self._settings.least:
                 self._find(client)
             else:
@@ -192,6 +189,13 @@ class Link:
                     await self._suspect.wait()
             if client.status != "running":
                 raise OSError("the connection was lost")
+
+    async def _largest(self, client: Client) -> float | None:
+        """Asked when workers came or left: the answer tells all about each of them."""
+        known = await client.scheduler.identity(n_workers=-1)
+        name = self._settings.resource
+        sizes = (one.get("resources", {}).get(name, 0) for one in known["workers"].values())
+        return max(map(float, sizes), default=None)
 
     def _find(self, client: Client) -> None:
         if self._client is None:

@@ -61,7 +61,7 @@ def appends(path, text):
 
 @job
 def enters(folder, name, gate):
-    open(os.path.join(folder, f"{name}.{os.getppid()}"), "w").close()
+    open(os.path.join(folder, f"{name}.{os.getpid()}"), "w").close()
     while not os.path.exists(gate):
         time.sleep(0.005)
     return {"number": Metric(float(name), "pix")}
@@ -255,7 +255,10 @@ async def test_a_worker_that_dies_in_mid_visit_is_made_up_for(
             await until(lambda: executor.health().counts["workers"] == 2)
             work = [asyncio.create_task(executor.run(part)) for part in parts_of(call, entered, 8)]
             await until(lambda: len(list(entered.iterdir())) == 2)
+            jobs = [int(path.suffix[1:]) for path in entered.iterdir()]
             there.workers[0].kill()
+            # The job of the worker that died goes with it, before it is begun anew elsewhere.
+            await until(lambda: sum(Path(f"/proc/{pid}").exists() for pid in jobs) == 1)
             gate.touch()
             outcomes = await asyncio.gather(*work)
             whole = await executor.run(gathering(call, 8))
