@@ -26,6 +26,7 @@ from urllib.parse import unquote
 
 import confluent_kafka
 import fastavro
+from confluent_kafka.admin import AdminClient, NewTopic
 
 _MOCK = """
 import sys, confluent_kafka
@@ -46,6 +47,7 @@ class Kafka:
     real: bool = False
     process: subprocess.Popen[str] | None = None
     run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    made: set[str] = field(default_factory=set)
 
     def name(self, text: str) -> str:
         """A topic's or group's name that no other test has."""
@@ -56,6 +58,7 @@ class Kafka:
 
     def produce(self, topic: str, *values: bytes | None, partition: int = 0) -> None:
         """Publishes messages in their order; returns when the cluster has them."""
+        self._make(topic)
         producer = self.producer()
         failed: list[Any] = []
         for value in values:
@@ -66,6 +69,15 @@ class Kafka:
             producer.poll(0)
         assert producer.flush(30) == 0
         assert not failed, failed
+
+    def _make(self, topic: str) -> None:
+        """A real broker gives a topic one partition, or none, unless it is asked for four."""
+        if not self.real or topic in self.made:
+            return
+        self.made.add(topic)
+        admin = AdminClient({"bootstrap.servers": self.address})
+        for made in admin.create_topics([NewTopic(topic, 4, 1)]).values():
+            made.result(30)
 
     def committed(self, group: str, topic: str, partition: int = 0) -> int:
         """The offset that a group has committed; negative where it has none."""
@@ -84,7 +96,8 @@ class Kafka:
             {"bootstrap.servers": self.address, "group.id": self.name("reader"), "log_level": 0}
         )
         try:
-            consumer.assign([confluent_kafka.TopicPartition(topic, one, 0) for one in range(4)])
+            known = consumer.list_topics(topic, 10).topics[topic].partitions
+            consumer.assign([confluent_kafka.TopicPartition(topic, one, 0) for one in known])
             found = []
             while len(found) < count:
                 message = consumer.poll(20)

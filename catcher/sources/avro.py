@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -32,7 +33,7 @@ VALUE = "value"
 """The one field of a message that is no record."""
 _BROKEN = (
     EOFError, IndexError, KeyError, ValueError, TypeError, OverflowError, MemoryError,
-    StopIteration, ArithmeticError,
+    StopIteration, ArithmeticError, struct.error,
 )  # fmt: skip
 """What fastavro raises for bytes that are not what the schema says."""
 

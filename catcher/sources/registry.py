@@ -145,6 +145,8 @@ class Registry:
             return Found(await asyncio.to_thread(compile_schema, answer["schema"], references))
         except ValueError as error:
             return Found(problem=str(error))
+        except (LookupError, TypeError, AttributeError):
+            return Found(problem="the schemas that it refers to are none")
 
     async def _references(self, wanted: Any, depth: int = 0) -> dict[str, Any]:
         """The schemas that one refers to, and those that they refer to, first things first."""

@@ -90,6 +90,7 @@ async def test_avro_and_json_are_events_and_poison_is_rejected_and_holds_up_noth
     number = schemas.add(f"{topic}-value", WIND)
     unusable = schemas.add("odd", "syntax = 'proto3'", schemaType="PROTOBUF")
     broken = schemas.add("broken", '{"type": "recor"}')
+    astray = schemas.add("astray", {"type": "int"}, references=["lost"])
     text = schemas.add("text", {"type": "object"}, schemaType="JSON")
     sent = 1745452837.0
     cluster.produce(
@@ -99,6 +100,7 @@ async def test_avro_and_json_are_events_and_poison_is_rejected_and_holds_up_noth
         encoded(number, WIND, {"sent": sent, "speed": 8.5})[:-1],
         encoded(unusable, WIND, {"sent": sent, "speed": 9.5}),
         encoded(broken, WIND, {"sent": sent, "speed": 9.5}),
+        encoded(astray, WIND, {"sent": sent, "speed": 9.5}),
         encoded(999, WIND, {"sent": sent, "speed": 9.5}),
         b'{"speed": 1}',
         b"{",
@@ -114,24 +116,24 @@ async def test_avro_and_json_are_events_and_poison_is_rejected_and_holds_up_noth
         registry=settings_of(schemas),
     )  # fmt: skip
     async with heard.open() as deliveries:
-        taken = await take(deliveries, 13)
-        await until(lambda: cluster.committed(cluster.name("group"), topic) == 14)
+        taken = await take(deliveries, 14)
+        await until(lambda: cluster.committed(cluster.name("group"), topic) == 15)
     assert [one["speed"] for one in events(taken)] == [7.5, 2, 3, None]
     first = taken[0].events[0]
     assert (first.topic, first.source) == ("lsst.sal.wind", "efd")
     assert first.time == parse_instant("2025-04-24T00:00:00Z")
     words = rejected(taken)
-    assert len(words) == 9
+    assert len(words) == 10
     expected = [
         "before the number of its schema", "does not fit its schema", "PROTOBUF",
-        "cannot be used", "has no schema 999", "no field 'sent'", "not JSON", "not JSON",
-        "sent nan is no time",
+        "cannot be used", "are none", "has no schema 999", "no field 'sent'",
+        "not JSON", "not JSON", "sent nan is no time",
     ]  # fmt: skip
     for found, part in zip(words, expected, strict=True):
         assert part in found
         assert "partition 0, offset" in found
     counts = heard.health().counts
-    assert (counts["events"], counts["rejected"], counts["skipped"]) == (4, 9, 1)
+    assert (counts["events"], counts["rejected"], counts["skipped"]) == (4, 10, 1)
     told = {one.name: one.unit for one in heard.described["lsst.sal.wind"]}
     assert told == {"sent": "", "speed": "m/s"}
     assert heard.health().state == "ended"
