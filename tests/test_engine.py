@@ -15,6 +15,7 @@ import pytest
 from catcher.app import load_site
 from catcher.app.assembling import RECORDED, assemble
 from catcher.app.kept import Kept
+from catcher.app.telemetry import Telemetry
 from catcher.authoring import VirtualClock
 from catcher.engine import Engine
 from catcher.hands import Hands
@@ -166,9 +167,10 @@ async def staged(folder: Path, ledger: str = "sqlite://", away: int = 0) -> Asyn
     assert not site.problems, [str(problem) for problem in site.problems]
     clock = VirtualClock(START)
     async with AsyncExitStack() as lifetimes:
+        history = await lifetimes.enter_async_context(EmbeddedHistory(None))
         kept = Kept(
             await lifetimes.enter_async_context(WatchedLedger(ledger, diary, away, clock)),
-            await lifetimes.enter_async_context(EmbeddedHistory(None)),
+            Telemetry(history, history),
             Objects(ObjectSettings(url="memory://")),
             None,
         )

@@ -167,7 +167,7 @@ class SqlLedger(LedgerAnswers):
 
     async def alive(self) -> Instant:
         """Until when an engine before this one is known to have been at work; 0 without any."""
-        return await self._read(partial(reading.alive, fence=self._fence))
+        return await self._read(partial(reading.alive, fence=self._fence, portion=self.portion))
 
     async def adopt(self, rules: Collection[str]) -> Sequence[Run]:
         """Runs of engines of the same shared portion that are gone; they are this one's now."""

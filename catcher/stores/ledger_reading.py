@@ -164,14 +164,17 @@ def states(connection: Connection) -> list[TriggerState]:
     return [state_of(row) for table in tables for row in _all(connection, select(table))]
 
 
-def alive(connection: Connection, fence: int) -> Instant:
-    """The latest that an engine before this one wrote of itself: a beat, a state, an event."""
+def alive(connection: Connection, fence: int, portion: Portion = WHOLE) -> Instant:
+    """The latest that an engine before this one wrote of itself: a beat, a state, an event.
+
+    Where others carry other portions, their beats and states say nothing of this one's rules.
+    """
     engines, states, inbox = schema.engines, schema.trigger_states, schema.inbox
-    asked = (
-        select(func.max(engines.c.heartbeat)).where(engines.c.fence < fence),
-        select(func.max(states.c.updated)),
-        select(inbox.c.received).order_by(inbox.c.seq.desc()).limit(1),
-    )
+    heard = select(inbox.c.received).where(inbox.c.portion == portion.name)
+    asked: list[Select[Any]] = [heard.order_by(inbox.c.seq.desc()).limit(1)]
+    if portion == WHOLE:
+        asked.append(select(func.max(engines.c.heartbeat)).where(engines.c.fence < fence))
+        asked.append(select(func.max(states.c.updated)))
     return max(connection.execute(one).scalar() or 0 for one in asked)
 
 
