@@ -92,6 +92,23 @@ async def test_portions_work_side_by_side_and_know_nothing_of_each_other(postgre
 
 
 @pytest.mark.server
+async def test_each_portion_has_its_own_standby(postgres_url: str) -> None:
+    told: list[str] = []
+    standby = SqlLedger(postgres_url, "two", FakeClock(), told=told.append, portion=WIND)
+    async with engine(postgres_url, "three", MOUNT), engine(postgres_url, "one", WIND) as one:
+        waiting = asyncio.create_task(standby.__aenter__())
+        await until(lambda: told)
+        assert told == ["standing by for one"]
+        left(postgres_url, "one")
+        async with asyncio.timeout(10):
+            await waiting
+        with pytest.raises(Fenced):
+            await one.commit(commit_of(firing_at(NOON)))
+        await standby.commit(commit_of(firing_at(NOON + 1)))
+    await standby.__aexit__(None, None, None)
+
+
+@pytest.mark.server
 async def test_an_engine_that_shares_takes_over_what_another_left_once(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
