@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from catcher.app.adapters import SETTINGS
 from catcher.app.places import data_folder
-from catcher.app.sites import load_site
+from catcher.app.sites import load_site, settings_of
 from catcher.client import Client
 from catcher.model.alert import Severity
 from catcher.model.portion import Portion
@@ -37,10 +37,32 @@ if TYPE_CHECKING:
     from catcher.authoring.tuning import Tuned
 
 __all__ = [
-    "SETTINGS", "Client", "backlog", "create", "data_folder", "described_fields", "examine",
-    "load_site", "look", "make_portion", "open_client", "open_demo", "open_engine",
-    "open_rehearsal", "open_replay", "preview", "remote", "reproduce", "run_backtest",
-    "run_rule_tests", "run_tuning", "send_test", "sweep", "try_job", "views",
+    "SETTINGS",
+    "Client",
+    "backlog",
+    "create",
+    "data_folder",
+    "described_fields",
+    "examine",
+    "load_site",
+    "look",
+    "make_portion",
+    "open_client",
+    "open_demo",
+    "open_engine",
+    "open_rehearsal",
+    "open_replay",
+    "preview",
+    "remote",
+    "reproduce",
+    "run_backtest",
+    "run_rule_tests",
+    "run_tuning",
+    "send_test",
+    "settings_of",
+    "sweep",
+    "try_job",
+    "views",
 ]  # fmt: skip
 
 Row = dict[str, Any]
@@ -148,7 +170,7 @@ def remote(site: Path | None, data: Path | None) -> Remote:
     from catcher.api.remote import Remote
     from catcher.app.running import announced_at
 
-    loaded = load_site(site)
+    loaded = settings_of(site)
     folder = data_folder(loaded, data)
     url = announced_at(folder)
     if not url:
@@ -169,7 +191,7 @@ def look(
     from catcher.app.kept_desk import read
     from catcher.app.running import announced_at
 
-    folder = data_folder(load_site(site), data)
+    folder = data_folder(settings_of(site), data)
     if announced_at(folder):
         with suppress(NoEngine):
             return remote(site, data).look(path, parameters)
@@ -185,7 +207,7 @@ async def backlog(site: Path | None, data: Path | None) -> list[Row]:
     """What waits, rule by rule: as the engine says that runs, or else as the ledger has it."""
     from catcher.app.running import announced_at
 
-    folder = data_folder(load_site(site), data)
+    folder = data_folder(settings_of(site), data)
     if announced_at(folder):
         with suppress(CatcherError):
             return remote(site, data).backlog()

@@ -19,7 +19,7 @@ from catcher.app.places import (
     ledger_address,
     readable_objects,
 )
-from catcher.app.sites import load_site
+from catcher.app.sites import settings_of
 from catcher.app.telemetry import open_archive
 from catcher.client import Answer, Asked, HistoryTelemetry, Reading
 from catcher.client.reading import Sql, Telemetry
@@ -48,7 +48,7 @@ async def opened(where: Where, data: Where, token: str) -> AsyncIterator[Reading
         async with open_remote(where, token or os.environ.get(TOKEN, ""), decoded) as reading:
             yield reading
         return
-    site = await asyncio.to_thread(load_site, None if where is None else Path(where))
+    site = await asyncio.to_thread(settings_of, None if where is None else Path(where))
     folder = data_folder(site, None if data is None else Path(data))
     async with open_reading(site, folder) as reading:
         yield reading

@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from catcher.alerting import Renderer, composer, filler
 from catcher.model.alert import Alert, Notice
 from catcher.model.message import Compose, Fill, Shown
 from catcher.model.text import Form
 from catcher.model.time import Clock
 from catcher.ports import Busy, Callback, Door, ObjectStore, Sink
 from catcher.site import Secret, Site
+
+if TYPE_CHECKING:
+    from catcher.alerting import Renderer
 
 CUSTOM = "custom"
 
@@ -203,6 +205,8 @@ def composed(site: Site, renderer: Renderer, name: str) -> Compose:
     if section.kind in SINKS:
         kind = SINKS[section.kind]()
         form = kind.form(section.bind(kind.settings))
+    from catcher.alerting import composer
+
     return composer(renderer, name, section.kind, form=form)
 
 
@@ -210,6 +214,8 @@ async def make_sinks(
     site: Site, renderer: Renderer, needs: Callable[[str, Compose, Fill], SinkNeeds]
 ) -> dict[str, Sink]:
     """The sinks that a site names, connected in the background."""
+    from catcher.alerting import filler
+
     fill = filler(renderer)
     return {
         name: await make_sink(site, name, needs(name, composed(site, renderer, name), fill))
@@ -233,6 +239,8 @@ async def make_sink(site: Site, name: str, needs: SinkNeeds) -> Sink:
 
 def show(site: Site, renderer: Renderer, name: str, notice: Notice) -> Shown:
     """What a sink of the site would make of a notice; nothing is sent."""
+    from catcher.alerting import filler
+
     section, compose = site.sinks[name], composed(site, renderer, name)
     if section.kind in SINKS:
         kind = SINKS[section.kind]()

@@ -88,7 +88,7 @@ def _figures(site: Path | None, data: Path | None, start: int, end: int, rule: s
 
     if start >= end:
         raise CatcherError("the span ends before it begins", "give an earlier --since")
-    location = composition.load_site(site).settings.location
+    location = composition.settings_of(site).settings.location
     longitude = location.longitude if location else None
 
     async def ask() -> Figures:

@@ -5,7 +5,7 @@ from catcher.site.binding import Section
 from catcher.site.drafts import BrokenRule
 from catcher.site.folder import digest
 from catcher.site.heartbeat import Heartbeat
-from catcher.site.loading import Site, load
+from catcher.site.loading import Site, load, load_settings
 from catcher.site.lookup import find_site, shipped_site
 from catcher.site.nodes import Secret
 from catcher.site.secrets import Redactor
@@ -29,5 +29,6 @@ __all__ = [
     "digest",
     "find_site",
     "load",
+    "load_settings",
     "shipped_site",
 ]

@@ -95,6 +95,16 @@ def load(
     return _Loading(Path(root).resolve(), known, adapters or {}, portion).load()
 
 
+def load_settings(root: str | Path, environ: Mapping[str, str] | None = None) -> Site:
+    """Of a site only what `catcher.yaml` says, and no adapter is asked.
+
+    For those who look things up: what a client library of some sink takes to import, they would
+    wait for.
+    """
+    known = os.environ if environ is None else environ
+    return _Loading(Path(root).resolve(), known, {}, None).load_settings()
+
+
 class _Loading:
     """One pass over a site's files."""
 
@@ -145,6 +155,15 @@ class _Loading:
             digest=content,
             redact=redactor(self._secrets.values),
         )
+
+    def load_settings(self) -> Site:
+        said = self._settings() or Settings(site=self._root.name)
+        return Site(
+            root=self._root, settings=said, rules={}, broken=(), routes=RouteTree(), sinks={},
+            custom_sinks={}, templates={}, registry=Registry({}, {}),
+            problems=tuple(_bounded(self._settled())), digest="",
+            redact=redactor(self._secrets.values),
+        )  # fmt: skip
 
     def _documents(self, name: str) -> list[Document]:
         text = read_file(self._root / name, name, self._report)

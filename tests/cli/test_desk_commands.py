@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -280,3 +282,34 @@ def test_the_desk_is_as_it_was_after_a_restart(tmp_path: Path) -> None:
         assert on(engine, "confirm", alert, "--who", "bo").status == 0
         assert on(engine, "confirm", silence["id"], "--who", "bo").status == 0
         assert on(engine, "silences", "--json").rows[0]["confirm_by"] is None
+
+
+LOOKING = """
+import sys
+from catcher.cli import main
+try:
+    main(["alerts", "--json", "--site", sys.argv[1], "--data", sys.argv[2]])
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {"aiohttp", "aiomqtt", "apprise", "fastapi", "matplotlib", "slack_sdk", "websockets"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_whoever_looks_waits_for_no_client_library_of_a_sink(tmp_path: Path) -> None:
+    routes = """
+sinks:
+  console: {}
+  tma: {slack: {channel: "#tma", token: "${SLACK}"}}
+  love: {love: {url: "ws://love.example/", password: "${LOVE}"}}
+  mail: {apprise: {urls: ["${MAIL}"]}}
+route: {to: [console]}
+"""
+    site, data = write_site(tmp_path / "site", WIND), tmp_path / "data"
+    with engine_in_thread(site, data) as engine:
+        the_alert(engine, "m")
+    write_site(site, WIND, routes=routes)
+    command = [sys.executable, "-c", LOOKING, str(site), str(data)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert '"key": "m"' in said
+    assert said.rstrip().endswith("[]")
