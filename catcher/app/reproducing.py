@@ -11,7 +11,7 @@ from typing import Any
 
 from catcher.app.executing import local_executor
 from catcher.app.places import LateObjects, ledger_address, readable_objects
-from catcher.app.telemetry import open_archive
+from catcher.app.telemetry import archive_settings, open_archive
 from catcher.authoring.comparing import (
     Verdict,
     compared_artifacts,
@@ -26,6 +26,7 @@ from catcher.model.run import Call, JobAddress, Outcome, Run
 from catcher.model.time import HOUR, wall_clock
 from catcher.ports import Query
 from catcher.site import Site
+from catcher.stores.history import EmbeddedHistory
 from catcher.stores.ledger import SqlLedger
 from catcher.watching import Compiler
 from catcher.working.arguments import bound
@@ -100,14 +101,16 @@ async def reproduce(
 async def _stores(site: Site, data: Path) -> AsyncIterator[_Stores]:
     async with AsyncExitStack() as lifetimes:
         ledger = await lifetimes.enter_async_context(SqlLedger(ledger_address(site, data)))
-        history = await open_archive(site, data / "history", wall_clock, lifetimes)
+        histories = [await open_archive(site, data / "history", wall_clock, lifetimes)]
+        if archive_settings(site) is not None and (data / "history").is_dir():
+            histories.append(await lifetimes.enter_async_context(EmbeddedHistory(data / "history")))
         objects = LateObjects(lambda: readable_objects(site, data))
 
         def parts_of(rule: str) -> str:
             spec = site.rules[rule].job if rule in site.rules else None
             return spec.each if spec else ""
 
-        yield _Stores(ledger, objects, Refetcher(history, ledger, objects, Compiler(), parts_of))
+        yield _Stores(ledger, objects, Refetcher(histories, ledger, objects, Compiler(), parts_of))
 
 
 async def _find(ledger: SqlLedger, identity: str) -> Run:

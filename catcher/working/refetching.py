@@ -12,10 +12,18 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from catcher.model.event import Series
-from catcher.model.problem import CatcherError, Unknown
+from catcher.model.problem import CatcherError
 from catcher.model.run import InputRecord, Run
 from catcher.model.telemetry import unpacked
-from catcher.ports import Expressions, History, Ledger, MetricPoint, ObjectStore, Query
+from catcher.ports import (
+    Expressions,
+    History,
+    Ledger,
+    MetricPoint,
+    ObjectStore,
+    Query,
+    StoreAway,
+)
 from catcher.working.forms import decode
 from catcher.working.inputs import GIVEN, MOST_POINTS, file_checksum, metric_series, series_record
 from catcher.working.keeping import kept_input
@@ -46,9 +54,12 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Refetcher:
-    """Reads inputs again from where their records say. `parts_of` names a rule's `each`."""
+    """Reads inputs again from where their records say. `parts_of` names a rule's `each`.
 
-    history: History
+    `histories` are tried in their order: an archive, and what the engine itself has on disk.
+    """
+
+    histories: Sequence[History]
     ledger: Ledger
     objects: ObjectStore
     expressions: Expressions
@@ -65,6 +76,8 @@ class Refetcher:
             if record.address.startswith("file:"):
                 return await self._image(record)
             again = await self._series(record, run)
+        except StoreAway:
+            raise
         except CatcherError as error:
             again = Again(record, "gone", words=error.message)
         return again if again.usable else await self._kept(record, run, again)
@@ -75,19 +88,35 @@ class Refetcher:
         asked = _TELEMETRY.fullmatch(record.address)
         if asked is None or record.start is None or record.end is None:
             return Again(record, "gone", words=f"nobody knows how to read {record.address}")
-        try:
-            series = await self._telemetry(asked, record.start, record.end)
-        except Unknown as error:
-            return Again(record, "gone", words=error.message)
-        return _compared(record, series)
+        again, away = Again(record, "gone", words="no history is there"), None
+        for history in self.histories:
+            try:
+                series = await self._telemetry(history, asked, record.start, record.end)
+            except StoreAway as error:
+                away = error
+                continue
+            except CatcherError as error:
+                found = Again(record, "gone", words=error.message)
+                again = again if again.state == "changed" else found
+                continue
+            found = _compared(record, series)
+            if found.usable:
+                return found
+            again = again if again.state == "changed" else found
+        if away is not None:
+            # It may have what the run read: nobody can say that it is gone.
+            raise away
+        return again
 
-    async def _telemetry(self, asked: re.Match[str], start: int, end: int) -> Series:
+    async def _telemetry(
+        self, history: History, asked: re.Match[str], start: int, end: int
+    ) -> Series:
         where = None
         if asked["where"]:
             where = narrowed(asked["where"], self.expressions.predicate(asked["where"]))
         fields = tuple(asked["fields"].split(",")) if asked["fields"] else ()
         columns = (*fields, asked["packed"]) if asked["packed"] else fields
-        series = await self.history.read(asked["topic"], columns, start, end, where)
+        series = await history.read(asked["topic"], columns, start, end, where)
         if not asked["packed"]:
             return series
         if not len(series):

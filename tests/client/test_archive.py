@@ -13,7 +13,7 @@ from catcher.model.problem import CatcherError, Unknown
 from catcher.model.time import SECOND, parse_instant, utc_to_tai
 from tests.cli.calling import call
 from tests.servers import INFLUX_USER, Server, influx_write, influxd
-from tests.small_site import write_site
+from tests.small_site import engine_in_thread, write_site
 
 NOON = parse_instant("2023-07-28T12:00:00Z")
 WIND, PACKED = "lsst.sal.ESS.airFlow", "lsst.sal.MTM1M3.accelerometerData"
@@ -104,3 +104,44 @@ def test_the_command_line_reads_it_too(site: Path) -> None:
     found = call("query", "series", WIND, "--last", "1", "--index", "301", "--site", site, "--json")
     assert found.status == 0, found.err
     assert found.rows == [{"time": "2023-07-28T12:59:59Z", "speed": 3900.0, "salIndex": 301.0}]
+
+
+JOBS = """
+from catcher import Result, Series, job
+
+
+@job
+async def still(wind: Series) -> Result:
+    return Result({"mean": float(wind["speed"].mean())})
+"""
+RULE = """
+rule: still
+trigger: {event: asked}
+job:
+  run: still
+  inputs: {wind: {topic: lsst.sal.ESS.airFlow, fields: [speed], last: 10m, where: salIndex == 301}}
+"""
+
+
+@pytest.mark.server
+def test_a_run_on_an_archive_is_reproduced_from_it(
+    server: Server, site: Path, tmp_path: Path
+) -> None:
+    write_site(site, RULE, settings=(site / "catcher.yaml").read_text(), jobs=JOBS)
+    data = tmp_path / "data"
+    with engine_in_thread(site, data) as engine:
+        event = {"topic": "asked", "time": NOON / SECOND + 1800, "fields": {}}
+        assert engine.ask("POST", "/events", json=event).status_code == 202
+        run = engine.the_run(rule="still")
+    assert run["metrics"] == {"mean": 301 + 1499.5}
+    found = call("reproduce", run["id"], "--site", site, "--data", data)
+    assert found.status == 0, found.out + found.err
+    server.stop()
+    try:
+        found = call("reproduce", run["id"], "--site", site, "--data", data)
+        assert (found.status, "InfluxDB" in found.err) == (2, True), found.out
+    finally:
+        server.start()
+    influx_write(server.port, "efd", [f"{WIND} salIndex=301i,speed=9 {NOON + 1700 * SECOND + 5}"])
+    found = call("reproduce", run["id"], "--site", site, "--data", data)
+    assert (found.status, "600 samples then, 601 now" in found.out) == (1, True), found.out
