@@ -15,10 +15,12 @@ In `catcher.yaml`:
           time: private_sndStamp                   # none: Kafka's own stamp of the message
           scale: tai
           start: latest                            # where a group begins that has never read
+          telemetry: [lsst.sal.ESS.*]              # goes by without the inbox
         lateness: 2s
 
-Offsets are committed once the events are in the inbox. A message that cannot be read is
-rejected and counted, and holds up nothing; a registry or cluster that is away is waited for.
+Offsets are committed once the events are in the inbox; those of `telemetry` as soon as they are
+taken, so that a crash may lose the last ones. A message that cannot be read is rejected and
+counted, and holds up nothing; a registry or cluster that is away is waited for.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from catcher.model.time import SECOND, Clock, Instant, Span
 from catcher.ports import Delivery
 from catcher.sources.backoff import Backoff
 from catcher.sources.decoding import Scale
+from catcher.sources.kafka_batches import parted
 from catcher.sources.kafka_broker import Cluster
 from catcher.sources.kafka_link import Link, LinkError, Message, Start, join, words
 from catcher.sources.kafka_offsets import Offsets, Partition, Reached
@@ -57,7 +60,8 @@ class KafkaSettings(Cluster):
     """What to hear from a cluster. The sample is in this module's docstring.
 
     `topics` is a list of topics, or maps each to a stream's name; `*` stands for any characters.
-    `session` is how long the group waits for a member that has fallen silent.
+    `session` is how long the group waits for a member that has fallen silent. What fits
+    `telemetry` is not put into the inbox.
     """
 
     group: str
@@ -67,10 +71,13 @@ class KafkaSettings(Cluster):
     scale: Scale = "utc"
     start: Start = "latest"
     session: Span = 10 * SECOND
+    telemetry: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         Cluster.__post_init__(self)
         self.topic_map()
+        if self.telemetry:
+            TopicPatterns(self.telemetry)
         if not self.group.strip():
             raise CatcherError(
                 "the consumer group has no name",
@@ -85,7 +92,7 @@ class KafkaSettings(Cluster):
 
 
 class KafkaSource:
-    """The events of one cluster (`ports.Source`). Every delivery is durable.
+    """The events of one cluster (`ports.Source`), durable but for telemetry.
 
     It is pulled: what nobody asks for stays at the cluster, but for what aiokafka has fetched
     ahead, which is bounded.
@@ -103,6 +110,8 @@ class KafkaSource:
             name, self._registry, settings.time, settings.scale, payload_limit
         )
         self._offsets = Offsets()
+        self._samples = [shape(one) for one in settings.telemetry]
+        self._durable: dict[str, bool] = {}
         self._link: Link | None = None
         self._state: HealthState = "starting"
         self._since = clock()
@@ -176,7 +185,8 @@ class KafkaSource:
                 messages = await link.fetch(_BATCH, _PATIENCE)
                 if messages:
                     quiet = 0
-                    yield await self._delivery(messages)
+                    for durable, some in parted(messages, self._is_durable):
+                        yield await self._delivery(some, durable)
                     continue
                 quiet += 1
                 if quiet % _LOOKED_AT == 0:
@@ -212,7 +222,13 @@ class KafkaSource:
                 self._become(self._state, f"offsets are not committed: {problem}")
             await asyncio.sleep(_COMMIT_AGAIN if problem else _COMMIT_EVERY)
 
-    async def _delivery(self, messages: Sequence[Message]) -> Delivery:
+    def _is_durable(self, topic: str) -> bool:
+        """Whether the messages of a Kafka topic go into the inbox."""
+        if topic not in self._durable:
+            self._durable[topic] = not any(one.fullmatch(topic) for one in self._samples)
+        return self._durable[topic]
+
+    async def _delivery(self, messages: Sequence[Message], durable: bool) -> Delivery:
         events: list[Event] = []
         rejected: list[str] = []
         ends: dict[Partition, int] = {}
@@ -232,7 +248,7 @@ class KafkaSource:
         self._counts["events"] += len(events)
         self._counts["rejected"] += len(rejected)
         return Delivery(
-            self._name, events, rejected, durable=True, done=partial(self._done, reached)
+            self._name, events, rejected, durable=durable, done=partial(self._done, reached)
         )
 
     def _read(

@@ -13,7 +13,9 @@ from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND, SECOND, parse_instant, wall_clock
 from catcher.ports import Delivery
 from catcher.sources.kafka import KafkaSettings, KafkaSource
+from catcher.sources.kafka_batches import parted
 from catcher.sources.kafka_broker import Cluster, Sasl
+from catcher.sources.kafka_link import Message
 from catcher.sources.kafka_offsets import Offsets
 from catcher.sources.tls import Tls
 from catcher.sources.topic_patterns import TopicPatterns
@@ -216,6 +218,45 @@ async def test_a_cluster_that_nobody_runs_is_away_with_words() -> None:
         assert "127.0.0.1:1: no server answers" in heard.health().problem
         coming.cancel()
         await asyncio.wait({coming})
+
+
+def numbered(text: str) -> list[Message]:
+    return [Message(one, 0, place, 0, b"") for place, one in enumerate(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "stretches"),
+    [
+        ("", []),
+        ("tt", [(False, "tt")]),
+        ("ttitt", [(True, "ttitt")]),
+        ("t" * 64 + "i" + "t" * 3, [(False, "t" * 64), (True, "ittt")]),
+        ("i" * 64 + "t" * 64 + "i", [(True, "i" * 64), (False, "t" * 64), (True, "i")]),
+    ],
+)
+def test_telemetry_goes_by_and_what_is_for_the_inbox_gets_there(
+    text: str, stretches: list[tuple[bool, str]]
+) -> None:
+    found = [
+        (durable, "".join(one.topic for one in some))
+        for durable, some in parted(numbered(text), lambda topic: topic == "i")
+    ]
+    assert found == stretches
+
+
+async def test_telemetry_is_not_durable_and_is_committed_at_once(cluster: Kafka) -> None:
+    samples, deeds = cluster.name("samples"), cluster.name("deeds")
+    cluster.produce(samples, *(b'{"n": %d}' % n for n in range(100)))
+    heard = source(cluster, telemetry=(cluster.name("samples"),))
+    async with heard.open() as deliveries:
+        taken = await take(deliveries, 100, done=False)
+        assert not any(one.durable for one in taken)
+        for one in taken:
+            await one.done()
+        cluster.produce(deeds, b'{"n": 1}')
+        (deed,) = await take(deliveries, 1)
+        assert deed.durable
+    assert cluster.committed(cluster.name("group"), samples) == 100
 
 
 def test_offsets_of_an_earlier_turn_are_not_committed() -> None:
