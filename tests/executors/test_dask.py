@@ -287,6 +287,10 @@ async def test_a_scheduler_that_dies_gives_its_calls_back_and_returns(
                 await executor.run(call("double", x=1))
             await until(lambda: executor.health().problem.startswith("the scheduler tcp://"))
             there.start_scheduler()
+            # One that grows with what waits has no workers before; another is away without.
+            async with DaskExecutor(Settings(url=there.url, least=0)) as growing:
+                assert not growing.away
+            assert executor.away
             there.start_worker()
             await executor.back()
             assert metric(await executor.run(call("double", x=1)), "y") == 2
