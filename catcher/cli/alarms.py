@@ -201,7 +201,7 @@ def audit(
             "who": lambda row: plain(row["who"]),
             "channel": lambda row: row["channel"],
             "what": lambda row: row["what"],
-            "of": lambda row: plain(row["detail"].get("name") or row["subject"]),
+            "of": lambda row: plain(row["detail"].get("name") or row["subject"], 120),
             "why": lambda row: plain(
                 row["detail"].get("refused") or row["detail"].get("reason", "")
             ),

@@ -185,7 +185,7 @@ def alerts(
             "state": _alert_state,
             "since": lambda row: row["opened"][:19],
             "who": lambda row: row["assignee"] or row["acknowledged_by"] or row["shelved_by"],
-            "alert": lambda row: " ".join(filter(None, (row["rule"], row["key"], row["per"]))),
+            "alert": lambda row: plain(" ".join((row["rule"], row["key"], row["per"])), 120),
             "message": lambda row: row["message"] or row["reason"],
         },
     )
