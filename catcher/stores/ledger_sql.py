@@ -9,6 +9,7 @@ for so long and for so many rows as is allowed. SQLite is told besides which tab
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sqlite3
 import time
@@ -279,4 +280,6 @@ def _plain(cell: Any) -> Any:
         return float(cell)
     if isinstance(cell, bytes | memoryview):
         return bytes(cell).hex()
-    return cell if isinstance(cell, dict | list) else str(cell)
+    if isinstance(cell, dict | list):
+        return json.dumps(cell, ensure_ascii=False, separators=(",", ":"))
+    return str(cell)

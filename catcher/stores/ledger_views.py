@@ -67,7 +67,7 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     },
     "postgresql": {
         "plain": _plain, "time": _server_time, "severity": _severity,
-        "json": lambda column: f'"{column}"::json',
+        "json": lambda column: f'"{column}"::jsonb',
         "count": lambda column: f'json_array_length("{column}"::json)',
     },
 }  # fmt: skip

@@ -72,6 +72,8 @@ async def test_the_same_statements_have_the_same_answers(
     ) in ([["MC_2", True]], [["MC_2", 1]])
     clouded = "SELECT DISTINCT reason FROM metrics WHERE reason LIKE '%50% cloud: ''x%'"
     assert await ask(clouded) == [["50% cloud: 'x'"]]
+    labels = "SELECT labels, count(*) FROM metrics WHERE name = 'rms' GROUP BY labels ORDER BY 1"
+    assert await ask(labels) == [[f'{{"band":"{band}"}}', 1] for band in "gir"]
     assert await ask("SELECT severity, max_severity, state FROM alerts") == [
         ["serious", "serious", "firing"]
     ]
