@@ -17,7 +17,7 @@ from typing import Any
 
 from catcher.model.commit import TriggerState
 
-LONG = 512
+LONG = 128
 """A list of so many items is worth the trouble."""
 TRIES = 8
 """How many places are tried at which the front of a list may have been before."""
