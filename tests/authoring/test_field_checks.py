@@ -8,9 +8,11 @@ from pathlib import Path
 from catcher.app import SETTINGS, load_site
 from catcher.authoring.field_checks import check_fields
 from catcher.authoring.schema import schema
-from catcher.model.event import Series
+from catcher.model.event import Event, Series
 from catcher.model.telemetry import FieldInfo
+from catcher.model.time import SECOND, wall_clock
 from catcher.stores.catalogue import NAME, Catalogue
+from catcher.stores.history import EmbeddedHistory
 from tests.end_to_end.engine_process import catcher
 from tests.small_site import write_site
 
@@ -87,3 +89,14 @@ def test_the_schema_of_a_rule_offers_topics_and_takes_any() -> None:
     whole = schema("rule", SETTINGS, FIELDS)
     assert {"$ref": "#/$defs/text"} in whole["$defs"]["topic"]["anyOf"]
     assert '"$ref": "#/$defs/topic"' in json.dumps(whole)
+
+
+async def test_what_jobs_and_clients_read_has_its_units(tmp_path: Path) -> None:
+    async with EmbeddedHistory(tmp_path / "history") as history:
+        history.catalogue.learn(FIELDS)
+        now = wall_clock()
+        await history.append([Event("wind", now - SECOND, {"speed": 1.5, "mast": 1})])
+        series = await history.read("wind", ["speed"], now - 10 * SECOND, now)
+        assert series.units == {"speed": "m/s"}
+        told = {one.name: one.about for one in await history.fields("wind")}
+    assert told == {"speed": "Mean wind speed.", "mast": ""}
