@@ -35,7 +35,7 @@ from catcher.stores.history_looking import counted, newest_of
 from catcher.stores.influx_reading import Asked, Gathering, asked_of, events_of
 from catcher.stores.influx_wire import JSON, MSGPACK, Chunk, Refused, chunks
 from catcher.stores.influxql import measurement, name, select
-from catcher.stores.web import Web, basic
+from catcher.stores.web import Web, basic, checked_url
 
 Answer = TypeVar("Answer")
 TYPES = {"float": "float", "integer": "integer", "unsigned": "integer", "boolean": "boolean"}
@@ -67,6 +67,7 @@ class InfluxSettings:
     compress: bool = False
 
     def __post_init__(self) -> None:
+        checked_url(self.url)
         if self.token and self.username:
             raise CatcherError("it has both a token and a username", "give one of them")
         if self.rows < 1:

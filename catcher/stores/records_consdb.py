@@ -11,6 +11,7 @@ from catcher.model.time import Instant, Span
 from catcher.ports import Row
 from catcher.stores.records import moderate
 from catcher.stores.records_web import DEFAULT_TIMEOUT, JsonService, as_tai, from_tai
+from catcher.stores.web import checked_url
 
 JOINS = (
     (("visit_id",), "visit1"),
@@ -33,6 +34,9 @@ class ConsDbSettings:
     instruments: tuple[str, ...] = ()
     time: str = "obs_start"
     timeout: Span = DEFAULT_TIMEOUT
+
+    def __post_init__(self) -> None:
+        checked_url(self.url)
 
 
 class ConsDb:

@@ -11,6 +11,7 @@ from catcher.model.time import MICROSECOND, Instant, Span
 from catcher.ports import Row
 from catcher.stores.records import moderate
 from catcher.stores.records_web import DEFAULT_TIMEOUT, JsonService, as_tai, from_tai
+from catcher.stores.web import checked_url
 
 MESSAGES = "messages"
 PAGE = 1000
@@ -50,6 +51,9 @@ class LogSettings:
     url: str
     token: str = field(default="", repr=False)
     timeout: Span = DEFAULT_TIMEOUT
+
+    def __post_init__(self) -> None:
+        checked_url(self.url)
 
 
 class Log:

@@ -66,7 +66,7 @@ async def test_a_table_without_a_time_is_joined_with_its_exposure() -> None:
 
 async def test_names_of_consdb_cannot_be_used_to_ask_for_something_else() -> None:
     asked: list[str] = []
-    settings = ConsDbSettings("", "t0ken")
+    settings = ConsDbSettings("http://x", "t0ken")
     async with (
         consdb(3, asked) as url,
         opened("cdb", ConsDb(replace(settings, url=url))) as records,
