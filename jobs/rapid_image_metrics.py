@@ -58,6 +58,7 @@ def rapid_image_metrics(
     gain: float = 0.0,
     bias_section: str = "",
     data_section: str = "",
+    metrics: Sequence[str] | None = None,
 ) -> Result:
     """Measures one detector's raw frame.
 
@@ -70,7 +71,8 @@ def rapid_image_metrics(
     detector is bad, with `{detector}` in its name, or an array. catalogue: whether to keep the
     sources as `sources.parquet` (x, y from 0, flux, whether for the PSF, whether a cosmic ray).
     gain (electrons per ADU),
-    bias_section, data_section: for headers that don't have them.
+    bias_section, data_section: for headers that don't have them. metrics: keep only these, and no
+    thumbnail.
 
     Fields over `amp`: `overscan_median`, `overscan_mean`, `overscan_noise`, `overscan_drift`,
     `read_noise`, `sky_bg`, `saturated_fraction`, `dead_fraction`. Metrics: their medians over the
@@ -88,18 +90,20 @@ def rapid_image_metrics(
     source = frame if isinstance(frame, np.ndarray) else Path(frame)
     image = read_detector(source, _mask(mask, detector), given)
     found = measure(image, detector or image.name, pixel_scale, int(binning))
+    made = {
+        **_psf_metrics(found), **_sky_metrics(found), **_source_metrics(found),
+        **_amplifier_metrics(image),
+    }  # fmt: skip
+    fields = {**_fields(found), **_thumbnail(found, thumbnail if metrics is None else 0)}
     return Result(
-        metrics={
-            **_psf_metrics(found), **_sky_metrics(found), **_source_metrics(found),
-            **_amplifier_metrics(image),
-        },
-        fields={**_fields(found), **_thumbnail(found, thumbnail)},
+        metrics={name: one for name, one in made.items() if metrics is None or name in metrics},
+        fields={name: one for name, one in fields.items() if metrics is None or name in metrics},
         artifacts={
             **(_pictures(found) if preview else {}),
             **({"sources.parquet": found.catalogue()} if catalogue and found.sky else {}),
         },
         note=_message(found),
-    )  # fmt: skip
+    )
 
 
 def _mask(mask: object, detector: str) -> npt.NDArray[np.bool_] | None:

@@ -195,3 +195,10 @@ def test_what_is_no_image_is_refused_in_words(tmp_path: Path) -> None:
         [fits.Column("x", "D", array=np.zeros(3))])]).writeto(tmp_path / "c.fits")  # fmt: skip
     with pytest.raises(ValueError, match="holds no two-dimensional image"):
         rapid_image_metrics(tmp_path / "c.fits")
+
+
+def test_only_the_metrics_that_are_asked_for_are_kept(tmp_path: Path) -> None:
+    frame = single(tmp_path / "a.fits", star_field(SHAPE, 1.5))
+    result = rapid_image_metrics(frame, metrics=["psf_fwhm", "sky_bg"])
+    assert set(result.metrics) == {"psf_fwhm", "sky_bg"}
+    assert set(result.fields) == {"sky_bg"}
