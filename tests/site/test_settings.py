@@ -136,7 +136,7 @@ def test_limits_and_data(tmp_path: Path) -> None:
         ("stores: {spool: much}\n",
          "1:17: `spool` takes a size, not 'much'; write it like 512MB or 2GiB"),
         ("stores: {records: {a.b: {consdb: {url: 'http://x'}}}}\n",
-         "1:21: 'a.b' cannot be the name of records; leave the dots out: topics are NAME.TABLE"),
+         "1:20: 'a.b' cannot be the name of records; leave the dots out: topics are NAME.TABLE"),
         ("stores: {records: {c: {consdbb: {}}}}\n",
          "1:24: the records 'c' has no key 'consdbb'; did you mean 'consdb'?"),
         ("stores: {large_files: {salname: ../x}}\n",
