@@ -13,7 +13,7 @@ from catcher.alerting.silences import why_over
 from catcher.alerting.transitions import Known
 from catcher.model.alert import Alert, AuditEntry
 from catcher.model.desk import Silence
-from catcher.model.time import Instant, told_instant
+from catcher.model.time import MINUTE, Instant, Span, told_instant
 
 
 class Aftercare:
@@ -96,7 +96,9 @@ class Aftercare:
             if newcomers:
                 return desk.tell_again(alert, "opened", newcomers, direction, now)
             if alert.escalates is not None and now >= alert.escalates:
-                return desk.escalate(alert, direction, now)
+                if not direction.silenced:
+                    return desk.escalate(alert, direction, now)
+                alert = replace(alert, escalates=now + _pause(direction))
             repeat, alone = direction.repeat, [one for one in direction.sinks if one in alert.sinks]
             due = repeat and alert.told is not None and now >= alert.told + repeat
             if due and alone and not alert.flapping:
@@ -174,3 +176,8 @@ class Aftercare:
                 desk.register.put(replace(alert, bundles=rest))
                 desk.agenda.put(alert.id, 0)
         return together(one for one in changes if one != NOTHING)
+
+
+def _pause(direction: Direction) -> Span:
+    """How long an escalation is put off while the alert is held back from everybody."""
+    return direction.escalate.after if direction.escalate else MINUTE

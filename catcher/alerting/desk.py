@@ -137,6 +137,9 @@ class Desk:
     ) -> Changed:
         """The same alert, told again or to others, under a number of its own."""
         again, _ = step(alert, alert, "updated", alert.reason)
+        if kind == "opened":
+            # What was held back is news only now: nobody could have taken it before.
+            again = self._set_times(again, direction, now)
         again, told = self._teller.spread(
             replace(again, held_back=""), kind, sinks, direction, self.ways.tree, now,
             alert.shown_severity,
@@ -173,7 +176,7 @@ class Desk:
         alert = handling.due_of_itself(alert, direction.acknowledge, direction.remind, now)
         hand_on: HandOn | None = direction.escalate
         waits = alert.state == "firing" and not alert.handed and alert.escalates is None
-        if not waits or hand_on is None or self.ways.quiet(alert):
+        if not waits or hand_on is None or direction.silenced or self.ways.quiet(alert):
             return alert
         return replace(alert, escalates=now + hand_on.after, escalate_to=hand_on.to)
 

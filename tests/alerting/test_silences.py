@@ -359,3 +359,43 @@ def test_what_nobody_takes_is_handed_on_step_by_step() -> None:
     assert ("chief", "opened") in [(one.sink, one.kind) for one in second.notices]
     assert desk.tick(later(9000)).notices == ()
     assert desk.active()[0].handed == 2
+
+
+# -- escalation of what is held back -------------------------------------------------------------
+
+STEEP = Route(to=("console",), escalate=HandOn(5 * MINUTE, ("phone",)))
+
+
+def escalations(desk: Alerting, start: int, end: int) -> list[int]:
+    """The seconds at which the wind's alert was handed on."""
+    looks = ((at, desk.tick(later(at))) for at in range(start, end))
+    done = [(at, entry) for at, step in looks for entry in step.audit if entry.what == "escalated"]
+    return [at for at, entry in done if entry.detail["name"] == "wind-high 301"]
+
+
+def test_what_is_silenced_is_handed_on_only_when_somebody_could_have_taken_it() -> None:
+    desk = alerting(LOOSE, route=STEEP, noise=NOISY)
+    hush(desk, span=20 * MINUTE)
+    assert quiet(desk)
+    (at,) = escalations(desk, 2, 1600)
+    assert at >= 20 * 60 + 5 * 60
+
+
+def test_a_silence_over_what_was_told_puts_its_escalation_off() -> None:
+    desk = alerting(LOOSE, route=STEEP, noise=NOISY)
+    assert not quiet(desk)
+    hush(desk, at=2, span=20 * MINUTE)
+    (at,) = escalations(desk, 3, 1600)
+    assert 20 * 60 < at <= 20 * 60 + 5 * 60 + 2
+
+
+def test_what_was_muted_is_handed_on_so_long_after_it_was_told() -> None:
+    muted = replace(STEEP, inhibit_if=Match(rule=("dome-closed",)))
+    desk = alerting(LOOSE, rule("dome-closed"), route=muted, noise=NOISY)
+    desk.apply(change(WARNING, 0, rule="dome-closed", key=""), later(0))
+    assert quiet(desk)
+    assert escalations(desk, 2, 700) == []
+    desk.apply(change(NONE, 700, rule="dome-closed", key=""), later(700))
+    told_at = next(at for at in range(701, 720) if told(desk.tick(later(at))))
+    (at,) = escalations(desk, told_at + 1, 1200)
+    assert at == told_at + 5 * 60
