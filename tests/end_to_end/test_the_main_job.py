@@ -38,6 +38,7 @@ trigger: {event: camera.read, where: exposureTime > 0, once_per: imageName}
 job:
   run: rapid_image_metrics
   inputs: {frame: {image: exposure}}
+  with: {preview: true}
 ---
 rule: careless
 trigger: {event: my.careless}
