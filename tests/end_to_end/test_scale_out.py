@@ -136,7 +136,9 @@ def test_three_engines_share_the_partitions_and_one_that_is_killed_loses_and_dou
 
             def has_runs_that_wait() -> bool:
                 waiting = sum(one["waiting"] for one in victim.get("/backlog"))
-                return waiting > 5 and bool(rows(ledger, RUNS + " WHERE r.state = 'done'"))
+                done = rows(ledger, RUNS + " WHERE r.state = 'done'")
+                # An engine's name holds the number of its process.
+                return waiting > 5 and any(f"-{victim.process.pid}-" in str(one[2]) for one in done)
 
             victim.until(has_runs_that_wait, "a backlog")
             victim.process.kill()
