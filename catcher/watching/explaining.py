@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from catcher.model.event import Event
-from catcher.model.time import Instant, format_duration, format_instant
+from catcher.model.time import MILLISECOND, Instant, format_duration, format_instant, told_duration
 from catcher.watching.blueprint import Branch
 from catcher.watching.cells import Cell
 from catcher.watching.conditions import Condition, Part, shown
@@ -39,7 +39,8 @@ class Explanation:
 
     def __str__(self) -> str:
         names = " ".join(name for name in (self.rule, self.key, self.per) if name)
-        lines = [f"{format_instant(max(0, self.time))} {names}: {self.what}: {self.reason}"]
+        when = format_instant(max(0, self.time) // MILLISECOND * MILLISECOND)
+        lines = [f"{when} {names}: {self.what}: {self.reason}"]
         for part in self.parts:
             values = ", ".join(f"{name} = {shown(value)}" for name, value in part.values.items())
             lines.append(f"  {part.text}: {_word(part.truth)}" + (f" ({values})" if values else ""))
@@ -126,10 +127,10 @@ def _waits(branch: Branch, machine: Machine, now: Instant) -> Iterator[str]:
         case EveryMachine(fired=int(fired)):
             rest = fired + (branch.trigger.every or 0) - now
             if rest > 0:
-                yield f"its last firing was too recent: {format_duration(rest)} to go"
+                yield f"its last firing was too recent: {told_duration(rest)} to go"
         case AbsentMachine(since=int(since), silent=False):
             span = format_duration(branch.trigger.hold or 0)
-            yield f"silent for {format_duration(max(0, now - since))} of {span}"
+            yield f"silent for {told_duration(max(0, now - since))} of {span}"
         case SequenceMachine():
             done = sum(start is not None for start in machine.starts)
             yield f"{done} of {len(machine.starts)} steps came"
@@ -140,7 +141,7 @@ def _waits(branch: Branch, machine: Machine, now: Instant) -> Iterator[str]:
 
 def _held(hold: Hold | None, now: Instant, word: str) -> Iterator[str]:
     if hold is not None and hold.start is not None:
-        yield f"{word} {format_duration(hold.held(now))} of {format_duration(hold.span)}"
+        yield f"{word} {told_duration(hold.held(now))} of {format_duration(hold.span)}"
 
 
 def _level_parts(watch: Watch, cell: Cell, now: Instant) -> Iterator[Part]:

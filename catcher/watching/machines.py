@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from catcher.model.event import Event
-from catcher.model.time import Instant, format_duration
+from catcher.model.time import Instant, format_duration, told_duration
 from catcher.watching.blueprint import Branch
 from catcher.watching.conditions import Words
 from catcher.watching.frames import Frame
@@ -173,7 +173,7 @@ class EdgeMachine(Machine):
             self.host.calm(self, event.time, f"no longer true: {words}", "false")
         elif held is not None and self._held() is None:
             words = when.reason(event.fields, frame)
-            span = format_duration(event.time - held)
+            span = told_duration(event.time - held)
             self.host.note(self, event.time, "broken", f"after {span}: {words}")
         self._set_timer(event.time)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from catcher.model.event import Event
 from catcher.model.rule import Read
-from catcher.model.time import MINUTE, SECOND, Instant, format_duration
+from catcher.model.time import MINUTE, SECOND, Instant, told_duration
 from catcher.watching.compiling import Plan, SlotPlan
 from catcher.watching.frames import Eval, Frame
 from catcher.watching.memories import Streak
@@ -191,7 +191,7 @@ class ReadFeed:
             return f"{name} ({topic}) never seen"
         if self._row(now) is None:
             age = now - self._rows.times[-1]
-            return f"{name} is stale: its latest event is {format_duration(max(age, 0))} old"
+            return f"{name} is stale: its latest event is {told_duration(max(age, 0))} old"
         return "" if slot is None else self._frame.slots[slot].missing(now)
 
     # -- saving -----------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from catcher.model.event import Event
-from catcher.model.time import HOUR, Instant, format_duration, format_instant
+from catcher.model.time import HOUR, Instant, format_duration, format_instant, told_duration
 from catcher.watching.blueprint import Branch, StepPlan
 from catcher.watching.frames import Frame
 from catcher.watching.machines import (
@@ -123,7 +123,7 @@ class SequenceMachine(Machine):
         within, count = self.branch.trigger.within, len(self.branch.steps)
         if within is not None and event.time - begun > within:
             return False
-        span = format_duration(event.time - begun)
+        span = told_duration(event.time - begun)
         reason = f"{count} steps within {span}, the last {event.topic}"
         if self.host.fire(self, event.time, "", reason, event):
             self.starts = [None] * count

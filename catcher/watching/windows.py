@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from catcher.model.time import SECOND, Instant, Span, format_duration
+from catcher.model.time import SECOND, Instant, Span, format_duration, told_duration
 from catcher.watching.running import Running, Sure
 from catcher.watching.shapes import WindowShape, presence
 from catcher.watching.sums import Moments, Number, mean_angle, percentile
@@ -185,7 +185,7 @@ class Window:
             return "not in the last event"
         if span is not None and (self.first is None or now < self.first + span):
             seen = 0 if self.first is None else now - self.first
-            return f"{format_duration(seen)} of {format_duration(span)} seen"
+            return f"{told_duration(seen)} of {format_duration(span)} seen"
         if last is not None and len(self.sample_times) < last:
             return f"{len(self.sample_times)} of {last} evaluations seen"
         return ""
