@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 
-from catcher.alerting import Refused
+from catcher.alerting import Refused, folded
 from catcher.bookkeeping import Bookkeeper
 from catcher.model.alert import LevelChange
 from catcher.model.event import Admitted, Arrived
@@ -30,6 +30,7 @@ WAITING_STEPS = 256
 LONGEST_WAIT = 1.0
 SHORTEST_WAIT = 0.02
 CLOSED = "the engine has stopped"
+Decisions = Iterable[Firing | LevelChange]
 AWAY = "the ledger is away, so nothing can be kept; try again when it is back"
 
 
@@ -273,16 +274,16 @@ class Engine:
             await self.parts.history.append(kept)
         self.parts.streams.pass_on(decided.events)
 
-    def _weigh(
-        self, decisions: Iterable[Firing | LevelChange], decided: Decided, now: Instant
-    ) -> None:
-        """Firings lead to runs, level changes to alerts."""
+    def _weigh(self, decisions: Decisions, decided: Decided, now: Instant) -> None:
+        """Firings lead to runs, level changes to alerts; what got worse twice is told once."""
+        told = len(decided.notices)
         for decision in decisions:
             if isinstance(decision, LevelChange):
                 run = next((one for one in decided.finished if one.id == decision.run), None)
                 decided.add(self.parts.alerting.apply(decision, now, run))
             else:
                 self._fire(decision, decided, now)
+        decided.notices[told:] = folded(decided.notices[told:])
 
     def _fire(self, firing: Firing, decided: Decided, now: Instant) -> None:
         decided.firings.append(firing)
@@ -290,7 +291,7 @@ class Engine:
         if job is not None:
             decided.runs.append(Run(firing.id, firing, job.run, priority=job.priority, created=now))
 
-    def weigh(self, decisions: Iterable[Firing | LevelChange], now: Instant) -> Decided:
+    def weigh(self, decisions: Decisions, now: Instant) -> Decided:
         """What decisions come to that no event led to: a firing by hand, a rule that is gone."""
         decided = Decided()
         self._weigh(decisions, decided, now)

@@ -42,6 +42,10 @@ job: {{run: doubling}}
 rule: large
 trigger: {{result: doubling, where: doubled > 50}}
 alert: {{warning: always}}
+---
+rule: fault
+trigger: {{event: fault, by: part}}
+alert: {{warning: always, serious: code > 5, critical: code > 9, latch: critical}}
 ---{WIND}"""
 
 
@@ -253,6 +257,24 @@ async def test_alerts_do_not_wait_for_a_ledger_that_is_away(tmp_path: Path) -> N
         direct = [one.id for one in stage.told if one.unrecorded]
         assert direct == [one.id for one in stage.told if not one.unrecorded]
         assert [one.id for one in await stage.ledger.undelivered()] == direct
+
+
+async def test_what_gets_worse_twice_at_one_instant_is_told_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as stage:
+        await stage.source.deliver(
+            event(1, "fault", code=7, part="a"), event(1, "fault", code=3, part="b")
+        ).wait()
+        await stage.source.deliver(event(2, "fault", code=10, part="b")).wait()
+        told = [(one.alert.key, one.kind, one.alert.severity, one.previous) for one in stage.told]
+        none, warning, serious, critical = Severity
+        assert told == [
+            ("a", "opened", serious, none),
+            ("b", "opened", warning, none),
+            ("b", "raised", critical, warning),
+        ]
+        assert len(await stage.ledger.undelivered()) == 3
+        steps = [one.what for one in await stage.ledger.audit(Query())]
+        assert sorted(steps) == ["opened", "opened", "raised", "raised"]
 
 
 async def test_telemetry_does_not_pile_up_while_the_ledger_is_away(tmp_path: Path) -> None:

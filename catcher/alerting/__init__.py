@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from catcher.alerting.alerting import Alerting
-    from catcher.alerting.changed import Changed, Refused
+    from catcher.alerting.changed import Changed, Refused, folded
     from catcher.alerting.courier import Courier
     from catcher.alerting.directing import direct
     from catcher.alerting.noise import Rate
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alerting", "Changed", "Courier", "Match", "Patience", "Rate", "Refused", "Renderer", "Route",
-    "RouteTree", "check_template", "composer", "direct", "filler", "sample_values",
+    "RouteTree", "check_template", "composer", "direct", "filler", "folded", "sample_values",
 ]  # fmt: skip
 
 _HOMES = {
-    "Alerting": "alerting", "Changed": "changed", "Refused": "changed", "Courier": "courier",
-    "direct": "directing", "Rate": "noise", "Patience": "pacing", "Renderer": "rendering",
-    "check_template": "rendering", "sample_values": "rendering", "Match": "routing",
-    "Route": "routing", "RouteTree": "routing", "composer": "wording", "filler": "wording",
+    "Alerting": "alerting", "Changed": "changed", "Refused": "changed", "folded": "changed",
+    "Courier": "courier", "direct": "directing", "Rate": "noise", "Patience": "pacing",
+    "Renderer": "rendering", "check_template": "rendering", "sample_values": "rendering",
+    "Match": "routing", "Route": "routing", "RouteTree": "routing", "composer": "wording",
+    "filler": "wording",
 }  # fmt: skip
 
 

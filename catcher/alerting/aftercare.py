@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import replace
 
 from catcher.alerting import flapping, handling, lifecycle
@@ -9,11 +10,15 @@ from catcher.alerting.changed import NOTHING, Changed, together
 from catcher.alerting.desk import ENGINE, Desk
 from catcher.alerting.directing import Direction
 from catcher.alerting.handling import CATCHER
+from catcher.alerting.routing import HandOn
 from catcher.alerting.silences import why_over
 from catcher.alerting.transitions import Known
-from catcher.model.alert import Alert, AuditEntry
+from catcher.model.alert import Alert, AuditEntry, Notice
 from catcher.model.desk import Silence
 from catcher.model.time import MINUTE, Instant, Span, told_instant
+
+MOST_MISSED = 2_000
+"""So many notices that missed their sinks are taken in between two looks."""
 
 
 class Aftercare:
@@ -21,6 +26,16 @@ class Aftercare:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._missed: deque[tuple[Notice, tuple[str, ...]]] = deque()
+
+    def missed(self, notice: Notice, hand_on: HandOn | None) -> bool:
+        """Takes a notice that did not reach its sink; False while as many wait as may."""
+        if hand_on is None:
+            return True
+        if len(self._missed) >= MOST_MISSED:
+            return False
+        self._missed.append((notice, hand_on.to))
+        return True
 
     def tick(self, now: Instant) -> Changed:
         """All whose time has come: at most one thing happens to each, the next at the next look."""
@@ -33,6 +48,8 @@ class Aftercare:
             if (alert := desk.register.find(id)) is not None
         ]
         changes += [desk.tell_bundle(id, now) for id in desk.bundles.due(now)]
+        while self._missed:
+            changes.append(desk.stand_in(*self._missed.popleft(), now))
         return together(one for one in changes if one != NOTHING)
 
     # -- one alert -----------------------------------------------------------------------------

@@ -96,6 +96,13 @@ class Alerting:
         """What time alone does: shelves end, reminders, escalations, what was held back."""
         return self._aftercare.tick(now)
 
+    def missed(self, notice: Notice) -> bool:
+        """A sink has not got this in time: at the next `tick` others are told instead of it.
+
+        False while as many wait as may: it is to be brought again.
+        """
+        return self._aftercare.missed(notice, self.undelivered(notice))
+
     # -- what people do ------------------------------------------------------------------------
 
     def acknowledge(

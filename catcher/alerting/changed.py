@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from catcher.model.alert import Alert, AuditEntry, Notice
 from catcher.model.desk import Bundle, Shift, Silence
@@ -41,6 +41,29 @@ def together(changes: Iterable[Changed]) -> Changed:
         tuple(shift for one in some for shift in one.shifts),
         tuple(bundle for one in some for bundle in one.bundles),
     )
+
+
+def folded(notices: Sequence[Notice]) -> list[Notice]:
+    """Notices of one step, where an alert that got worse twice at one instant is told once.
+
+    `warning: always` beside `serious: …` is such a step. The later notice stands for both.
+    """
+    kept: dict[str, Notice] = {}
+    last: dict[tuple[str, str], Notice] = {}
+    for notice in notices:
+        place, one = (notice.alert.id, notice.sink), notice
+        before = last.get(place)
+        if before is not None and _same_step(before, notice):
+            del kept[before.id]
+            one = replace(notice, kind=before.kind, previous=before.previous)
+        last[place] = kept[one.id] = one
+    return list(kept.values())
+
+
+def _same_step(before: Notice, after: Notice) -> bool:
+    worse = before.kind in ("opened", "raised") and after.kind == "raised"
+    old, new = before.alert, after.alert
+    return worse and (old.episode, old.changed) == (new.episode, new.changed)
 
 
 class Refused(CatcherError):

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from catcher.alerting.lane import STAND_IN, Lane, Published
+from catcher.alerting.lane import Lane, Published
 from catcher.alerting.noise import Rate
 from catcher.alerting.pacing import Patience
 from catcher.alerting.routing import HandOn
 from catcher.alerting.settling import Settling
+from catcher.alerting.waiting import Late
 from catcher.model.alert import Notice
 from catcher.model.health import Health
 from catcher.model.time import Clock, Instant, Span, to_seconds
@@ -21,6 +21,8 @@ from catcher.ports import Ledger, Row, Sink, SinkError
 
 StandIn = Callable[[Notice], HandOn | None]
 """Who hears of a notice instead, when its sink cannot be reached, and after how long."""
+Missed = Callable[[Notice], bool]
+"""Takes a notice that others are to hear of now; False where it is to be brought again later."""
 _MOST_WATCHED = 20_000
 
 
@@ -28,8 +30,9 @@ class Courier:
     """Takes notices and brings each to its sink, at least once, in order for each alert.
 
     An async context manager: leaving it ends the lanes; what is not delivered by then stays in
-    the ledger's outbox. `published` hears of each delivered notice. `rates` bound what sinks
-    are told.
+    the ledger's outbox. `published` hears of each delivered notice. `stand_in` says who is told
+    instead of a sink that cannot be reached, and `missed` sees to it that they are: what they
+    hear is a notice as any other, in the ledger too. `rates` bound what sinks are told.
     """
 
     def __init__(
@@ -39,12 +42,13 @@ class Courier:
         clock: Clock,
         published: Published = lambda notice: None,
         stand_in: StandIn = lambda notice: None,
+        missed: Missed = lambda notice: True,
         patience: Patience | None = None,
         rates: Mapping[str, Rate] | None = None,
     ) -> None:
         self._ledger, self._clock, self._published = ledger, clock, published
         self._settling, self._rates = Settling(ledger), dict(rates or {})
-        self._stand_in = stand_in
+        self._stand_in, self._missed = stand_in, missed
         self._patience = patience or Patience()
         self._lanes = {name: self._lane(sink) for name, sink in sinks.items()}
         self._due: OrderedDict[str, Instant | None] = OrderedDict()
@@ -105,7 +109,7 @@ class Courier:
     def oldest(self) -> dict[str, Instant]:
         """When the oldest notice that still waits was made, for each sink that has one."""
         waiting = {
-            name: [notice.time for notice, given_up in lane.undelivered() if not given_up]
+            name: [late.since for late in lane.undelivered() if not late.given_up]
             for name, lane in self._lanes.items()
         }
         return {name: min(times) for name, times in waiting.items() if times}
@@ -154,26 +158,22 @@ class Courier:
         while True:
             await asyncio.sleep(to_seconds(self._patience.look))
             now = self._clock()
-            for name, lane in list(self._lanes.items()):
-                for notice, given_up in lane.undelivered():
-                    if not notice.id.startswith(STAND_IN):
-                        self._hand_on(name, notice, given_up, now)
+            for lane in list(self._lanes.values()):
+                for late in lane.undelivered():
+                    self._hand_on(late, now)
 
-    def _hand_on(self, name: str, notice: Notice, given_up: bool, now: Instant) -> None:
-        hand_on = self._stand_in(notice) if notice.id not in self._due else None
+    def _hand_on(self, late: Late, now: Instant) -> None:
+        notice = late.notice
         if notice.id not in self._due:
-            self._due[notice.id] = None if hand_on is None else notice.time + hand_on.after
+            hand_on = self._stand_in(notice)
+            self._due[notice.id] = None if hand_on is None else late.since + hand_on.after
             if len(self._due) > _MOST_WATCHED:
                 self._due.popitem(last=False)
         due = self._due.get(notice.id)
-        if due is None or (now < due and not given_up):
+        if due is None or (now < due and not late.given_up):
             return
-        hand_on = hand_on or self._stand_in(notice)
-        self._due[notice.id] = None
-        for sink in hand_on.to if hand_on else ():
-            if sink != name and sink not in notice.alert.sinks:
-                words = f"{STAND_IN}{notice.id}:{sink}"
-                self.send([replace(notice, id=words, sink=sink, receipt={}, attempts=0)])
+        if self._missed(notice):
+            self._due[notice.id] = None
 
 
 class _Nowhere:

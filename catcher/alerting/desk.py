@@ -162,6 +162,44 @@ class Desk:
         self.keep(handed, direction, now)
         return replace(changed, alerts=(handed,), notices=changed.notices + told)
 
+    def stand_in(self, missed: Notice, to: Iterable[str], now: Instant) -> Changed:
+        """Tells others how an alert stands that its own sink did not hear of in time.
+
+        They know of it then as all who were told, so they hear what becomes of it.
+        """
+        bundle = self.bundles.find(missed.alert.id)
+        alert = bundle.alert if bundle is not None else self._as_it_stands(missed)
+        heard = (missed.sink, *alert.sinks, *alert.bundles)
+        newcomers = [one for one in to if one not in heard]
+        direction = self.ways.direct(alert, now)
+        if not newcomers or alert.state in ("pending", "shelved"):
+            return Changed()
+        if bundle is None and direction.silenced:
+            return Changed()
+        entry = AuditEntry(now, CATCHER, ENGINE, "stand-in", alert.id, {
+            "name": plain(alert.name), "rule": alert.rule, "sink": missed.sink, "to": newcomers,
+            "reason": f"{missed.sink} was not reached in time",
+        })  # fmt: skip
+        if bundle is not None:
+            alert, told = self._teller.instead(alert, newcomers, now)
+            sinks = tuple(dict.fromkeys((*bundle.sinks, *newcomers)))
+            bundle = replace(bundle, alert=alert, sinks=sinks)
+            self.bundles.put(bundle)
+            return Changed((), told, (entry,), bundles=(bundle,))
+        again, _ = step(alert, alert, "updated", alert.reason)
+        again, told = self._teller.instead(again, newcomers, now)
+        if self.register.find(again.id) is None:
+            return Changed((), told, (entry,))
+        self.keep(again, direction, now)
+        return Changed((again,), told, (entry,))
+
+    def _as_it_stands(self, missed: Notice) -> Alert:
+        """The alert of a notice as it stands now; of one that is over with its last values."""
+        alert = self.register.find(missed.alert.id)
+        if alert is None or alert.episode < missed.alert.episode:
+            return missed.alert
+        return alert if alert.values else replace(alert, values=missed.alert.values)
+
     def _next_step(self, alert: Alert, direction: Direction) -> Alert:
         """The next step of an escalation; its time counts from the same beginning."""
         steps = list(direction.escalate.steps()) if direction.escalate else []

@@ -13,7 +13,7 @@ from catcher.alerting.noise import Rate
 from catcher.alerting.pacing import Pace, Patience
 from catcher.alerting.parting import Parting
 from catcher.alerting.settling import Fate, Settling
-from catcher.alerting.waiting import Waiting, present
+from catcher.alerting.waiting import Late, Waiting, present
 from catcher.model.alert import Notice
 from catcher.model.health import TURNED_DOWN_FOR_GOOD, Health, HealthState
 from catcher.model.problem import CatcherError
@@ -21,8 +21,6 @@ from catcher.model.text import plain
 from catcher.model.time import MILLISECOND, Clock, Instant, Span, to_seconds
 from catcher.ports import Ledger, Sink, SinkError
 
-STAND_IN = "stand-in:"
-"""Marks the id of a notice that stands in for one of another sink; the ledger has no such row."""
 ASKED_FOR: Span = 500 * MILLISECOND
 """So long the ledger is asked for a receipt: a late message is worse than a second one."""
 REMEMBERED = 20_000
@@ -76,8 +74,7 @@ class Lane:
             self._overflowed = True
             self._refused += 1
             # What the ledger does not have cannot be read back from it.
-            kept = not (notice.unrecorded or notice.id.startswith(STAND_IN))
-            self._counts["overflowed" if kept else "lost"] += 1
+            self._counts["lost" if notice.unrecorded else "overflowed"] += 1
         else:
             self._waiting.put(notice)
         self.idle.clear()
@@ -95,12 +92,17 @@ class Lane:
             self._pace = Pace(rate, self._clock())
             self._arrived.set()
 
-    def undelivered(self) -> list[tuple[Notice, bool]]:
-        """What is still to be delivered, and what was given up lately (True)."""
-        late = [(notice, False) for notice in self._waiting]
+    def undelivered(self) -> list[Late]:
+        """What is still to be delivered, and what was given up lately."""
+        late = [self._late(notice) for notice in self._waiting]
         if self._in_hand is not None:
-            late.append((self._in_hand, False))
-        return late + [(notice, True) for notice in self._dead]
+            late.append(self._late(self._in_hand))
+        return late + [Late(notice, notice.time, given_up=True) for notice in self._dead]
+
+    def _late(self, notice: Notice) -> Late:
+        """A notice that stands for others waits since the first of them was made."""
+        missed = self._merged.get(notice.alert.id, {})
+        return Late(notice, min(one.time for one in (notice, *missed.values())))
 
     def health(self) -> Health:
         """The sink's own state, `away` while deliveries fail; counts of both."""
@@ -293,7 +295,7 @@ class Lane:
         thread, receipt = self._receipts.get(notice.alert.id, (0, None))
         if receipt is not None:
             return receipt if thread == _thread(notice) else {}
-        if notice.kind == "opened" or notice.receipt or notice.id.startswith(STAND_IN):
+        if notice.kind == "opened" or notice.receipt:
             return {} if notice.kind == "opened" else notice.receipt
         try:
             async with asyncio.timeout(to_seconds(ASKED_FOR)):
@@ -304,8 +306,6 @@ class Lane:
     def _settle(self, fate: Fate) -> None:
         """Says what became of a notice to the ledger, if it has that notice."""
         notice = fate.notice
-        if notice.id.startswith(STAND_IN):
-            return
         if fate.final:
             _remember(self._over, notice.id, fate, REMEMBERED)
         in_hand = self._in_hand

@@ -175,6 +175,11 @@ class Teller:
             return alert
         return replace(alert, bundles={**alert.bundles, sink: id})
 
+    def instead(self, alert: Alert, sinks: Iterable[str], now: Instant) -> Told:
+        """Tells those who stand in for a sink how an alert stands: by itself, and as news."""
+        alert, told = notices(alert, "opened", sinks, now, Severity.NONE)
+        return flapping.heard(alert), told
+
     def alone(self, alert: Alert, now: Instant) -> Told:
         """Tells the only member of a group that nobody was told of."""
         sinks, alert = tuple(alert.bundles), replace(alert, bundles={})

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from catcher.model.alert import Notice, Severity
+from catcher.model.time import Instant
 
 
 def worsens(notice: Notice) -> bool:
     """Whether a notice says that something is worse than before, or critical."""
     critical = notice.alert.shown_severity >= Severity.CRITICAL
     return notice.kind == "raised" or (notice.kind == "opened" and critical)
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A notice that its sink has not got, since when; or will never get."""
+
+    notice: Notice
+    since: Instant
+    given_up: bool = False
 
 
 class Waiting:

@@ -117,6 +117,7 @@ class Assembly:
         return Courier(
             sinks, self.kept.ledger, self.clock, self.streams.notices.on_next,
             self.alerting.undelivered,
+            self.alerting.missed,
             rates=rates(self.site.routes),
         )  # fmt: skip
 

@@ -12,7 +12,8 @@
           users: {U012AB3CD: ana}           # Slack's ids and Catcher's names
 
 The app has to be in the channel. An edit pings nobody, so a worsening is also posted, in the
-message's thread and into the channel, with the mention. What else happens is a line in the
+message's thread and into the channel, with the mention; that post is edited, too, when somebody
+takes the alert. What else happens is a line in the
 thread, where the plot goes too. What comes from events is shown as text: `<!here>` in a name
 mentions nobody. With an `app_token` (a connection outwards, as a closed network needs) or a
 `signing_secret` the message has buttons: Acknowledge, Shelve 30 m, Open.
@@ -202,6 +203,8 @@ class SlackSink:
         if not receipt.get("ts"):
             return await self._post(notice, message)
         channel, ts = str(receipt["channel"]), str(receipt["ts"])
+        # Before anything is posted: what is tried again must not be posted twice.
+        await self._edit_worsening(notice, message, receipt)
         try:
             await self._client.update(
                 channel=channel,
@@ -215,7 +218,8 @@ class SlackSink:
             raise
         self._counts["edited"] += 1
         if notice.kind in _LOUD:
-            await self._post(notice, message, thread=ts)
+            posted = await self._post(notice, message, thread=ts)
+            receipt["worsening"] = posted["ts"]
         elif notice.kind not in _SILENT:
             await self._client.post(
                 channel=channel,
@@ -225,6 +229,26 @@ class SlackSink:
                 metadata=_mark(notice),
             )
         return receipt
+
+    async def _edit_worsening(
+        self, notice: Notice, message: Message, receipt: Mapping[str, Any]
+    ) -> None:
+        """The last post of a worsening, once the alert is taken or over or posted anew.
+
+        It says how the alert stands, without buttons: those of the live message are in force.
+        """
+        ts = receipt.get("worsening")
+        if not ts or (notice.alert.state == "firing" and notice.kind not in _LOUD):
+            return
+        try:
+            await self._client.update(
+                channel=str(receipt["channel"]), ts=str(ts), text=fallback(message),
+                blocks=blocks(notice, message),
+            )  # fmt: skip
+        except SlackRefused as error:
+            if error.code not in _GONE:
+                raise
+        self._counts["edited"] += 1
 
     async def _post(self, notice: Notice, message: Message, thread: str = "") -> dict[str, Any]:
         """A new message; in a thread it is shown in the channel as well."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import pytest
 
-from catcher.alerting import Alerting, Courier, Patience
+from catcher.alerting import Alerting, Changed, Courier, Patience, Route
 from catcher.alerting.noise import Rate
 from catcher.alerting.routing import HandOn
-from catcher.model.alert import Notice, Severity
+from catcher.model.alert import Alert, Notice, Severity
 from catcher.model.commit import Commit
 from catcher.model.health import Health
 from catcher.model.time import HOUR, MILLISECOND, MINUTE, SECOND
@@ -362,20 +362,112 @@ async def test_a_sink_of_the_site_may_raise_anything(ledger: SqlLedger) -> None:
     assert slack.story == [("301", "opened")]
 
 
-async def test_others_stand_in_for_a_sink_that_cannot_be_reached(ledger: SqlLedger) -> None:
+# -- standing in -------------------------------------------------------------------------------
+
+FALLBACK = Route(to=("slack",), undelivered=HandOn(MINUTE, ("love",)))
+
+
+class Night:
+    """A desk whose Slack has LOVE for a stand-in, and what it makes of time, kept and sent."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, *doors: Door, alerts: Iterable[Alert] = ()):
+        self.ledger, self.clock = ledger, clock
+        self.desk = alerting(rule(latch=CRITICAL), route=FALLBACK, noise=NOISY, alerts=alerts)
+        self.asked = asyncio.Event()
+        self.post = courier(
+            ledger, *doors, clock=clock, stand_in=self.desk.undelivered, missed=self._missed
+        )
+
+    def _missed(self, notice: Notice) -> bool:
+        self.asked.set()
+        return self.desk.missed(notice)
+
+    async def stands_in(self) -> None:
+        """A minute goes by, and what did not arrive is told to others."""
+        self.asked.clear()
+        self.clock.now += MINUTE
+        async with asyncio.timeout(20):
+            await self.asked.wait()
+        await self.keep(self.desk.tick(self.clock.now))
+
+    async def level(self, severity: Severity) -> None:
+        at = (self.clock.now - later(0)) / SECOND
+        await self.keep(self.desk.apply(change(severity, at), self.clock.now))
+
+    async def keep(self, changed: Changed) -> None:
+        commit = Commit(alerts=changed.alerts, notices=changed.notices, audit=changed.audit)
+        self.post.send((await self.ledger.commit(commit)).notices)
+
+
+async def test_who_stood_in_hears_how_it_ends_when_the_sink_is_back(ledger: SqlLedger) -> None:
     slack, love, clock = Door(shut=True), Door("love"), Clock()
-    async with courier(
-        ledger, slack, love, clock=clock, stand_in=lambda notice: HandOn(MINUTE, ("love",))
-    ) as post:
-        await Desk(ledger, post, "slack").tell(WARNING)
+    night = Night(ledger, clock, slack, love)
+    async with night.post as post:
+        await night.level(WARNING)
         await slack.until(lambda: slack.tries > 3)
         assert love.came == []
-        clock.now += MINUTE
+        await night.stands_in()
         await love.until(lambda: bool(love.came))
         slack.shut = False
         assert await post.drain(20 * SECOND)
-    assert love.story == slack.story == [("301", "opened")]
+        assert love.story == slack.story == [("301", "opened")]
+        assert love.came[0].alert.sinks == ("slack", "love"), "LOVE resends what it was told of"
+        clock.now += SECOND
+        await night.level(SERIOUS)
+        taken = night.desk.active()[0]
+        await night.keep(night.desk.acknowledge(taken.id, SERIOUS, "ana", "", clock.now, "cli"))
+        clock.now += SECOND
+        await night.level(NONE)
+        assert await post.drain(20 * SECOND)
+        await night.keep(night.desk.tick(clock.now))
+        await night.level(WARNING)
+        assert await post.drain(20 * SECOND)
+    ways = ["opened", "raised", "updated", "resolved"]
+    assert [kind for _, kind in love.story] == ways, "the next alert goes the ordinary way"
+    assert [kind for _, kind in slack.story] == [*ways, "opened"]
     assert await ledger.undelivered() == []
+    told = [one.detail for one in await ledger.audit(Query()) if one.what == "stand-in"]
+    assert [(one["sink"], one["to"]) for one in told] == [("slack", ["love"])]
+
+
+async def test_who_stood_in_hears_how_it_ends_after_a_restart(ledger: SqlLedger) -> None:
+    slack, love, clock = Door(shut=True), Door("love"), Clock()
+    night = Night(ledger, clock, slack, love)
+    async with night.post:
+        await night.level(WARNING)
+        await night.stands_in()
+        await love.until(lambda: bool(love.came))
+        assert not await night.post.leave(20 * SECOND), "Slack is away"
+    kept = await ledger.alerts(Query(state="open"))
+    night = Night(ledger, clock, slack, love, alerts=kept)
+    async with night.post as post:
+        post.send(await ledger.undelivered())
+        await night.stands_in()
+        assert len(love.came) == 1, "it was told already"
+        slack.shut = False
+        await night.level(NONE)
+        assert await post.drain(20 * SECOND)
+    assert love.story == [("301", "opened"), ("301", "resolved")]
+    assert slack.story[-1] == ("301", "resolved")
+
+
+async def test_one_that_changes_all_the_time_is_told_to_others_as_well(
+    ledger: SqlLedger,
+) -> None:
+    slack, love, clock = Door(shut=True), Door("love"), Clock()
+    night = Night(ledger, clock, slack, love)
+    async with night.post:
+        for severity in (WARNING, SERIOUS, CRITICAL):
+            await night.level(severity)
+            clock.now += 25 * SECOND
+            tries = slack.tries
+            await slack.until(lambda seen=tries: slack.tries > seen + 1)
+        async with asyncio.timeout(20):
+            await night.asked.wait()
+        await night.keep(night.desk.tick(clock.now))
+        await love.until(lambda: bool(love.came))
+    (heard,) = love.came
+    assert (heard.kind, heard.alert.severity, heard.previous) == ("opened", CRITICAL, NONE)
 
 
 async def test_others_stand_in_at_once_for_what_was_refused_for_good(ledger: SqlLedger) -> None:
@@ -383,12 +475,40 @@ async def test_others_stand_in_at_once_for_what_was_refused_for_good(ledger: Sql
         raise SinkError("invalid_auth", final=True)
 
     slack, love = Door(trouble=refuse), Door("love")
-    async with courier(
-        ledger, slack, love, stand_in=lambda notice: HandOn(HOUR, ("love",))
-    ) as post:
-        await Desk(ledger, post, "slack").tell(WARNING)
+    night = Night(ledger, Clock(), slack, love)
+    async with night.post:
+        await night.level(WARNING)
+        async with asyncio.timeout(20):
+            await night.asked.wait()
+        await night.keep(night.desk.tick(night.clock.now))
         await love.until(lambda: bool(love.came))
     assert love.story == [("301", "opened")]
+
+
+def test_a_message_about_many_is_told_to_others_to_its_end() -> None:
+    group = replace(FALLBACK, group_by=("rule",), group_wait=SECOND)
+    desk = alerting(rule(), route=group, noise=NOISY)
+    for key in "ab":
+        desk.apply(change(WARNING, key=key), later(0))
+    (first,) = desk.tick(later(2)).notices
+    assert desk.missed(first)
+    stood = desk.tick(later(70))
+    assert [(one.sink, one.kind) for one in stood.notices] == [("love", "opened")]
+    assert stood.bundles[0].sinks == ("slack", "love")
+    for key in "ab":
+        desk.apply(change(NONE, 80, key=key), later(80))
+    over = desk.tick(later(120)).notices
+    assert [(one.sink, one.kind) for one in over] == [("slack", "resolved"), ("love", "resolved")]
+
+
+def test_what_is_held_back_or_no_longer_waits_is_told_to_nobody_else() -> None:
+    desk = alerting(rule(), route=FALLBACK, noise=NOISY)
+    (told,) = desk.apply(change(WARNING), later(0)).notices
+    desk.shelve(told.alert.id, later(600), "ana", "known", later(1), "cli")
+    assert desk.missed(told)
+    assert not desk.tick(later(70)).notices
+    many = alerting(rule(), route=FALLBACK, noise=NOISY)
+    assert [many.missed(told) for _ in range(2_001)].count(False) == 1, "it is brought again"
 
 
 async def test_what_there_is_no_room_for_waits_in_the_ledger(ledger: SqlLedger) -> None:

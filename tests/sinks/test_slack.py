@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from catcher.alerting import Renderer, composer
-from catcher.model.alert import Alert, Notice, NoticeKind
+from catcher.model.alert import Acknowledgement, Alert, Notice, NoticeKind
 from catcher.model.problem import CatcherError
 from catcher.model.result import Encoded
 from catcher.model.time import SECOND
@@ -77,11 +77,52 @@ async def test_a_worsening_is_also_posted_with_the_mention(slack: Slack) -> None
         receipt = await speaker.deliver(notice(one))
         assert MENTION not in words(slack.messages[receipt["ts"]]), "a warning wakes nobody"
         worse = alert(SERIOUS)
-        assert await speaker.deliver(notice(worse, "raised", receipt)) == receipt
+        told = await speaker.deliver(notice(worse, "raised", receipt))
     live, posted = slack.messages.values()
+    assert told == {**receipt, "worsening": [*slack.messages][1]}
     assert "SERIOUS" in live["text"], "the live message shows it too"
     assert (posted["thread_ts"], posted["reply_broadcast"]) == (receipt["ts"], True)
     assert MENTION in words(posted) and MENTION in posted["text"]
+
+
+async def test_the_post_of_a_worsening_is_edited_when_somebody_takes_the_alert(
+    slack: Slack,
+) -> None:
+    worse = alert(SERIOUS)
+    taken = replace(
+        worse, state="acknowledged", acknowledgement=Acknowledgement("ana", SERIOUS, NIGHT)
+    )
+    over = replace(taken, severity=NONE, state="resolved")
+    async with sink(slack, signing_secret="s") as speaker:
+        receipt = await speaker.deliver(notice(alert(WARNING)))
+        receipt = await speaker.deliver(notice(worse, "raised", receipt))
+        assert "Acknowledge" in labels(slack.messages[receipt["worsening"]])
+        receipt = await speaker.deliver(notice(taken, "updated", receipt))
+        live, posted = (slack.messages[receipt[one]] for one in ("ts", "worsening"))
+        assert labels(live) == ["Shelve 30 m"] and labels(posted) == []
+        assert "acknowledged by ana" in words(posted)
+        await speaker.deliver(notice(over, "resolved", receipt))
+    assert "RESOLVED" in slack.messages[receipt["worsening"]]["text"]
+
+
+async def test_a_second_worsening_takes_the_buttons_off_the_first(slack: Slack) -> None:
+    async with sink(slack, signing_secret="s") as speaker:
+        receipt = await speaker.deliver(notice(alert(WARNING)))
+        first = await speaker.deliver(notice(alert(SERIOUS), "raised", receipt))
+        second = await speaker.deliver(notice(alert(CRITICAL), "raised", first))
+        del slack.messages[second["worsening"]]
+        await speaker.deliver(notice(alert(NONE, state="resolved"), "resolved", second))
+    assert first["worsening"] != second["worsening"]
+    assert labels(slack.messages[first["worsening"]]) == []
+    assert "RESOLVED" in slack.messages[receipt["ts"]]["text"], "a post that is gone holds up none"
+
+
+def labels(message: dict[str, Any]) -> list[str]:
+    """The words on a message's buttons."""
+    return [
+        one["text"]["text"] for part in message["blocks"] if part["type"] == "actions"
+        for one in part["elements"]
+    ]  # fmt: skip
 
 
 async def test_a_serious_opening_mentions(slack: Slack) -> None:
