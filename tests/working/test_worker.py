@@ -33,7 +33,8 @@ def test_arguments_bind_by_name(tmp_path: Path) -> None:
 
 
 def test_jobs_share_code_and_sites_do_not(tmp_path: Path) -> None:
-    values = []
+    values, names = [], {"lib", "jobs", "one"}
+    before = names & sys.modules.keys()
     for name, value in (("north", 1), ("south", 2)):
         text = "from .lib import code\n@job\ndef one(): return {'n': code.N}"
         registry = loaded(tmp_path / name, one=text, lib__code=f"N = {value}")
@@ -41,7 +42,7 @@ def test_jobs_share_code_and_sites_do_not(tmp_path: Path) -> None:
         assert outcome.output is not None
         values.append(outcome.output.metrics["n"].value)
     assert values == [1, 2]
-    assert not {"lib", "jobs", "one"} & sys.modules.keys()
+    assert names & sys.modules.keys() == before
 
 
 def test_an_edited_job_is_loaded_anew_and_the_old_one_forgotten(tmp_path: Path) -> None:
