@@ -34,6 +34,8 @@ PATIENCE: Span = 2 * SECOND
 """After so long without an answer the ledger is away, and alerts go out without it."""
 SAVE_EVERY: Span = 10 * SECOND
 RETRY = 1.0
+FOR_MORE_PARTS = 0.025
+"""How long finished parts of runs wait for others: a commit each would cost more than they do."""
 LAST_TRIES = 3
 """How often a ledger that is away is asked once more when the engine has to stop."""
 
@@ -53,6 +55,11 @@ class Owed:
     def empty(self) -> bool:
         """Whether nothing is owed and nobody waits."""
         return self.decided.empty and not (self.save or self.deliveries or self.deeds)
+
+    @property
+    def unhurried(self) -> bool:
+        """Whether nobody waits for it but the gathering of parts."""
+        return self.decided.only_parts and not (self.save or self.deliveries or self.deeds)
 
 
 class Bookkeeper:
@@ -211,19 +218,32 @@ class Bookkeeper:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            await self.write_out()
+            while not self._owed.empty:
+                await self._more_parts()
+                await self._write()
+
+    async def _more_parts(self) -> None:
+        """Where nothing but parts is owed, others may share their commit."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FOR_MORE_PARTS):
+                while self._owed.unhurried and not self._giving_up:
+                    await self._arrived.wait()
+                    self._arrived.clear()
 
     async def write_out(self) -> None:
         """Writes until nothing is owed. StoreAway where it gives up."""
         while not self._owed.empty:
-            async with self.between_steps:
-                self._writing, self._owed = self._owed, Owed()
-                commit = self._commit_of(self._writing)
-            new = await self._insist(commit)
-            self._found()
-            await self._act(new, self._writing)
-            self._writing = Owed()
-            self._settled.set()
+            await self._write()
+
+    async def _write(self) -> None:
+        async with self.between_steps:
+            self._writing, self._owed = self._owed, Owed()
+            commit = self._commit_of(self._writing)
+        new = await self._insist(commit)
+        self._found()
+        await self._act(new, self._writing)
+        self._writing = Owed()
+        self._settled.set()
 
     def _commit_of(self, owed: Owed) -> Commit:
         """One unit of work; a state and what it knows of are kept together."""

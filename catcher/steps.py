@@ -149,15 +149,28 @@ class Decided:
     @property
     def empty(self) -> bool:
         """Whether nothing is to be kept; a place that was reached is kept with the next states."""
-        return not (
-            self.size or self.observations or self.runs or self.audit
-            or self.silences or self.shifts or self.bundles or self.positions or self.forgotten
-        )  # fmt: skip
+        return not (self.size or self.size_of_the_rest)
 
     @property
     def tells(self) -> bool:
         """Whether something was decided that the triggers' states must be kept with."""
-        return bool(self.firings or self.alerts or self.finished or self.forgotten)
+        whole = any(not one.parent for one in self.finished)
+        return bool(self.firings or self.alerts or whole or self.forgotten)
+
+    @property
+    def only_parts(self) -> bool:
+        """Whether it is finished parts of runs and nothing else, which nobody waits for."""
+        parts = bool(self.finished) and all(one.parent for one in self.finished)
+        return parts and self.size == len(self.finished) and not self.size_of_the_rest
+
+    @property
+    def size_of_the_rest(self) -> int:
+        """How much there is to keep beside what `size` counts."""
+        rest = (
+            self.observations, self.runs, self.audit, self.silences, self.shifts, self.bundles,
+            self.positions, self.forgotten,
+        )  # fmt: skip
+        return sum(len(one) for one in rest)
 
     @property
     def size(self) -> int:
