@@ -64,45 +64,59 @@ def mount_jitter(
     `fraction_seen` (0 to 1), `glitches`, `clock_jumps`.
     No telemetry, too few samples or under 90 % of the exposure give *unknown*, with the reason.
     """
-    if reference not in REFERENCES:
-        raise ValueError(f"reference is {reference!r}; choose {', '.join(REFERENCES)}")
-    columns = observation.columns if observation is not None else {}
-    ra, dec = (columns.get("ra", ra), columns.get("dec", dec))
-    if reference == "track" and (ra is None or dec is None):
-        hint = "with: {ra: ..., dec: ...} in degrees, or these columns of the observation"
-        raise ValueError(f"reference: track needs the target: {hint}")
+    place = (latitude, longitude, altitude)
+    target = _target(reference, observation, ra, dec, place)
     labels = {"band": band} if band else {}
-    given = {"azimuth": azimuth, "elevation": elevation}
-    if rotator is not None:
-        given["rotator"] = rotator
-    levers = {"camera_hexapod": camera_hexapod, "m2_hexapod": m2_hexapod}
-    hexapods = {name: series for name, series in levers.items() if series is not None}
+    given = _present(azimuth=azimuth, elevation=elevation, rotator=rotator)
+    hexapods = _present(camera_hexapod=camera_hexapod, m2_hexapod=m2_hexapod)
     extra = tuple(f"{name}_rms" for name in (*list(given)[2:], *hexapods))
     start, end = _span(observation)
     if after_slew:
         start = max(start, jitter.slew_end(azimuth, elevation))
     cut = {name: within(series, start, end) for name, series in (given | hexapods).items()}
     samples = min(len(cut["azimuth"]), len(cut["elevation"]))
-    kind = jitter.image_type(event, observation)
-    target = Target(ra or 0.0, dec or 0.0, latitude, longitude, altitude)
     axes = {
         name: _axis(cut[name], reference, _track(name, reference, target), filter_glitches)
         for name in given
     }
-    known = {name: axis for name, axis in axes.items() if axis is not None}
-    seen = jitter.fraction(known, observation) if len(known) == len(axes) else 0.0
     parts = {f"{name}_rms": hexapod.motion(cut[name], LEVERS[name]) for name in hexapods}
-    looked = jitter.Looked(
-        known, seen, parts, {"rotator_rms": ROTATION, **dict.fromkeys(parts, 1.0)},
-        float(np.median(known["elevation"].position)) if "elevation" in known else 0.0,
-    )  # fmt: skip
-    reason = _skipped(kind) or jitter.unusable(axes, seen) or _no_hexapod(parts)
+    looked = _looked(axes, parts, observation)
+    kind = jitter.image_type(event, observation)
+    reason = _skipped(kind) or jitter.unusable(axes, looked.seen) or _no_hexapod(parts)
     if reason:
         counts = jitter_result.counts(samples, looked, 0, labels)
         return jitter_result.unknown(reason, counts, extra, labels)
     settle = jitter.settle_time(azimuth, elevation, settled_to)
     judged = jitter.judge(looked, settle, modes or {})
     return jitter_result.result(judged, samples, observation, labels)
+
+
+def _target(
+    reference: str, observation: Observation | None, ra: float | None, dec: float | None,
+    place: tuple[float, float, float],
+) -> Target:  # fmt: skip
+    if reference not in REFERENCES:
+        raise ValueError(f"reference is {reference!r}; choose {', '.join(REFERENCES)}")
+    columns = observation.columns if observation is not None else {}
+    ra, dec = columns.get("ra", ra), columns.get("dec", dec)
+    if reference == "track" and (ra is None or dec is None):
+        hint = "with: {ra: ..., dec: ...} in degrees, or these columns of the observation"
+        raise ValueError(f"reference: track needs the target: {hint}")
+    return Target(ra or 0.0, dec or 0.0, *place)
+
+
+def _present(**series: Series | None) -> dict[str, Series]:
+    return {name: one for name, one in series.items() if one is not None}
+
+
+def _looked(
+    axes: Mapping[str, Axis | None], parts: Mapping[str, float], observation: Observation | None
+) -> jitter.Looked:
+    known = {name: axis for name, axis in axes.items() if axis is not None}
+    seen = jitter.fraction(known, observation) if len(known) == len(axes) else 0.0
+    weights = {"rotator_rms": ROTATION, **dict.fromkeys(parts, 1.0)}
+    height = float(np.median(known["elevation"].position)) if "elevation" in known else 0.0
+    return jitter.Looked(known, seen, parts, weights, height)
 
 
 def _span(observation: Observation | None) -> tuple[float, float]:
