@@ -64,30 +64,22 @@ def mount_jitter(
     `fraction_seen` (0 to 1), `glitches`, `clock_jumps`.
     No telemetry, too few samples or under 90 % of the exposure give *unknown*, with the reason.
     """
-    place = (latitude, longitude, altitude)
-    target = _target(reference, observation, ra, dec, place)
-    labels = {"band": band} if band else {}
+    target = _target(reference, observation, ra, dec, (latitude, longitude, altitude))
     given = _present(azimuth=azimuth, elevation=elevation, rotator=rotator)
     hexapods = _present(camera_hexapod=camera_hexapod, m2_hexapod=m2_hexapod)
     extra = tuple(f"{name}_rms" for name in (*list(given)[2:], *hexapods))
-    start, end = _span(observation)
-    if after_slew:
-        start = max(start, jitter.slew_end(azimuth, elevation))
-    cut = {name: within(series, start, end) for name, series in (given | hexapods).items()}
-    samples = min(len(cut["azimuth"]), len(cut["elevation"]))
-    axes = {
-        name: _axis(cut[name], reference, _track(name, reference, target), filter_glitches)
-        for name in given
-    }
+    cut = _cut(given | hexapods, observation, after_slew)
+    samples = min(len(cut[name]) for name in ("azimuth", "elevation"))
+    axes = {name: _axis(name, cut[name], reference, target, filter_glitches) for name in given}
+    labels = {"band": band} if band else {}
     parts = {f"{name}_rms": hexapod.motion(cut[name], LEVERS[name]) for name in hexapods}
     looked = _looked(axes, parts, observation)
-    kind = jitter.image_type(event, observation)
-    reason = _skipped(kind) or jitter.unusable(axes, looked.seen) or _no_hexapod(parts)
+    skipped = _skipped(jitter.image_type(event, observation))
+    reason = skipped or jitter.unusable(axes, looked.seen) or _no_hexapod(parts)
     if reason:
         counts = jitter_result.counts(samples, looked, 0, labels)
         return jitter_result.unknown(reason, counts, extra, labels)
-    settle = jitter.settle_time(azimuth, elevation, settled_to)
-    judged = jitter.judge(looked, settle, modes or {})
+    judged = jitter.judge(looked, jitter.settle_time(azimuth, elevation, settled_to), modes or {})
     return jitter_result.result(judged, samples, observation, labels)
 
 
@@ -132,11 +124,20 @@ def _track(name: str, reference: str, target: Target) -> Track | None:
     return across if name == "azimuth" else up
 
 
-def _axis(series: Series, reference: str, track: Track | None, filtered: bool) -> Axis | None:
+def _cut(
+    given: Mapping[str, Series], observation: Observation | None, after_slew: bool
+) -> dict[str, Series]:
+    start, end = _span(observation)
+    if after_slew:
+        start = max(start, jitter.slew_end(given["azimuth"], given["elevation"]))
+    return {name: within(series, start, end) for name, series in given.items()}
+
+
+def _axis(name: str, series: Series, reference: str, target: Target, filtered: bool) -> Axis | None:
     if reference == "polynomial":
-        kept = {name: one for name, one in series.columns.items() if name != "demandPosition"}
+        kept = {key: one for key, one in series.columns.items() if key != "demandPosition"}
         series = Series(series.time, kept, series.units, series.topic)
-    axis = follow(series, track=track)
+    axis = follow(series, track=_track(name, reference, target))
     return without_glitches(axis) if filtered and axis is not None else axis
 
 
