@@ -1,0 +1,298 @@
+"""The API of a running engine: its description, its answers, its streams, its metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.goldens.compare import compare_json, compare_text, describe_types, hide_keys
+from tests.goldens.running import Happened, answer_of, engine_after_all
+
+CHANGING = (
+    "per_minute", "arriving", "drain", "grows", "turn_age", "turns", "loop_lag", "blocks",
+    "last_block", "version", "median_acknowledge_s", "median_open_s", "nights", "counts",
+    "worker", "last", "since", "untold", "attempts", "heartbeats_withheld",
+)  # fmt: skip
+"""Keys under which time or chance decides; of these the type is held."""
+
+
+@pytest.fixture(scope="module")
+def happened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Happened]:
+    with engine_after_all(tmp_path_factory.mktemp("goldens")) as after:
+        yield after
+
+
+# -- the description ---------------------------------------------------------------------------
+
+
+def name_schemas_by_what_they_hold(described: dict[str, Any]) -> dict[str, Any]:
+    """The description of the API in which the names of its schemas no longer count.
+
+    Each component has its property names as its name; titles and descriptions are left out.
+    """
+    schemas = described["components"]["schemas"]
+    names = {name: "+".join(one.get("properties", {})) for name, one in schemas.items()}
+    references = {f"#/components/schemas/{name}": f"#{names[name]}" for name in names}
+
+    def settle(value: Any, above: str = "") -> Any:
+        if isinstance(value, dict):
+            prose = () if above == "properties" else ("title", "description", "summary")
+            return {key: settle(one, key) for key, one in value.items() if key not in prose}
+        if isinstance(value, list):
+            return [settle(one) for one in value]
+        return references.get(value, value) if isinstance(value, str) else value
+
+    settled = {names[name]: settle(one) for name, one in schemas.items()}
+    assert len(settled) == len(schemas)
+    return {"paths": settle(described["paths"]), "schemas": dict(sorted(settled.items()))}
+
+
+def test_the_description_of_the_api_stays(happened: Happened) -> None:
+    described = happened.engine.get("/openapi.json")
+    compare_json("api/openapi.json", name_schemas_by_what_they_hold(described))
+
+
+# -- answers -----------------------------------------------------------------------------------
+
+
+def gets(happened: Happened) -> dict[str, list[str]]:
+    """Each path of the API that can be read, with what is asked for."""
+    ids = happened.runs
+    (artifact,) = [
+        one for one in happened.engine.get("/artifacts") if one["run"] == ids["done"]
+    ]  # fmt: skip
+    everything = "/read/records/{kind}"
+    return {
+        "/shift": ["/shift"],
+        "/silences": ["/silences"],
+        "/dead-letters": ["/dead-letters", "/dead-letters?sink=none"],
+        "/alarms/figures": ["/alarms/figures", "/alarms/figures?since=1h"],
+        "/rules": ["/rules"],
+        "/rules/{rule}/explain": ["/rules/wind/explain", "/rules/doubling/explain"],
+        "/runs": ["/runs", "/runs?state=failed&rule=doubling&limit=1", "/runs?observation=none"],
+        "/runs/{run}": [f"/runs/{ids['done']}", f"/runs/{ids['failed']}"],
+        "/firings": ["/firings?rule=doubling", "/firings?rule=posted"],
+        "/alerts": ["/alerts", "/alerts?state=resolved", "/alerts?state=active&limit=1"],
+        "/metrics/{name}": ["/metrics/doubled", "/metrics/none"],
+        "/artifacts": ["/artifacts?rule=doubling&limit=2"],
+        "/artifacts/{key}": [f"/artifacts/{artifact['key']}"],
+        "/read/topics": ["/read/topics"],
+        "/read/fields": ["/read/fields?topic=wind"],
+        "/read/latest": ["/read/latest?topic=none"],
+        everything: [],
+        "/health": ["/health"],
+        "/stream": [],
+        "/tail": [],
+        "/healthz": ["/healthz", "/healthz?verbose"],
+        "/readyz": ["/readyz"],
+        "/metrics": [],
+        "/backlog": ["/backlog"],
+    }
+
+
+def test_every_answer_has_the_same_keys_and_values(happened: Happened) -> None:
+    engine = happened.engine
+    engine.until(lambda: engine.ask("GET", "/readyz").status_code == 200, "readiness")
+    asked, found = gets(happened), {}
+    described = engine.get("/openapi.json")["paths"]
+    assert {path for path, ways in described.items() if "get" in ways} == {*asked}
+    for path in (one for paths in asked.values() for one in paths):
+        answer = answer_of(engine, "GET", path)
+        if path == "/health":
+            answer["body"] = settle_health(answer["body"])
+        if path.startswith("/alarms"):
+            answer["body"] = settle_figures(answer["body"])
+        found[path] = hide_keys(answer, CHANGING if path != "/health" else ())
+    compare_json("api/answers.json", happened.settle(found))
+
+
+def settle_health(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of parts with the types of their values, their names and kinds as they are."""
+    return [
+        {
+            **describe_types(row), "name": row["name"], "kind": row["kind"],
+            "since": "<time>", "last": "<time or null>",
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def settle_figures(row: dict[str, Any]) -> dict[str, Any]:
+    """Figures, of which the last buckets alone count what has happened."""
+    counts = row["buckets"]
+    assert sum(counts) == row["alerts"]
+    return {**row, "buckets": describe_types(counts)}
+
+
+def test_every_act_has_the_same_answer(happened: Happened) -> None:
+    compare_json("api/acts.json", happened.settle(hide_keys(happened.answers, CHANGING)))
+
+
+REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
+    ("GET", "/nothing", {}),
+    ("DELETE", "/runs", {}),
+    ("GET", "/runs/abc", {}),
+    ("GET", "/runs?limit=many", {}),
+    ("GET", "/rules/none/explain", {}),
+    ("GET", "/rules/wind/explain?at=yesterday", {}),
+    ("GET", "/artifacts/none", {}),
+    ("GET", "/artifacts/../../etc/passwd", {}),
+    ("GET", "/alarms/figures?since=noon", {}),
+    ("GET", "/read/records/none", {}),
+    ("GET", "/read/records/runs?query=x", {}),
+    ("GET", '/read/records/runs?query={"limit":0}', {}),
+    ("POST", "/events", {"content": b"no json"}),
+    ("POST", "/events", {"json": {"topic": 1}}),
+    ("POST", "/events", {"json": [{"topic": "t", "fields": {}}, {"topic": "t", "time": "x"}]}),
+    ("POST", "/events", {"json": {"topic": "catcher.health", "fields": {}}}),
+    ("POST", "/http/weather", {"json": [1]}),
+    ("POST", "/http/b%20ad", {"json": {}}),
+    ("POST", "/api/v2/write", {"content": b"no line protocol"}),
+    ("POST", "/rules/none/fire", {"json": {}}),
+    ("POST", "/rules/doubling/fire", {"json": {"event": {"topic": 1}}}),
+    ("POST", "/rules/doubling/fire", {"json": {"observation": "none"}}),
+    ("POST", "/alerts/none/ack", {"json": {"who": "ana"}}),
+    ("POST", "/alerts/ALERT/ack", {"json": {}}),
+    ("POST", "/alerts/ALERT/ack", {"json": {"who": "ana", "severity": "loud"}}),
+    ("POST", "/alerts/ALERT/ack", {"json": {"who": "ana", "severity": "warning"}}),
+    ("POST", "/alerts/ALERT/shelve", {"json": {"who": "a", "span": "long", "reason": "b"}}),
+    ("POST", "/alerts/ALERT/shelve", {"json": {"who": "a", "span": "900d", "reason": "b"}}),
+    ("POST", "/alerts/ALERT/unshelve", {"json": {"who": "ana"}}),
+    ("POST", "/alerts/ALERT/note", {"json": {"who": "ana"}}),
+    ("POST", "/alerts/ALERT/note", {"json": {"who": "ana", "note": "a", "link": "x"}}),
+    ("POST", "/alerts/ALERT/assign", {"json": {"who": "ana", "to": ""}}),
+    ("POST", "/confirm/none", {"json": {"who": "ana"}}),
+    ("POST", "/shift", {"json": {"who": "ana", "to": "nobody"}}),
+    ("POST", "/silences", {"json": {"who": "ana", "name": "x", "span": "1h"}}),
+    ("POST", "/silences/none/end", {"json": {"who": "ana"}}),
+    ("POST", "/read/sql", {"json": {"query": "DROP TABLE runs"}}),
+    ("POST", "/read/series", {"json": {"topic": "wind", "start": 5}}),
+]
+
+
+def test_every_refusal_has_the_same_form_and_words(happened: Happened) -> None:
+    alert, found = happened.ids["wind worse"], []
+    for method, path, how in REFUSALS:
+        answer = answer_of(happened.engine, method, path.replace("ALERT", alert), **how)
+        asked = {"method": method, "path": path, **({"json": how["json"]} if "json" in how else {})}
+        found.append({"asked": asked, **answer})
+        assert answer["status"] >= 400, (method, path)
+    compare_json("api/refusals.json", happened.settle(found))
+
+
+# -- what a client elsewhere reads -------------------------------------------------------------
+
+RECORDS: Mapping[str, str] = {
+    "runs": '{"rule": "doubling", "limit": 100}',
+    "firings": '{"rule": "posted"}',
+    "metrics": '{"name": "doubled"}',
+    "artifacts": '{"rule": "doubling"}',
+    "alerts": '{"rule": "wind", "state": "resolved"}',
+    "audit": "{}",
+    "silences": "{}",
+    "shifts": "{}",
+    "dead_letters": '{"name": "broken"}',
+}
+
+
+def read_frames(data: bytes) -> tuple[str, list[Any]]:
+    """The letters of the frames of an answer, and the nouns that they hold."""
+    letters, nouns = "", []
+    while data:
+        letter, length = struct.unpack_from(">cI", data)
+        body, data = data[5 : 5 + length], data[5 + length :]
+        letters += letter.decode()
+        if letter == b"M":
+            nouns += msgspec.msgpack.decode(body)
+    return letters, nouns
+
+
+def test_records_have_the_same_form_on_the_wire(happened: Happened) -> None:
+    found: dict[str, Any] = {}
+    for kind, query in RECORDS.items():
+        answer = happened.engine.ask("GET", f"/read/records/{kind}", params={"query": query})
+        assert answer.status_code == 200
+        letters, nouns = read_frames(answer.content)
+        found[kind] = {
+            "type": answer.headers["content-type"], "frames": "".join(sorted({*letters})),
+            "rows": len(nouns) if kind != "audit" else "<whole number>",
+            "nouns": describe_types(nouns),
+        }  # fmt: skip
+    select = "SELECT rule, key, state, count(*) AS n FROM runs GROUP BY rule, key, state ORDER BY n"
+    answer = happened.engine.ask("POST", "/read/sql", json={"query": select})
+    found["sql"] = describe_types(read_frames(answer.content)[1])
+    compare_json("api/records.json", found)
+
+
+@pytest.mark.parametrize("key", ["rule", "key", "id", "state", "name", "obs", "kind"])
+def test_a_query_knows_the_same_keys(happened: Happened, key: str) -> None:
+    found = []
+    for kind in RECORDS:
+        ask = {"query": json.dumps({key: "nothing has this"})}
+        answer = happened.engine.ask("GET", f"/read/records/{kind}", params=ask)
+        found.append(f"{kind} {len(read_frames(answer.content)[1]) or 'none'}\n")
+    counts = re.sub(r"[1-9]\d*", "some", "".join(found))
+    compare_text(f"api/query_{key}.txt", counts)
+
+
+# -- streams -----------------------------------------------------------------------------------
+
+
+def test_the_stream_of_events_has_the_same_frames(happened: Happened) -> None:
+    kinds: dict[str, list[Any]] = {}
+    text = "\n".join(happened.frames)
+    assert text.startswith(": following\n\nevent: ")
+    for kind, data in re.findall(r"^event: (.*)\ndata: (.*)$", text, flags=re.MULTILINE):
+        kinds.setdefault(kind, []).append(json.loads(data))
+    found = {kind: describe_types(rows) for kind, rows in sorted(kinds.items())}
+    compare_json("api/stream.json", found)
+
+
+def test_the_lines_of_the_tail_have_the_same_form(happened: Happened) -> None:
+    wanted = ('{"topic":"doom"', '{"topic":"number","time":"2025', '{"topic":"http')
+    lines = [one for one in happened.lines if one.startswith(wanted) or '"lane":"a"' in one]
+    compare_json("api/tail.json", happened.settle(lines))
+
+
+# -- metrics -----------------------------------------------------------------------------------
+
+
+def read_families(page: str) -> dict[str, dict[str, Any]]:
+    """Each metric of a page: its type, its help, its samples' names with their labels."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in page.splitlines():
+        if line.startswith("# HELP "):
+            _, _, name, about = line.split(" ", 3)
+            found[name] = {"type": "", "help": about, "samples": []}
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ", 3)
+            found[name]["type"] = kind
+        else:
+            sample = line.partition("{")[0].partition(" ")[0]
+            labels = re.findall(r'[{,](\w+)="', line)
+            described = f"{sample}{{{','.join(labels)}}}"
+            if described not in found[name]["samples"]:
+                found[name]["samples"].append(described)
+    return dict(sorted(found.items()))
+
+
+def test_the_metrics_are_the_same(happened: Happened) -> None:
+    answer = happened.engine.ask("GET", "/metrics")
+    found = read_families(answer.text)
+    of_rules = {name: one for name, one in found.items() if name.startswith("catcher_rule_")}
+    others = {name: one for name, one in found.items() if name not in of_rules}
+    compare_json("api/metrics_of_rules.json", of_rules)
+    compare_json("api/other_metrics.json", others)
+
+
+def test_the_metrics_of_rules_have_the_same_values(happened: Happened) -> None:
+    lines = happened.engine.ask("GET", "/metrics").text.splitlines()
+    kept = ('catcher_rule_', 'catcher_alerts{', 'catcher_runs_total')  # fmt: skip
+    found = [one for one in lines if one.startswith(kept) and 'rule="doubling"' not in one]
+    compare_text("api/metrics_of_rules.txt", "".join(f"{one}\n" for one in sorted(found)))
