@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.cli.calling import call
 from tests.goldens.compare import compare_json, compare_text, describe_types, hide_keys
 from tests.goldens.running import Happened, answer_of, engine_after_all
 
@@ -296,3 +297,43 @@ def test_the_metrics_of_rules_have_the_same_values(happened: Happened) -> None:
     kept = ('catcher_rule_', 'catcher_alerts{', 'catcher_runs_total')  # fmt: skip
     found = [one for one in lines if one.startswith(kept) and 'rule="doubling"' not in one]
     compare_text("api/metrics_of_rules.txt", "".join(f"{one}\n" for one in sorted(found)))
+
+
+# -- commands beside a running engine ----------------------------------------------------------
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "alerts": ("alerts",),
+    "alerts of all times": ("alerts", "--all", "--limit", "3"),
+    "audit": ("audit", "--limit", "100"),
+    "silences": ("silences",),
+    "dead-letters": ("dead-letters",),
+    "shift": ("handover",),
+    "explain": ("explain", "wind"),
+    "doctor": ("doctor",),
+    "report": ("alarms", "report"),
+    "ack": ("ack", "wind noted", "--who", "bo", "--severity", "warning"),
+    "shelve": ("shelve", "wind noted", "--for", "1h", "--reason", "known", "--who", "bo"),
+    "confirm": ("confirm", "wind noted", "--who", "ana"),
+    "unshelve": ("unshelve", "wind noted", "--who", "bo"),
+    "note": ("note", "wind noted", "iced", "--who", "bo"),
+    "assign": ("assign", "wind noted", "--to", "ana", "--who", "bo"),
+    "silence": ("silence", "gusts*", "--reason", "a test", "--for", "1h", "--who", "bo"),
+    "handover": ("handover", "--to", "bo", "--who", "ana", "--note", "good night"),
+    "resend": ("dead-letters", "--resend", "--who", "ana"),
+    "fire": ("fire", "doubling", "--event", '{"value": 4, "lane": "b"}', "--who", "ana"),
+}
+BY_TYPE = ("doctor", "audit")
+
+
+def test_every_command_of_the_desk_prints_the_same_json(happened: Happened) -> None:
+    found: dict[str, Any] = {}
+    for what, arguments in COMMANDS.items():
+        folders = ("--site", happened.engine.site, "--data", happened.engine.data)
+        answer = call(*arguments, "--json", *folders)
+        printed = json.loads(answer.out) if answer.out else answer.err
+        if what == "report":
+            printed = settle_figures(printed)
+        if what in BY_TYPE:
+            printed = describe_types(printed)
+        found[what] = {"status": int(answer.status), "printed": hide_keys(printed, CHANGING)}
+    compare_json("commands/desk.json", happened.settle(found))
