@@ -58,11 +58,11 @@ async def windy(wind: Series, limit: float) -> Result:
     most = float(wind["speed"].max())
     return Result(
         {"most": Metric(most, unit="m/s"), "over": most - limit, "none": float("nan")},
-        fields={"speeds": Field(list(range(wind.time.size)), wind["speed"], unit="m/s")},
+        fields={"speeds": Field("sample", list(range(wind.time.size)), wind["speed"], "m/s")},
         artifacts={"speeds.json": {"speeds": wind["speed"].tolist()}, "words.txt": "windy"},
     )
 '''
-CHANGING = ("created", "started", "heartbeat", "finished", "engine", "engine_id")
+CHANGING = ("created", "waited", "started", "heartbeat", "finished", "engine", "engine_id")
 
 
 def write_recording(file: Path) -> Path:
