@@ -66,7 +66,11 @@ sinks:
     http:
       url: "https://log.example/narrativelog/messages"
       json: {message_text: "{{ headline }}: {{ message }}", level: 10, tags: ["catcher"]}
-  template: {http: {url: "https://log.example/x", template: "{{ headline }} {{ severity }}"}}
+  template:
+    http:
+      url: "https://log.example/x"
+      template: "{{ headline }} {{ severity }}"
+      content_type: text/plain
   mail: {apprise: {urls: ["mailto://u:${GOLDEN_TOKEN}@mail.example/?to=crew@obs.example"]}}
   journal: {journal: {file: journal.txt}}
 route: {to: [console]}
@@ -95,11 +99,11 @@ def make_notices() -> dict[str, Notice]:
     )  # fmt: skip
     taken = replace(
         worse, state="acknowledged", changed=later(90), sequence=3,
-        acknowledgement=Acknowledgement("ana", later(90), CRITICAL, "I look"), assignee="ana",
+        acknowledgement=Acknowledgement("ana", CRITICAL, later(90), "I look"), assignee="ana",
     )  # fmt: skip
     shelved = replace(
         worse, state="shelved", changed=later(100), sequence=4,
-        shelf=Shelf("bo", later(3700), CRITICAL, "known"),
+        shelf=Shelf("bo", CRITICAL, later(3700), "known", later(100)),
     )  # fmt: skip
     noted = replace(worse, notes=(Remark("ana", later(95), "iced"),), sequence=5)
     better = replace(worse, severity=WARNING, changed=later(200), sequence=6)
@@ -181,8 +185,7 @@ def test_the_subscriptions_to_love_are_the_same() -> None:
 def make_run() -> Run:
     """A run that is over, with everything that is announced of it."""
     firing = Firing(
-        id="0123456789ab", rule="images", key="E1", time=NIGHT, cause="cause", reason="it came",
-        sequence=1,
+        rule="images", key="E1", time=NIGHT, cause="cause", reason="it came"
     )  # fmt: skip
     artifact = ArtifactRecord(
         key="images/2025/04/24/0123456789ab/plot.png", name="plot.png", run=firing.id,
@@ -190,7 +193,7 @@ def make_run() -> Run:
         observation="E1", url="https://objects.example/plot.png",
     )  # fmt: skip
     return Run(
-        id=firing.id, rule="images", firing=firing, job="measure", state="done",
+        id=firing.id, firing=firing, job="measure", state="done",
         observation="E1", finished=later(3), artifacts=(artifact,), columns={"band": "r"},
         metrics={"fwhm": Metric(0.7, "arcsec"), "lost": Metric(float("nan"), reason="dark")},
     )  # fmt: skip

@@ -8,12 +8,13 @@ import json
 import pkgutil
 import re
 from collections.abc import Iterator
+from enum import EnumType
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
-import typer.main
+import typer
 
 import catcher
 from catcher.cli.commands import app
@@ -25,27 +26,26 @@ from tests.small_site import DOUBLING, write_site
 SOURCE = Path(catcher.__file__).parent
 
 
-def parse_modules() -> Iterator[tuple[Path, ast.Module]]:
+def parse_modules() -> Iterator[ast.Module]:
     for path in sorted(SOURCE.rglob("*.py")):
         if "_site" not in path.parts:
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+            yield ast.parse(path.read_text(encoding="utf-8"))
 
 
 # -- commands ----------------------------------------------------------------------------------
 
 
-def describe_command(command: click.Command) -> dict[str, Any]:
+def describe_command(command: Any) -> dict[str, Any]:
     """The options and arguments of a command and of those below it; no prose."""
     described: dict[str, Any] = {}
     for one in command.params:
-        name = " ".join([*one.opts, *one.secondary_opts])
-        kind = one.type.name
-        choices = list(getattr(one.type, "choices", ()))
-        described[name] = {
-            "kind": one.param_type_name, "type": kind, "required": one.required,
-            "many": one.multiple or one.nargs != 1,
-            **({"choices": [str(getattr(c, "value", c)) for c in choices]} if choices else {}),
-            **({"environment": one.envvar} if one.envvar else {}),
+        kind = one.type_descriptor.annotation
+        choices = [choice.value for choice in kind] if isinstance(kind, EnumType) else []
+        described[" ".join([*one.opts, *one.secondary_opts])] = {
+            "kind": one.param_type_name, "required": one.required,
+            "many": one.multiple or one.nargs != 1, "choices": choices,
+            "default": json.loads(json.dumps(one.default, default=str)),
+            "environment": one.envvar,
         }  # fmt: skip
     below = getattr(command, "commands", {})
     if below:
@@ -121,7 +121,10 @@ def test_commands_end_with_the_same_status(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.delenv("CATCHER_SITE", raising=False)
     monkeypatch.delenv("CATCHER_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-    good = DOUBLING + "tests: [{name: a, feed: {number: '{value: 1}'}, expect: {firings: 1}}]\n"
+    good = (
+        DOUBLING
+        + "tests: [{name: a, feed: {number: '{value: 1, lane: a}'}, expect: {firings: 1}}]\n"
+    )
     places = {
         "SITE": write_site(tmp_path / "site", good),
         "BROKEN": write_site(tmp_path / "broken", "rule: x\ntrigger: {evnt: t}\n"),
@@ -187,18 +190,21 @@ _ENVIRONMENT = re.compile(
 )
 
 
-def constant_texts() -> Iterator[str]:
+@cache
+def constant_texts() -> frozenset[str]:
     """Every text of the source that is no docstring."""
-    for _, tree in parse_modules():
+    texts: set[str] = set()
+    for tree in parse_modules():
         prose = {
             id(node.value)
             for node in ast.walk(tree)
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if id(node) not in prose:
-                    yield node.value
+            is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+            if is_text and id(node) not in prose:
+                texts.add(node.value)
+    return frozenset(texts)
 
 
 def test_names_of_environment_variables_stay() -> None:
@@ -206,11 +212,10 @@ def test_names_of_environment_variables_stay() -> None:
     compare_text("surface/environment.txt", "".join(f"{name}\n" for name in found))
 
 
-def test_names_of_metrics_stay() -> None:
-    names = {
-        text for text in constant_texts() if re.fullmatch(r"(catcher|process)_[a-z0-9_]+", text)
-    }
-    rules = sorted(name for name in names if name.startswith("catcher_rule_"))
-    others = sorted(name for name in names if not name.startswith("catcher_rule_"))
+def test_names_that_begin_as_those_of_metrics_stay() -> None:
+    pattern = re.compile(r"(catcher|process)_[a-z0-9_]+")
+    names = sorted({text for text in constant_texts() if pattern.fullmatch(text)})
+    rules = [name for name in names if name.startswith("catcher_rule_")]
+    others = [name for name in names if not name.startswith("catcher_rule_")]
     compare_text("surface/metrics_of_rules.txt", "".join(f"{name}\n" for name in rules))
     compare_text("surface/other_metrics.txt", "".join(f"{name}\n" for name in others))
