@@ -216,6 +216,7 @@ def act_on_alerts(happened: Happened) -> None:
     silence = happened.answers["silence"]["body"]["id"]
     path = f"/silences/{silence}/end"
     happened.answers["unsilence"] = answer_of(engine, "POST", path, json={"who": "ana"})
+    engine.until(lambda: len(engine.get("/dead-letters")) == 2, "the dead letter of the shift")
     engine.ask("POST", "/silences", json={"name": "gusts", "who": "bo", "reason": "a test"})
 
 

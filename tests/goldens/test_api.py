@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 import pytest
 
 from tests.cli.calling import call
-from tests.goldens.compare import compare_json, compare_text, describe_types, hide_keys
-from tests.goldens.running import Happened, answer_of, engine_after_all
+from tests.goldens.compare import compare_json, compare_text, describe_types, hide_keys, merge_types
+from tests.goldens.running import Happened, answer_of, engine_after_all, event_of
 
 CHANGING = (
     "per_minute", "arriving", "drain", "grows", "turn_age", "turns", "loop_lag", "blocks",
@@ -23,10 +24,37 @@ CHANGING = (
 """Keys under which time or chance decides; of these the type is held."""
 
 
+@dataclass(frozen=True)
+class Collected:
+    """All that a running engine has answered, in one fixed order: tests may run in any."""
+
+    described: Any
+    answers: Any
+    acts: Any
+    records: Any
+    queries: Any
+    tail: Any
+    frames: list[str]
+    metrics: str
+    refusals: Any
+    desk: Any
+
+
 @pytest.fixture(scope="module")
-def happened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Happened]:
-    with engine_after_all(tmp_path_factory.mktemp("goldens")) as after:
-        yield after
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
+    with engine_after_all(tmp_path_factory.mktemp("goldens")) as happened:
+        return Collected(
+            described=happened.engine.get("/openapi.json"),
+            answers=read_answers(happened),
+            acts=happened.settle(hide_keys(happened.answers, CHANGING)),
+            records=read_records(happened),
+            queries={key: ask_with(happened, key) for key in QUERIED},
+            tail=read_tail(happened),
+            frames=happened.frames,
+            metrics=happened.engine.ask("GET", "/metrics").text,
+            refusals=read_refusals(happened),
+            desk=call_desk(happened),
+        )
 
 
 # -- the description ---------------------------------------------------------------------------
@@ -54,9 +82,8 @@ def name_schemas_by_what_they_hold(described: dict[str, Any]) -> dict[str, Any]:
     return {"paths": settle(described["paths"]), "schemas": dict(sorted(settled.items()))}
 
 
-def test_the_description_of_the_api_stays(happened: Happened) -> None:
-    described = happened.engine.get("/openapi.json")
-    compare_json("api/openapi.json", name_schemas_by_what_they_hold(described))
+def test_the_description_of_the_api_stays(collected: Collected) -> None:
+    compare_json("api/openapi.json", name_schemas_by_what_they_hold(collected.described))
 
 
 # -- answers -----------------------------------------------------------------------------------
@@ -97,7 +124,8 @@ def gets(happened: Happened) -> dict[str, list[str]]:
     }
 
 
-def test_every_answer_has_the_same_keys_and_values(happened: Happened) -> None:
+def read_answers(happened: Happened) -> Any:
+    """The answer for each path that can be read."""
     engine = happened.engine
     engine.until(lambda: engine.ask("GET", "/readyz").status_code == 200, "readiness")
     asked, found = gets(happened), {}
@@ -107,10 +135,16 @@ def test_every_answer_has_the_same_keys_and_values(happened: Happened) -> None:
         answer = answer_of(engine, "GET", path)
         if path == "/health":
             answer["body"] = settle_health(answer["body"])
+        if path == "/healthz?verbose":
+            answer["body"] = settle_block(answer["body"])
         if path.startswith("/alarms"):
             answer["body"] = settle_figures(answer["body"])
         found[path] = hide_keys(answer, CHANGING if path != "/health" else ())
-    compare_json("api/answers.json", happened.settle(found))
+    return happened.settle(found)
+
+
+def test_every_answer_has_the_same_keys_and_values(collected: Collected) -> None:
+    compare_json("api/answers.json", collected.answers)
 
 
 def settle_health(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -124,6 +158,13 @@ def settle_health(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def settle_block(row: dict[str, Any]) -> dict[str, Any]:
+    """How an engine does, whether or not something has blocked it meanwhile."""
+    block = row["last_block"]
+    assert block is None or [*block] == ["seconds", "stack", "place", "over", "told"]
+    return {**row, "last_block": "null, or seconds, stack, place, over, told"}
+
+
 def settle_figures(row: dict[str, Any]) -> dict[str, Any]:
     """Figures, of which the last buckets alone count what has happened."""
     counts = row["buckets"]
@@ -131,8 +172,8 @@ def settle_figures(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "buckets": describe_types(counts)}
 
 
-def test_every_act_has_the_same_answer(happened: Happened) -> None:
-    compare_json("api/acts.json", happened.settle(hide_keys(happened.answers, CHANGING)))
+def test_every_act_has_the_same_answer(collected: Collected) -> None:
+    compare_json("api/acts.json", collected.acts)
 
 
 REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
@@ -177,14 +218,19 @@ REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-def test_every_refusal_has_the_same_form_and_words(happened: Happened) -> None:
+def read_refusals(happened: Happened) -> Any:
+    """The answers to what cannot be done."""
     alert, found = happened.ids["wind worse"], []
     for method, path, how in REFUSALS:
         answer = answer_of(happened.engine, method, path.replace("ALERT", alert), **how)
         asked = {"method": method, "path": path, **({"json": how["json"]} if "json" in how else {})}
         found.append({"asked": asked, **answer})
         assert answer["status"] >= 400, (method, path)
-    compare_json("api/refusals.json", happened.settle(found))
+    return happened.settle(found)
+
+
+def test_every_refusal_has_the_same_form_and_words(collected: Collected) -> None:
+    compare_json("api/refusals.json", collected.refusals)
 
 
 # -- what a client elsewhere reads -------------------------------------------------------------
@@ -214,7 +260,8 @@ def read_frames(data: bytes) -> tuple[str, list[Any]]:
     return letters, nouns
 
 
-def test_records_have_the_same_form_on_the_wire(happened: Happened) -> None:
+def read_records(happened: Happened) -> Any:
+    """What a client elsewhere is told of each kind of record."""
     found: dict[str, Any] = {}
     for kind, query in RECORDS.items():
         answer = happened.engine.ask("GET", f"/read/records/{kind}", params={"query": query})
@@ -228,26 +275,37 @@ def test_records_have_the_same_form_on_the_wire(happened: Happened) -> None:
     select = "SELECT rule, key, state, count(*) AS n FROM runs GROUP BY rule, key, state ORDER BY n"
     answer = happened.engine.ask("POST", "/read/sql", json={"query": select})
     found["sql"] = describe_types(read_frames(answer.content)[1])
-    compare_json("api/records.json", found)
+    return found
 
 
-@pytest.mark.parametrize("key", ["rule", "key", "id", "state", "name", "obs", "kind"])
-def test_a_query_knows_the_same_keys(happened: Happened, key: str) -> None:
+def test_records_have_the_same_form_on_the_wire(collected: Collected) -> None:
+    compare_json("api/records.json", collected.records)
+
+
+QUERIED = ("rule", "key", "id", "state", "name", "obs", "kind")
+
+
+def ask_with(happened: Happened, key: str) -> str:
+    """Which kinds of records are fewer when a key of the query asks for what nothing has."""
     found = []
     for kind in RECORDS:
         ask = {"query": json.dumps({key: "nothing has this"})}
         answer = happened.engine.ask("GET", f"/read/records/{kind}", params=ask)
-        found.append(f"{kind} {len(read_frames(answer.content)[1]) or 'none'}\n")
-    counts = re.sub(r"[1-9]\d*", "some", "".join(found))
-    compare_text(f"api/query_{key}.txt", counts)
+        found.append(f"{kind}: {'some' if read_frames(answer.content)[1] else 'none'}\n")
+    return "".join(found)
+
+
+def test_a_query_knows_the_same_keys(collected: Collected) -> None:
+    text = "".join(f"{key}\n{found}\n" for key, found in collected.queries.items())
+    compare_text("api/queries.txt", text)
 
 
 # -- streams -----------------------------------------------------------------------------------
 
 
-def test_the_stream_of_events_has_the_same_frames(happened: Happened) -> None:
+def test_the_stream_of_events_has_the_same_frames(collected: Collected) -> None:
     kinds: dict[str, list[Any]] = {}
-    text = "\n".join(happened.frames)
+    text = "\n".join(collected.frames)
     assert text.startswith(": following\n\nevent: ")
     for kind, data in re.findall(r"^event: (.*)\ndata: (.*)$", text, flags=re.MULTILINE):
         kinds.setdefault(kind, []).append(json.loads(data))
@@ -255,10 +313,15 @@ def test_the_stream_of_events_has_the_same_frames(happened: Happened) -> None:
     compare_json("api/stream.json", found)
 
 
-def test_the_lines_of_the_tail_have_the_same_form(happened: Happened) -> None:
+def read_tail(happened: Happened) -> Any:
+    """Some lines of the tail."""
     wanted = ('{"topic":"doom"', '{"topic":"number","time":"2025', '{"topic":"http')
     lines = [one for one in happened.lines if one.startswith(wanted) or '"lane":"a"' in one]
-    compare_json("api/tail.json", happened.settle(lines))
+    return happened.settle(lines)
+
+
+def test_the_lines_of_the_tail_have_the_same_form(collected: Collected) -> None:
+    compare_json("api/tail.json", collected.tail)
 
 
 # -- metrics -----------------------------------------------------------------------------------
@@ -283,17 +346,16 @@ def read_families(page: str) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items()))
 
 
-def test_the_metrics_are_the_same(happened: Happened) -> None:
-    answer = happened.engine.ask("GET", "/metrics")
-    found = read_families(answer.text)
+def test_the_metrics_are_the_same(collected: Collected) -> None:
+    found = read_families(collected.metrics)
     of_rules = {name: one for name, one in found.items() if name.startswith("catcher_rule_")}
     others = {name: one for name, one in found.items() if name not in of_rules}
     compare_json("api/metrics_of_rules.json", of_rules)
     compare_json("api/other_metrics.json", others)
 
 
-def test_the_metrics_of_rules_have_the_same_values(happened: Happened) -> None:
-    lines = happened.engine.ask("GET", "/metrics").text.splitlines()
+def test_the_metrics_of_rules_have_the_same_values(collected: Collected) -> None:
+    lines = collected.metrics.splitlines()
     kept = ('catcher_rule_', 'catcher_alerts{', 'catcher_runs_total')  # fmt: skip
     found = [one for one in lines if one.startswith(kept) and 'rule="doubling"' not in one]
     compare_text("api/metrics_of_rules.txt", "".join(f"{one}\n" for one in sorted(found)))
@@ -301,6 +363,7 @@ def test_the_metrics_of_rules_have_the_same_values(happened: Happened) -> None:
 
 # -- commands beside a running engine ----------------------------------------------------------
 
+FIRED = json.dumps(event_of("number", 5, value=4, lane="b"))
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "alerts": ("alerts",),
     "alerts of all times": ("alerts", "--all", "--limit", "3"),
@@ -319,13 +382,20 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "assign": ("assign", "wind noted", "--to", "ana", "--who", "bo"),
     "silence": ("silence", "gusts*", "--reason", "a test", "--for", "1h", "--who", "bo"),
     "handover": ("handover", "--to", "bo", "--who", "ana", "--note", "good night"),
-    "resend": ("dead-letters", "--resend", "--who", "ana"),
-    "fire": ("fire", "doubling", "--event", '{"value": 4, "lane": "b"}', "--who", "ana"),
+    "resend": ("dead-letters", "--all", "--who", "ana"),
+    "fire": ("fire", "doubling", "--event", FIRED, "--who", "ana"),
 }
-BY_TYPE = ("doctor", "audit")
 
 
-def test_every_command_of_the_desk_prints_the_same_json(happened: Happened) -> None:
+def settle_audit(rows: list[dict[str, Any]]) -> list[Any]:
+    """Entries of the audit trail with their details by type, each form once, refusals left out."""
+    done = [row for row in rows if "refused" not in row["detail"]]
+    kept = [{**describe_types(row), "channel": row["channel"], "what": row["what"]} for row in done]
+    return merge_types(sorted(kept, key=lambda row: (row["what"], json.dumps(row))))
+
+
+def call_desk(happened: Happened) -> Any:
+    """What each command of the desk prints."""
     found: dict[str, Any] = {}
     for what, arguments in COMMANDS.items():
         folders = ("--site", happened.engine.site, "--data", happened.engine.data)
@@ -333,7 +403,14 @@ def test_every_command_of_the_desk_prints_the_same_json(happened: Happened) -> N
         printed = json.loads(answer.out) if answer.out else answer.err
         if what == "report":
             printed = settle_figures(printed)
-        if what in BY_TYPE:
+        assert answer.status == (1 if what == "doctor" else 0), (what, answer.err)
+        if what in ("doctor", "resend"):
             printed = describe_types(printed)
+        if what == "audit":
+            printed = settle_audit(printed)
         found[what] = {"status": int(answer.status), "printed": hide_keys(printed, CHANGING)}
-    compare_json("commands/desk.json", happened.settle(found))
+    return happened.settle(found)
+
+
+def test_every_command_of_the_desk_prints_the_same_json(collected: Collected) -> None:
+    compare_json("commands/desk.json", collected.desk)
