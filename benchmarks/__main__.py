@@ -10,7 +10,7 @@ import subprocess
 import sys
 from importlib import import_module
 
-ALL = (
+BENCHMARKS = (
     "forecast",
     "rules",
     "broker",
@@ -24,19 +24,21 @@ ALL = (
     "images",
     "drawing",
 )
-LONG = ("soak",)
+LONG_BENCHMARKS = ("soak",)
 
 
 def main() -> None:
     """One by its name, with its options; without a name all, each in a process of its own."""
     if len(sys.argv) > 1:
         name, *options = sys.argv[1:]
-        if name not in ALL + LONG:
-            raise SystemExit(f"no benchmark {name!r}; there are {', '.join(ALL + LONG)}")
+        if name not in BENCHMARKS + LONG_BENCHMARKS:
+            raise SystemExit(
+                f"no benchmark {name!r}; there are {', '.join(BENCHMARKS + LONG_BENCHMARKS)}"
+            )
         import_module(f"benchmarks.{name}").main(options)
         return
     failed = []
-    for name in ALL:
+    for name in BENCHMARKS:
         if subprocess.run([sys.executable, "-m", "benchmarks", name], check=False).returncode:
             failed.append(name)
     if failed:

@@ -18,19 +18,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from benchmarks import records
-from benchmarks.memory import resident
-from catcher.alerting import Alerting, Courier, Match, Renderer, Route, RouteTree
-from catcher.alerting.changed import Changed
-from catcher.alerting.directing import direct
-from catcher.alerting.routing import SinkSpec
-from catcher.model.alert import Alert, LevelChange, Notice, Severity, alert_id
+from benchmarks import reporting
+from benchmarks.memory import resident_memory
+from catcher.alerting import (
+    AlertMatcher,
+    AlertService,
+    NotificationDispatcher,
+    Route,
+    RouteTree,
+    TemplateRenderer,
+)
+from catcher.alerting.changes import AlertChanges
+from catcher.alerting.route_tree import SinkSpec
+from catcher.alerting.router import route_alert
+from catcher.model.alert import Alert, LevelChange, Notification, Severity, compute_alert_id
 from catcher.model.commit import Commit
 from catcher.model.health import Health
-from catcher.model.rule import AlertSpec, Expr, LevelSpec, Rule, Trigger
+from catcher.model.rule import AlertSpec, Expression, LevelSpec, Rule, TriggerSpec
 from catcher.model.time import MINUTE, SECOND, Instant, parse_instant
 from catcher.ports import Row
-from catcher.stores.ledger import SqlLedger
+from catcher.stores.ledger.ledger import SqlLedger
 
 NIGHT = parse_instant("2025-04-24T00:00:00Z")
 RULES, ROUTES, ONE_CRITICAL_IN, BATCH = 97, 100, 100, 64
@@ -38,68 +45,73 @@ DELAY_LIMIT, ROUTING_LIMIT, GROWTH_LIMIT = 1.0, 1.0, 20.0
 
 
 @dataclass
-class Witness:
+class RecordingSink:
     """A sink that writes down when each alert came."""
 
     name: str = "console"
-    came: dict[str, float] = field(default_factory=dict)
+    arrival_times: dict[str, float] = field(default_factory=dict)
     messages: int = 0
 
-    async def deliver(self, notice: Notice) -> Row:
+    async def deliver(self, notification: Notification) -> Row:
         self.messages += 1
-        self.came.setdefault(notice.alert.id, time.perf_counter())
+        self.arrival_times.setdefault(notification.alert.id, time.perf_counter())
         return {"ts": str(self.messages)}
 
     def health(self) -> Health:
         return Health(self.name, "witness", "ok")
 
 
-def site() -> tuple[dict[str, Rule], RouteTree]:
+def create_site() -> tuple[dict[str, Rule], RouteTree]:
     """A hundred rules, each with a route of its own."""
-    spec = AlertSpec({Severity.WARNING: LevelSpec(Expr("x > 1"))}, latch=Severity.CRITICAL)
+    alert_spec = AlertSpec(
+        {Severity.WARNING: LevelSpec(Expression("x > 1"))}, latch=Severity.CRITICAL
+    )
     rules = {
-        f"rule-{n}": Rule(f"rule-{n}", Trigger("event", "t"), alert=spec) for n in range(ROUTES)
+        f"rule-{n}": Rule(f"rule-{n}", TriggerSpec("event", "t"), alert=alert_spec)
+        for n in range(ROUTES)
     }
-    leaves = tuple(Route(Match(rule=(name,)), to=("console",)) for name in rules)
+    routes = tuple(Route(AlertMatcher(rule=(name,)), to=("console",)) for name in rules)
     tree = RouteTree(
         {"console": SinkSpec("console", "console")},
-        Route(to=("console",), group_by=("rule",), routes=leaves),
+        Route(to=("console",), group_by=("rule",), routes=routes),
     )
     return rules, tree
 
 
-class Storms:
+class StormBenchmark:
     """Alerting, ledger and courier, joined as the engine joins them."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        rules, tree = site()
-        self.alerting = Alerting(rules, tree, Renderer())
-        self.sink = Witness()
+        rules, tree = create_site()
+        self.alerting = AlertService(rules, tree, TemplateRenderer())
+        self.sink = RecordingSink()
         self.delays: list[float] = []
         self.now: Instant = NIGHT
 
     async def run(self, storms: int) -> list[tuple[int, float]]:
         """The messages of each storm, and the resident size after it."""
-        found = []
+        results = []
         sinks = {"console": self.sink}
         with tempfile.TemporaryDirectory() as folder:
             url = f"sqlite:///{folder}/ledger.db"
             async with (
                 SqlLedger(url, "storm", lambda: self.now) as ledger,
-                Courier(sinks, ledger, lambda: self.now) as courier,
+                NotificationDispatcher(sinks, ledger, lambda: self.now) as dispatcher,
             ):
-                for number in range(storms):
+                for index in range(storms):
                     before = self.sink.messages
-                    await self._storm(number, ledger, courier)
-                    found.append((self.sink.messages - before, resident()))
-        return found
+                    await self._run_storm(index, ledger, dispatcher)
+                    results.append((self.sink.messages - before, resident_memory()))
+        return results
 
-    async def _storm(self, number: int, ledger: SqlLedger, courier: Courier) -> None:
-        begun: dict[str, float] = {}
+    async def _run_storm(
+        self, number: int, ledger: SqlLedger, dispatcher: NotificationDispatcher
+    ) -> None:
+        start_times: dict[str, float] = {}
         start = self.now
         for severity in (Severity.WARNING, Severity.NONE):
-            steps: list[Changed] = []
+            changes: list[AlertChanges] = []
             for index in range(self.count):
                 self.now = start + index * MINUTE // self.count
                 level = severity
@@ -108,56 +120,76 @@ class Storms:
                 key = f"{number}-{index}"
                 change = LevelChange(f"rule-{index % RULES}", key, "", level, self.now, "x = 2 > 1")
                 if level == Severity.CRITICAL:
-                    begun[change.alert] = time.perf_counter()
-                steps.append(self.alerting.apply(change, self.now))
-                if len(steps) == BATCH:
-                    steps.append(self.alerting.tick(self.now))
-                    await self._keep(steps, ledger, courier)
-                    steps.clear()
-            await self._keep(steps, ledger, courier)
-            await self._while_away(20 * MINUTE, ledger, courier)
+                    start_times[change.alert_id] = time.perf_counter()
+                changes.append(self.alerting.apply_level_change(change, self.now))
+                if len(changes) == BATCH:
+                    changes.append(self.alerting.tick(self.now))
+                    await self._commit_changes(changes, ledger, dispatcher)
+                    changes.clear()
+            await self._commit_changes(changes, ledger, dispatcher)
+            await self._advance_time(20 * MINUTE, ledger, dispatcher)
             if severity == Severity.WARNING:
-                self.delays += [self.sink.came[one] - at for one, at in begun.items()]
+                self.delays += [
+                    self.sink.arrival_times[opened_id] - started_at
+                    for opened_id, started_at in start_times.items()
+                ]
             start = self.now
-        for id in [one.id for one in self.alerting.active()]:
-            done = self.alerting.acknowledge(id, None, "ana", "", self.now, "benchmark")
-            await self._keep([done], ledger, courier)
+        for opened_id in [alert.id for alert in self.alerting.list_active()]:
+            acknowledgement = self.alerting.acknowledge_alert(
+                opened_id, None, "ana", "", self.now, "benchmark"
+            )
+            await self._commit_changes([acknowledgement], ledger, dispatcher)
 
-    async def _while_away(self, span: int, ledger: SqlLedger, courier: Courier) -> None:
+    async def _advance_time(
+        self, duration: int, ledger: SqlLedger, dispatcher: NotificationDispatcher
+    ) -> None:
         """Time passes: groups and floods are told and end."""
-        end = self.now + span
+        end = self.now + duration
         while self.now < end:
             self.now += SECOND
-            await self._keep([self.alerting.tick(self.now)], ledger, courier)
-        await courier.drain(60 * SECOND)
+            await self._commit_changes([self.alerting.tick(self.now)], ledger, dispatcher)
+        await dispatcher.drain(60 * SECOND)
 
-    async def _keep(self, steps: Sequence[Changed], ledger: SqlLedger, courier: Courier) -> None:
+    async def _commit_changes(
+        self, changes: Sequence[AlertChanges], ledger: SqlLedger, dispatcher: NotificationDispatcher
+    ) -> None:
         commit = Commit(
-            alerts=tuple(one for step in steps for one in step.alerts),
-            notices=tuple(one for step in steps for one in step.notices),
-            audit=tuple(one for step in steps for one in step.audit),
-            bundles=tuple(one for step in steps for one in step.bundles),
+            alerts=tuple(alert for change in changes for alert in change.alerts),
+            notices=tuple(
+                notification for change in changes for notification in change.notifications
+            ),
+            audit=tuple(entry for change in changes for entry in change.audit),
+            groups=tuple(group for change in changes for group in change.groups),
         )
-        if not commit.empty:
-            courier.send((await ledger.commit(commit)).notices)
+        if not commit.is_empty:
+            dispatcher.enqueue_notifications((await ledger.commit(commit)).notices)
             await asyncio.sleep(0)
 
 
-def routing(count: int) -> float:
+def measure_routing(count: int) -> float:
     """Seconds of processor time for as many alerts through a hundred routes."""
-    _, tree = site()
-    alerts = [_alert(f"rule-{number % ROUTES}", str(number)) for number in range(count)]
-    began = time.process_time()
+    _, tree = create_site()
+    alerts = [_create_alert(f"rule-{number % ROUTES}", str(number)) for number in range(count)]
+    start = time.process_time()
     for alert in alerts:
-        direct(tree, alert, NIGHT)
-    return time.process_time() - began
+        route_alert(tree, alert, NIGHT)
+    return time.process_time() - start
 
 
-def _alert(rule: str, key: str) -> Alert:
+def _create_alert(rule: str, key: str) -> Alert:
     return Alert(
-        alert_id(rule, key, ""), rule, key, "", 1, "firing", Severity.WARNING, Severity.WARNING,
-        NIGHT, NIGHT, "",
-    )  # fmt: skip
+        compute_alert_id(rule, key, ""),
+        rule,
+        key,
+        "",
+        1,
+        "firing",
+        Severity.WARNING,
+        Severity.WARNING,
+        NIGHT,
+        NIGHT,
+        "",
+    )
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -165,27 +197,29 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks alerts")
     parser.add_argument("--alerts", type=int, default=10_000)
     parser.add_argument("--storms", type=int, default=5)
-    chosen = parser.parse_args(arguments)
-    begun = records.machine()
-    storms = Storms(chosen.alerts)
-    began = time.process_time()
-    found = asyncio.run(storms.run(chosen.storms))
-    each = (time.process_time() - began) / chosen.storms
-    routed = min(routing(chosen.alerts) for _ in range(3))
-    p99 = records.percentile(storms.delays, 99)
-    growth = found[-1][1] - found[min(1, len(found) - 1)][1]
+    args = parser.parse_args(arguments)
+    machine = reporting.describe_machine()
+    benchmark = StormBenchmark(args.alerts)
+    start = time.process_time()
+    results = asyncio.run(benchmark.run(args.storms))
+    seconds_per_storm = (time.process_time() - start) / args.storms
+    routing_seconds = min(measure_routing(args.alerts) for _ in range(3))
+    p99 = reporting.percentile(benchmark.delays, 99)
+    growth = results[-1][1] - results[min(1, len(results) - 1)][1]
     rows = [
-        ["messages of a storm", ", ".join(str(messages) for messages, _ in found), ""],
-        ["of it critical, each by itself", str(-(-chosen.alerts // ONE_CRITICAL_IN)), ""],
+        ["messages of a storm", ", ".join(str(messages) for messages, _ in results), ""],
+        ["of it critical, each by itself", str(-(-args.alerts // ONE_CRITICAL_IN)), ""],
         ["a critical one takes, p99", f"{p99 * 1e3:.0f} ms", f"{DELAY_LIMIT * 1e3:.0f} ms"],
-        ["processor time of a storm and its end", f"{each:.1f} s", ""],
+        ["processor time of a storm and its end", f"{seconds_per_storm:.1f} s", ""],
         ["growth from the second storm on", f"{growth:.1f} MB", f"{GROWTH_LIMIT:.0f} MB"],
-        ["routing through 100 routes", f"{routed:.2f} s", f"{ROUTING_LIMIT:.0f} s"],
+        ["routing through 100 routes", f"{routing_seconds:.2f} s", f"{ROUTING_LIMIT:.0f} s"],
     ]
-    title = f"{chosen.alerts:,} alerts in a minute"
-    records.show(title, begun, ("what", "found", "bound"), rows)
-    records.write("alerts", begun, [{"what": what, "found": found} for what, found, _ in rows])
-    if p99 > DELAY_LIMIT or routed > ROUTING_LIMIT or growth > GROWTH_LIMIT:
+    title = f"{args.alerts:,} alerts in a minute"
+    reporting.print_table(title, machine, ("what", "found", "bound"), rows)
+    reporting.write_results(
+        "alerts", machine, [{"what": label, "found": results} for label, results, _ in rows]
+    )
+    if p99 > DELAY_LIMIT or routing_seconds > ROUTING_LIMIT or growth > GROWTH_LIMIT:
         raise SystemExit("a bound is missed")
 
 

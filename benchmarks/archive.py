@@ -24,8 +24,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import archive_clients, installing, records
-from tests.servers import S3_KEYS, influx_write, influxd, s3, victoria_metrics
+from benchmarks import archive_clients, peer_installer, reporting
+from tests.servers import S3_KEYS, run_influxd, run_s3, run_victoria_metrics, write_influx
 
 TOPIC = "lsst.sal.MTMount.azimuth"
 START = 1_745_452_800_000_000_000
@@ -42,104 +42,110 @@ def main(options: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--run", default="", help=argparse.SUPPRESS)
     parser.add_argument("--with", dest="given", default="", help=argparse.SUPPRESS)
-    said = parser.parse_args(options)
-    if said.run:
-        print(json.dumps(asyncio.run(measured(said.run, json.loads(said.given)))))
+    args = parser.parse_args(options)
+    if args.run:
+        print(json.dumps(asyncio.run(measure_client(args.run, json.loads(args.given)))))
         return
-    begun, missing = records.machine(), installing.install(NEEDED)
-    for name, why in missing.items():
-        print(f"{name} could not be had: {why}")
+    machine, missing = reporting.describe_machine(), peer_installer.install_packages(NEEDED)
+    for name, error_text in missing.items():
+        print(f"{name} could not be had: {error_text}")
     rows = []
-    with tempfile.TemporaryDirectory(prefix="catcher-bench-") as name:
-        for task, clients, given in _tasks(Path(name), said):
-            known = [one for one in clients if one.split(" ")[0] not in missing]
-            rows += _raced(task, known, given, said.rounds)
-    records.write("archive", begun, rows)
-    _show(begun, rows)
+    with tempfile.TemporaryDirectory(prefix="catcher-bench-") as folder:
+        for task, clients, parameters in _iter_tasks(Path(folder), args):
+            available = [client for client in clients if client.split(" ")[0] not in missing]
+            rows += _run_rounds(task, available, parameters, args.rounds)
+    reporting.write_results("archive", machine, rows)
+    _print_results(machine, rows)
 
 
 Task = tuple[str, Sequence[str], dict[str, Any]]
 
 
-def _tasks(folder: Path, said: argparse.Namespace) -> Iterator[Task]:
+def _iter_tasks(folder: Path, args: argparse.Namespace) -> Iterator[Task]:
     """What is to be done, by whom, with what; the servers run meanwhile."""
-    with influxd(folder / "influx", ("efd", "metrics")) as server:
-        influx_write(server.port, "efd", _lines(said.rows))
-        given = {"url": f"http://127.0.0.1:{server.port}", "topic": TOPIC, "rows": said.rows}
-        yield "read", ("Catcher", "aioinflux", "influxdb (1.x)"), given
-        given = {"url": given["url"], "points": said.points}
-        yield "write to 1.x", ("Catcher", "influxdb (1.x)"), given
-    with victoria_metrics(folder / "victoria") as server:
-        given = {"url": f"http://127.0.0.1:{server.port}", "points": said.points}
-        yield "write to v2", ("Catcher", "influxdb-client"), given
-    with s3(folder / "s3") as server:
-        given = {"url": f"http://127.0.0.1:{server.port}", "keys": list(S3_KEYS)}
+    with run_influxd(folder / "influx", ("efd", "metrics")) as server:
+        write_influx(server.port, "efd", _generate_lines(args.rows))
+        parameters = {"url": f"http://127.0.0.1:{server.port}", "topic": TOPIC, "rows": args.rows}
+        yield "read", ("Catcher", "aioinflux", "influxdb (1.x)"), parameters
+        parameters = {"url": parameters["url"], "points": args.points}
+        yield "write to 1.x", ("Catcher", "influxdb (1.x)"), parameters
+    with run_victoria_metrics(folder / "victoria") as server:
+        parameters = {"url": f"http://127.0.0.1:{server.port}", "points": args.points}
+        yield "write to v2", ("Catcher", "influxdb-client"), parameters
+    with run_s3(folder / "s3") as server:
+        parameters = {"url": f"http://127.0.0.1:{server.port}", "keys": list(S3_KEYS)}
         for count, size in ((200, 64 * 1024), (4, 32 * 2**20)):
-            what = f"{count} objects of {size // 1024} KiB"
-            yield what, ("Catcher", "boto3"), {**given, "count": count, "size": size}
+            task = f"{count} objects of {size // 1024} KiB"
+            yield task, ("Catcher", "boto3"), {**parameters, "count": count, "size": size}
 
 
-def _lines(rows: int) -> Iterator[str]:
+def _generate_lines(rows: int) -> Iterator[str]:
     for n in range(rows):
         actual = 180 * math.sin(n / 1e4)
         fields = f"actualPosition={actual},demandPosition={round(actual, 4)}"
-        more = f"actualTorque={n % 977 * 0.137},actualVelocity={math.cos(n / 1e4)}"
-        yield f"{TOPIC} salIndex=0i,{fields},{more} {START + n * STEP}"
+        more_fields = f"actualTorque={n % 977 * 0.137},actualVelocity={math.cos(n / 1e4)}"
+        yield f"{TOPIC} salIndex=0i,{fields},{more_fields} {START + n * STEP}"
 
 
-def _raced(
-    task: str, clients: Sequence[str], given: dict[str, Any], rounds: int
+def _run_rounds(
+    task: str, clients: Sequence[str], parameters: dict[str, Any], rounds: int
 ) -> list[dict[str, Any]]:
     """Round-robin, so that a slow minute of the machine meets all of them; medians count."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in clients}
     for _ in range(rounds):
         for name in clients:
             command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "archive",
-                "--run", f"{task}|{name}", "--with", json.dumps(given)]  # fmt: skip
-            done = subprocess.run(
-                command, env=installing.environment(NEEDED), stdout=subprocess.PIPE, check=False
+                "--run", f"{task}|{name}", "--with", json.dumps(parameters)]  # fmt: skip
+            process = subprocess.run(
+                command,
+                env=peer_installer.build_environment(NEEDED),
+                stdout=subprocess.PIPE,
+                check=False,
             )
             with contextlib.suppress(ValueError, IndexError):
-                found[name].append(json.loads(done.stdout.splitlines()[-1]))
+                results[name].append(json.loads(process.stdout.splitlines()[-1]))
     rows = []
-    for name, results in found.items():
-        if not results:
+    for name, runs in results.items():
+        if not runs:
             print(f"{task}: {name} failed")
             continue
         rows.append({
             "task": task, "client": name,
-            **{key: records.median(one[key] for one in results) for key in results[0]},
+            **{key: reporting.median(run[key] for run in runs) for key in runs[0]},
         })  # fmt: skip
     return rows
 
 
-async def measured(which: str, given: dict[str, Any]) -> dict[str, float]:
+async def measure_client(task_and_client: str, parameters: dict[str, Any]) -> dict[str, float]:
     """Wall and processor seconds of one client for one task, and megabytes it grew."""
-    task, name = which.split("|")
-    work: Callable[[dict[str, Any]], Any] = archive_clients.find(task, name)
-    before = archive_clients.resident()
+    task, name = task_and_client.split("|")
+    run_task: Callable[[dict[str, Any]], Any] = archive_clients.find_task(task, name)
+    before = archive_clients.peak_memory()
     wall, processor = time.perf_counter(), time.process_time()
-    done = await work(given)
+    count = await run_task(parameters)
     return {
         "wall": time.perf_counter() - wall,
         "processor": time.process_time() - processor,
-        "memory": archive_clients.resident() - before,
-        "done": done,
+        "memory": archive_clients.peak_memory() - before,
+        "done": count,
     }
 
 
-def _show(begun: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
+def _print_results(machine: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     table = []
     for row in rows:
-        ours = next(one for one in rows if one["task"] == row["task"])
+        ours = next(candidate for candidate in rows if candidate["task"] == row["task"])
         table.append((
             row["task"], row["client"], f"{row['done'] / row['wall']:,.0f}",
             f"{row['wall'] / ours['wall']:.2f}", f"{row['processor'] / ours['processor']:.2f}",
             f"{row['memory']:.0f} MB",
         ))  # fmt: skip
     headings = ("task", "client", "a second", "time, ours = 1", "processor, ours = 1", "memory")
-    records.show("From servers and to them", begun, headings, table)
-    read = [row for row in rows if row["task"] == "read"]
-    if len(read) > 1:
-        least = min(row["wall"] / read[0]["wall"] for row in read[1:])
-        print(f"target (3 times faster to a DataFrame): {'met' if least >= TARGET else 'MISSED'}")
+    reporting.print_table("From servers and to them", machine, headings, table)
+    read_rows = [row for row in rows if row["task"] == "read"]
+    if len(read_rows) > 1:
+        slowest_ratio = min(row["wall"] / read_rows[0]["wall"] for row in read_rows[1:])
+        print(
+            "target (3 times faster to a DataFrame): "
+            f"{'met' if slowest_ratio >= TARGET else 'MISSED'}"
+        )

@@ -23,23 +23,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import hand, records
-from benchmarks.records import Row
-from benchmarks.workloads import ALL, LEVELS, Sample
-from catcher.app.running import Running
+from benchmarks import handwritten_rules, reporting
+from benchmarks.reporting import Row
+from benchmarks.workloads import ALL, THRESHOLDS, Sample
+from catcher.app.engine_handle import EngineHandle
 from catcher.model.health import Health
 from catcher.model.time import SECOND
-from tests.servers import mosquitto
+from tests.servers import run_mosquitto
 
 TOPIC = "bench/airFlow"
-BARE = "bare aiomqtt loop, QoS 0"
-BROKER = "max_inflight_messages 1000\n"
-PATIENCE = 600.0
+BARE_LOOP = "bare aiomqtt loop, QoS 0"
+BROKER_CONFIG = "max_inflight_messages 1000\n"
+TIMEOUT = 600.0
 WORKLOAD = ALL["thresholds"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ContestantSpec:
     """One contestant: what it is, at which QoS, with how many rules."""
 
     kind: str
@@ -48,12 +48,12 @@ class Entry:
 
 
 ENTRIES = {
-    BARE: Entry("bare", 0),
-    "catcher run, 10 rules, QoS 0": Entry("catcher", 0, 10),
-    "catcher run, 100 rules, QoS 0": Entry("catcher", 0, 100),
-    "bare aiomqtt loop, QoS 1": Entry("bare", 1),
-    "catcher run, 10 rules, QoS 1": Entry("catcher", 1, 10),
-    "catcher run, 100 rules, QoS 1": Entry("catcher", 1, 100),
+    BARE_LOOP: ContestantSpec("bare", 0),
+    "catcher run, 10 rules, QoS 0": ContestantSpec("catcher", 0, 10),
+    "catcher run, 100 rules, QoS 0": ContestantSpec("catcher", 0, 100),
+    "bare aiomqtt loop, QoS 1": ContestantSpec("bare", 1),
+    "catcher run, 10 rules, QoS 1": ContestantSpec("catcher", 1, 10),
+    "catcher run, 100 rules, QoS 1": ContestantSpec("catcher", 1, 100),
 }
 
 
@@ -63,102 +63,104 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--messages", type=int, default=100_000)
     options = parser.parse_args(list(arguments))
-    begun = records.machine()
-    rows = compare(ENTRIES, options.messages, options.rounds)
-    records.show(
-        f"{options.messages:,} JSON messages from mosquitto", begun, _HEADINGS,
-        [_cells(row) for row in rows],
+    machine = reporting.describe_machine()
+    rows = compare_contestants(ENTRIES, options.messages, options.rounds)
+    reporting.print_table(
+        f"{options.messages:,} JSON messages from mosquitto", machine, _HEADINGS,
+        [_format_cells(row) for row in rows],
     )  # fmt: skip
-    records.write("broker", begun, rows)
+    reporting.write_results("broker", machine, rows)
 
 
-def compare(entries: dict[str, Entry], messages: int, rounds: int) -> list[Row]:
+def compare_contestants(
+    entries: dict[str, ContestantSpec], messages: int, rounds: int
+) -> list[Row]:
     """One row a contestant; the first is what the others are measured by."""
-    runs: dict[str, list[Row]] = {name: [] for name in entries}
-    samples = WORKLOAD.samples(messages)
-    with tempfile.TemporaryDirectory() as name:
-        lines = Path(name, "lines")
-        lines.write_text("".join(map(line, samples)))
-        with mosquitto(Path(name, "broker"), BROKER) as server:
+    results: dict[str, list[Row]] = {folder: [] for folder in entries}
+    samples = WORKLOAD.generate_samples(messages)
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder, "lines")
+        lines.write_text("".join(map(format_line, samples)))
+        with run_mosquitto(Path(folder, "broker"), BROKER_CONFIG) as server:
             for _ in range(rounds):
-                for title, entry in entries.items():
-                    runs[title].append(race(entry, server.port, lines, messages))
-    rows = [_row(title, entries[title], found, messages) for title, found in runs.items()]
+                for name, entry in entries.items():
+                    results[name].append(run_contestant(entry, server.port, lines, messages))
+    rows = [_summarize_runs(name, entries[name], runs, messages) for name, runs in results.items()]
     for row in rows:
         row["ratio"] = row["rate"] / rows[0]["rate"]
         row["processor_ratio"] = row["processor_rate"] / rows[0]["processor_rate"]
-    expected = fired_of(samples)
-    wrong = [row["contestant"] for row in rows if row["rules"] and row["fired"] != expected]
-    if wrong:
-        raise SystemExit(f"{', '.join(wrong)}: not {expected} firings")
+    expected = count_firings(samples)
+    mismatches = [row["contestant"] for row in rows if row["rules"] and row["fired"] != expected]
+    if mismatches:
+        raise SystemExit(f"{', '.join(mismatches)}: not {expected} firings")
     return rows
 
 
-def fired_of(samples: Sequence[Sample]) -> int:
+def count_firings(samples: Sequence[Sample]) -> int:
     """How many firings the first ten rules have to make; the others never fire."""
-    told = hand.judge(WORKLOAD)
-    return sum(len(told(sample)) for sample in samples)
+    evaluate = handwritten_rules.create_evaluator(WORKLOAD)
+    return sum(len(evaluate(sample)) for sample in samples)
 
 
-def line(sample: Sample) -> str:
+def format_line(sample: Sample) -> str:
     """A sample as it is published."""
     stamp = round(sample["time"] / SECOND, 3)
     fields = {"private_sndStamp": stamp, "salIndex": 301, "speed": sample["speed"]}
     return json.dumps({**fields, "direction": sample["time"] // SECOND % 360}) + "\n"
 
 
-def race(entry: Entry, port: int, lines: Path, messages: int) -> Row:
+def run_contestant(entry: ContestantSpec, port: int, lines: Path, messages: int) -> Row:
     """One contestant, from the first publish to its having all messages."""
-    which = [entry.kind, str(port), str(entry.qos), str(messages), str(entry.rules)]
-    command = [sys.executable, "-m", "benchmarks.broker", *which]
+    arguments = [entry.kind, str(port), str(entry.qos), str(messages), str(entry.rules)]
+    command = [sys.executable, "-m", "benchmarks.broker", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as contestant:
         assert contestant.stdout is not None
         if contestant.stdout.readline() != "ready\n":
             raise RuntimeError(f"{entry} did not begin")
-        with publishing(port, TOPIC, entry.qos, lines) as begin:
-            begun = begin()
-            answer = contestant.stdout.readline()
-            wall = time.perf_counter() - begun
-        contestant.wait(PATIENCE)
-    if not answer:
+        with open_publisher(port, TOPIC, entry.qos, lines) as start_publishing:
+            start = start_publishing()
+            result_line = contestant.stdout.readline()
+            wall = time.perf_counter() - start
+        contestant.wait(TIMEOUT)
+    if not result_line:
         raise RuntimeError(f"{entry} did not end")
-    return {**json.loads(answer), "wall": wall}
+    return {**json.loads(result_line), "wall": wall}
 
 
 @contextmanager
-def publishing(
-    port: int, topic: str, qos: int, lines: Path, *pace: str
+def open_publisher(
+    port: int, topic: str, qos: int, lines: Path, *rate: str
 ) -> Iterator[Callable[[], float]]:
     """A publisher that is ready; what it yields has it begin, and returns that instant."""
     command = [sys.executable, "-m", "benchmarks.publisher"]
-    which = [str(port), topic, str(qos), str(lines), *pace]
+    arguments = [str(port), topic, str(qos), str(lines), *rate]
     with subprocess.Popen(
-        [*command, *which], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as sender:
-        assert sender.stdin is not None
-        assert sender.stdout is not None
-        if sender.stdout.readline() != "ready\n":
+        [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        if process.stdout.readline() != "ready\n":
             raise RuntimeError("the publisher did not begin")
 
-        def begin() -> float:
-            assert sender.stdin is not None
-            begun = time.perf_counter()
-            sender.stdin.write("\n")
-            sender.stdin.flush()
-            return begun
+        def start_publishing() -> float:
+            assert process.stdin is not None
+            start = time.perf_counter()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            return start
 
-        yield begin
-        if sender.wait(PATIENCE):
+        yield start_publishing
+        if process.wait(TIMEOUT):
             raise RuntimeError("the publisher failed")
 
 
-def _row(title: str, entry: Entry, runs: list[Row], messages: int) -> Row:
+def _summarize_runs(name: str, entry: ContestantSpec, runs: list[Row], messages: int) -> Row:
     return {
-        "contestant": title,
+        "contestant": name,
         "qos": entry.qos,
         "rules": entry.rules,
-        "rate": records.median(messages / one["wall"] for one in runs),
-        "processor_rate": records.median(messages / one["processor"] for one in runs),
+        "rate": reporting.median(messages / run["wall"] for run in runs),
+        "processor_rate": reporting.median(messages / run["processor"] for run in runs),
         "fired": runs[0]["fired"],
     }
 
@@ -169,7 +171,7 @@ _HEADINGS = (
 )  # fmt: skip
 
 
-def _cells(row: Row) -> list[str]:
+def _format_cells(row: Row) -> list[str]:
     return [
         row["contestant"], f"{row['rate']:,.0f}", f"{row['ratio']:.2f}",
         f"{row['processor_rate']:,.0f}", f"{row['processor_ratio']:.2f}", f"{row['fired']:,}",
@@ -179,21 +181,21 @@ def _cells(row: Row) -> list[str]:
 # -- the contestants, each in a process of its own ------------------------------------------------
 
 
-class Tally:
+class MessageCounter:
     """What a contestant has seen; its processor time counts from its being ready."""
 
     def __init__(self) -> None:
-        self.seen = self.fired = 0
+        self.message_count = self.firing_count = 0
         print("ready", flush=True)
-        self._begun = time.process_time()
+        self._start = time.process_time()
 
-    def say(self) -> None:
+    def print_result(self) -> None:
         """The answer: all is there."""
-        row = {"processor": time.process_time() - self._begun, "fired": self.fired}
+        row = {"processor": time.process_time() - self._start, "fired": self.firing_count}
         print(json.dumps(row), flush=True)
 
 
-async def bare(port: int, qos: int, messages: int, rules: int) -> None:
+async def run_bare_loop(port: int, qos: int, messages: int, rules: int) -> None:
     """What anybody would write with aiomqtt and msgspec."""
     import aiomqtt
     import msgspec
@@ -201,51 +203,51 @@ async def bare(port: int, qos: int, messages: int, rules: int) -> None:
     decode = msgspec.json.Decoder().decode
     async with aiomqtt.Client("127.0.0.1", port) as client:
         await client.subscribe(TOPIC, qos)
-        tally = Tally()
+        counter = MessageCounter()
         async for message in client.messages:
             assert isinstance(message.payload, bytes)
             decode(message.payload)
-            tally.seen += 1
-            if tally.seen == messages:
-                tally.say()
+            counter.message_count += 1
+            if counter.message_count == messages:
+                counter.print_result()
                 break
 
 
-async def catcher(port: int, qos: int, messages: int, rules: int) -> None:
+async def run_catcher(port: int, qos: int, messages: int, rules: int) -> None:
     """The whole engine as `catcher run` opens it."""
     from catcher.app import open_engine
 
-    with tempfile.TemporaryDirectory() as name:
-        site = Path(name)
+    with tempfile.TemporaryDirectory() as folder:
+        site = Path(folder)
         write_site(site, port, rules, qos)
-        async with open_engine(site, site / "data", 0, lambda line: None) as running:
-            await until_connected(running)
-            tally, everything = Tally(), asyncio.Event()
+        async with open_engine(site, site / "data", 0, lambda _: None) as running:
+            await wait_until_connected(running)
+            counter, all_received = MessageCounter(), asyncio.Event()
 
-            def count(events: tuple[object, ...]) -> None:
-                tally.seen += len(events)
-                if tally.seen >= messages:
-                    everything.set()
+            def count_events(events: tuple[object, ...]) -> None:
+                counter.message_count += len(events)
+                if counter.message_count >= messages:
+                    all_received.set()
 
-            def fire(firing: object) -> None:
-                tally.fired += 1
+            def count_firing(firing: object) -> None:
+                counter.firing_count += 1
 
-            running.live.events.subscribe(count)
-            running.live.firings.subscribe(fire)
-            await everything.wait()
-            await running.engine.books.kept()
-            tally.say()
+            running.event_bus.events.subscribe(count_events)
+            running.event_bus.firings.subscribe(count_firing)
+            await all_received.wait()
+            await running.engine.committer.wait_until_idle()
+            counter.print_result()
             running.stop()
-            await running.until_end()
+            await running.wait_until_ended()
 
 
-async def until_connected(running: Running) -> None:
+async def wait_until_connected(running: EngineHandle) -> None:
     """Returns when the source hears the broker."""
 
-    def connected(healths: Sequence[Health]) -> bool:
-        return any(one.name == "bench" and one.state == "ok" for one in healths)
+    def is_connected(statuses: Sequence[Health]) -> bool:
+        return any(status.name == "bench" and status.state == "ok" for status in statuses)
 
-    while not connected(running.health()):
+    while not is_connected(running.health()):
         await asyncio.sleep(0.02)
 
 
@@ -257,14 +259,14 @@ def write_site(site: Path, port: int, rules: int, qos: int) -> None:
         f"      qos: {qos}\n      time: private_sndStamp\n"
         '      topics: {"bench/+": "bench.{1}"}\n    clock: stream\n'
     )
-    limits = [*LEVELS, *(100.0 + number for number in range(rules))][:rules]
+    thresholds = [*THRESHOLDS, *(100.0 + number for number in range(rules))][:rules]
     documents = [
         f"rule: r{number}\ntrigger: {{telemetry: bench.airFlow, when: speed > {limit}}}\n"
-        for number, limit in enumerate(limits)
+        for number, limit in enumerate(thresholds)
     ]
     (site / "rules" / "rules.yaml").write_text("---\n".join(documents))
 
 
 if __name__ == "__main__":
     which, *numbers = sys.argv[1:]
-    asyncio.run({"bare": bare, "catcher": catcher}[which](*map(int, numbers)))
+    asyncio.run({"bare": run_bare_loop, "catcher": run_catcher}[which](*map(int, numbers)))

@@ -26,18 +26,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import records
-from benchmarks.publisher import Publisher
-from benchmarks.records import Row
+from benchmarks import reporting
+from benchmarks.publisher import BenchmarkPublisher
+from benchmarks.reporting import Row
 from catcher.app import open_engine
 from catcher.model.run import Run
-from tests.servers import mosquitto
+from tests.servers import run_mosquitto
 
 TOPIC = "bench/endReadout"
-AHEAD = 4
+MAX_VISITS_AHEAD = 4
 """How many visits are under way or wait during the night proper."""
 CADENCE = 30.0
-PATIENCE = 7200.0
+TIMEOUT = 7200.0
 SETTINGS = """
 site: bench
 sources:
@@ -92,22 +92,25 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scaling", action="store_true", help="only one worker beside two")
     options = parser.parse_args(list(arguments))
-    begun = records.machine()
-    rows = [] if options.scaling else [night(options.visits, options.detectors, options.burst)]
-    rows += [night(6, options.detectors, 0, workers=n, burn=0.02) for n in (1, 2)]
-    records.show(
-        f"Visits of {options.detectors} detectors", begun, _HEADINGS, [_cells(row) for row in rows]
+    machine = reporting.describe_machine()
+    rows = [] if options.scaling else [run_night(options.visits, options.detectors, options.burst)]
+    rows += [run_night(6, options.detectors, 0, workers=n, burn=0.02) for n in (1, 2)]
+    reporting.print_table(
+        f"Visits of {options.detectors} detectors",
+        machine,
+        _HEADINGS,
+        [_format_cells(row) for row in rows],
     )
-    one, two = rows[-2:]
-    print(f"\nTwo workers do {two['rate'] / one['rate']:.2f} times as much as one.")
-    records.write("cadence", begun, rows)
+    single, double = rows[-2:]
+    print(f"\nTwo workers do {double['rate'] / single['rate']:.2f} times as much as one.")
+    reporting.write_results("cadence", machine, rows)
 
 
-def night(visits: int, detectors: int, burst: int, workers: int = 2, burn: float = 0.0) -> Row:
+def run_night(visits: int, detectors: int, burst: int, workers: int = 2, burn: float = 0.0) -> Row:
     """One night through an engine in this process; SystemExit where anything is wrong with it."""
-    with tempfile.TemporaryDirectory() as name, mosquitto(Path(name, "broker")) as server:
-        site = write_site(Path(name, "site"), server.port, detectors, workers, burn)
-        return asyncio.run(_night(site, server.port, visits, detectors, burst))
+    with tempfile.TemporaryDirectory() as folder, run_mosquitto(Path(folder, "broker")) as server:
+        site = write_site(Path(folder, "site"), server.port, detectors, workers, burn)
+        return asyncio.run(_run_night(site, server.port, visits, detectors, burst))
 
 
 def write_site(folder: Path, port: int, detectors: int, workers: int, burn: float) -> Path:
@@ -129,19 +132,19 @@ def write_site(folder: Path, port: int, detectors: int, workers: int, burn: floa
 
 
 @dataclass
-class Log:
+class RunLog:
     """What was done, as it is told: visits in their order, parts by visit."""
 
     visits: list[str] = field(default_factory=list)
     parts: Counter[str] = field(default_factory=Counter)
     states: Counter[str] = field(default_factory=Counter)
     missing: float = 0.0
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _told: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _notifications: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
-    def hear(self, run: Run) -> None:
+    def record_run(self, run: Run) -> None:
         """A run has been made, or is over."""
-        if not run.over:
+        if not run.is_finished:
             return
         self.states[run.state] += 1
         if run.parent:
@@ -149,49 +152,56 @@ class Log:
             return
         self.visits.append(run.observation)
         self.missing += run.metrics["missing"].value or 0.0 if run.metrics else 1.0
-        task = asyncio.get_running_loop().create_task(self._tell())
-        self._told.add(task)
-        task.add_done_callback(self._told.discard)
+        task = asyncio.get_running_loop().create_task(self._notify_waiters())
+        self._notifications.add(task)
+        task.add_done_callback(self._notifications.discard)
 
-    async def _tell(self) -> None:
-        async with self.news:
-            self.news.notify_all()
+    async def _notify_waiters(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()
 
-    async def until(self, count: int) -> None:
+    async def wait_for_visits(self, count: int) -> None:
         """Returns once so many visits are done."""
-        async with self.news, asyncio.timeout(PATIENCE):
-            await self.news.wait_for(lambda: len(self.visits) >= count)
+        async with self.changed, asyncio.timeout(TIMEOUT):
+            await self.changed.wait_for(lambda: len(self.visits) >= count)
 
 
-async def _night(site: Path, port: int, visits: int, detectors: int, burst: int) -> Row:
-    log, total = Log(), visits + burst
-    async with open_engine(site, site.parent / "data", 0, lambda line: None) as running:
-        subscription = running.live.runs.subscribe(log.hear)
-        with _publisher(port) as publisher:
-            publish = _sender(publisher)
+async def _run_night(site: Path, port: int, visits: int, detectors: int, burst: int) -> Row:
+    log, total = RunLog(), visits + burst
+    async with open_engine(site, site.parent / "data", 0, lambda _: None) as running:
+        subscription = running.event_bus.runs.subscribe(log.record_run)
+        with _start_publisher(port) as publisher:
+            publish = _create_publish(publisher)
             publish("warm")
-            await log.until(1)
-            begun, busy = time.perf_counter(), time.process_time()
+            await log.wait_for_visits(1)
+            start, cpu_seconds = time.perf_counter(), time.process_time()
             for number in range(visits):
-                await log.until(1 + number - AHEAD)
+                await log.wait_for_visits(1 + number - MAX_VISITS_AHEAD)
                 publish(f"visit-{number:04}")
             for number in range(visits, total):
                 publish(f"visit-{number:04}")
-            await log.until(1 + total)
-            wall, busy = time.perf_counter() - begun, time.process_time() - busy
+            await log.wait_for_visits(1 + total)
+            wall, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_seconds
         subscription.dispose()
-        left = [row for row in running.healths() if row.kind == "backlog" and row.counts["waiting"]]
-    check(log, ["warm", *(f"visit-{number:04}" for number in range(total))], detectors)
-    if left:
-        raise SystemExit(f"a backlog is left over: {left}")
+        backlogs = [
+            row for row in running.list_health() if row.kind == "backlog" and row.counts["waiting"]
+        ]
+    check_log(log, ["warm", *(f"visit-{number:04}" for number in range(total))], detectors)
+    if backlogs:
+        raise SystemExit(f"a backlog is left over: {backlogs}")
     parts = total * detectors
     return {
-        "visits": total, "detectors": detectors, "wall": wall, "rate": parts / wall,
-        "visit": wall / total, "overhead_ms": 1e3 * busy / parts, "ahead": CADENCE * total / wall,
-    }  # fmt: skip
+        "visits": total,
+        "detectors": detectors,
+        "wall": wall,
+        "rate": parts / wall,
+        "visit": wall / total,
+        "overhead_ms": 1e3 * cpu_seconds / parts,
+        "ahead": CADENCE * total / wall,
+    }
 
 
-def check(log: Log, expected: Sequence[str], detectors: int) -> None:
+def check_log(log: RunLog, expected: Sequence[str], detectors: int) -> None:
     """No frame skipped, none twice, in order, each with all its parts."""
     if log.visits != list(expected):
         raise SystemExit("visits are missing, repeated or out of order")
@@ -201,12 +211,12 @@ def check(log: Log, expected: Sequence[str], detectors: int) -> None:
         raise SystemExit(f"not all was done: {dict(log.states)}")
 
 
-def _publisher(port: int) -> subprocess.Popen[bytes]:
+def _start_publisher(port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "benchmarks.cadence", str(port)]
     return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
-def _sender(publisher: subprocess.Popen[bytes]) -> Callable[[str], None]:
+def _create_publish(publisher: subprocess.Popen[bytes]) -> Callable[[str], None]:
     def publish(image: str) -> None:
         assert publisher.stdin is not None
         publisher.stdin.write(json.dumps({"image": image}).encode() + b"\n")
@@ -218,7 +228,7 @@ def _sender(publisher: subprocess.Popen[bytes]) -> Callable[[str], None]:
 _HEADINGS = ("visits", "parts", "wall", "parts a second", "a visit", "engine a part", "× cadence")
 
 
-def _cells(row: Row) -> Sequence[str]:
+def _format_cells(row: Row) -> Sequence[str]:
     return (
         str(row["visits"]), f"{row['visits'] * row['detectors']:,}", f"{row['wall']:.1f} s",
         f"{row['rate']:.0f}", f"{row['visit']:.2f} s", f"{row['overhead_ms']:.2f} ms",
@@ -227,4 +237,4 @@ def _cells(row: Row) -> Sequence[str]:
 
 
 if __name__ == "__main__":
-    Publisher(int(sys.argv[1])).lines(TOPIC, sys.stdin.buffer)
+    BenchmarkPublisher(int(sys.argv[1])).publish_lines(TOPIC, sys.stdin.buffer)

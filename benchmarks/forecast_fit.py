@@ -15,24 +15,31 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from jobs.lib.experts import KERNELS, Array, Constants, Opinions, Panel, believed
-from jobs.lib.wind import DEGREES
+from jobs.lib.model_averaging import (
+    KERNELS,
+    Array,
+    ModelConstants,
+    ModelEnsemble,
+    ModelForecasts,
+    model_weights,
+)
+from jobs.lib.wind import DEGREES_OF_FREEDOM
 
-AHEAD = 10
-PAST = (15, 30, 60, 120)
-MOST = 1200
+HORIZON_MINUTES = 10
+HISTORY_MINUTES = (15, 30, 60, 120)
+MAX_WINDOWS = 1200
 """Windows of one archive and length of history that a fit looks at."""
-EVEN, HIGHEST, TIDY, DRAWS = 1e-4, 0.5, 1e-4, 80
+WEIGHT_PENALTY, HIGHEST_WEIGHT, WIDTH_PENALTY, SAMPLE_COUNT = 1e-4, 0.5, 1e-4, 80
 
 
 @dataclass(frozen=True)
-class Windows:
+class TrainingWindows:
     """Stretches of one archive without a gap: minutes before and after, and what experts say."""
 
     past: Array
     future: Array
-    panel: Panel
-    opinions: Opinions
+    ensemble: ModelEnsemble
+    forecasts: ModelForecasts
 
     @property
     def target(self) -> Array:
@@ -48,93 +55,117 @@ class Windows:
         return np.asarray(self.past[:, -30:].mean(axis=1))
 
 
-def windows(time: Array, speed: Array, past: int, most: int = MOST) -> Windows | None:
-    """Up to `most` windows, evenly spread; None where the archive has none without a gap."""
-    whole = past + AHEAD
-    starts = np.arange(0, len(time) - whole + 1)
-    starts = starts[np.abs(time[starts + whole - 1] - time[starts] - 60.0 * (whole - 1)) < 1.0]
+def create_windows(
+    time: Array, speed: Array, history: int, max_count: int = MAX_WINDOWS
+) -> TrainingWindows | None:
+    """Up to `max_count` windows, evenly spread; None where the archive has none without a gap."""
+    length = history + HORIZON_MINUTES
+    starts = np.arange(0, len(time) - length + 1)
+    starts = starts[np.abs(time[starts + length - 1] - time[starts] - 60.0 * (length - 1)) < 1.0]
     if len(starts) == 0:
         return None
-    starts = starts[:: -(-len(starts) // most)]
-    rows = speed[starts[:, None] + np.arange(whole)]
-    panel = Panel(np.arange(past, dtype=float), past + np.arange(AHEAD, dtype=float))
-    return Windows(rows[:, :past], rows[:, past:], panel, panel.opinions(rows[:, :past]))
+    starts = starts[:: -(-len(starts) // max_count)]
+    rows = speed[starts[:, None] + np.arange(length)]
+    ensemble = ModelEnsemble(
+        np.arange(history, dtype=float), history + np.arange(HORIZON_MINUTES, dtype=float)
+    )
+    return TrainingWindows(
+        rows[:, :history], rows[:, history:], ensemble, ensemble.forecast_each(rows[:, :history])
+    )
 
 
-def fit(archives: Sequence[tuple[Array, Array]]) -> Constants:
+def fit_constants(archives: Sequence[tuple[Array, Array]]) -> ModelConstants:
     """The constants for these archives (time, speed), each with equal weight."""
-    found = [windows(time, speed, past) for time, speed in archives for past in PAST]
-    sets = [one for one in found if one is not None]
-    return _widths(sets, _votes(sets))
+    candidates = [
+        create_windows(time, speed, history)
+        for time, speed in archives
+        for history in HISTORY_MINUTES
+    ]
+    sets = [window_set for window_set in candidates if window_set is not None]
+    return _fit_widths(sets, _fit_weights(sets))
 
 
-def _votes(sets: Sequence[Windows]) -> Constants:
-    def constants(at: Array) -> Constants:
-        return Constants(tuple(at[:-1]), float(np.exp(at[-1])), 1.0, 0.0, 0.0, 0.0)
+def _fit_weights(sets: Sequence[TrainingWindows]) -> ModelConstants:
+    def build_constants(vector: Array) -> ModelConstants:
+        return ModelConstants(tuple(vector[:-1]), float(np.exp(vector[-1])), 1.0, 0.0, 0.0, 0.0)
 
-    def loss(at: Array) -> tuple[float, Array]:
-        total, slope = 0.0, np.zeros_like(at)
-        for one in sets:
-            usual = float(np.mean((one.target - one.recent) ** 2)) * len(sets)
-            weight, said = believed(one.opinions, constants(at)), one.opinions.mean[:, :, -1]
-            mean = np.sum(weight * said, axis=1)
-            error = mean - one.target
-            pull = weight * (said - mean[:, None])
-            evidence = one.opinions.evidence
-            better = evidence - evidence.max(axis=1, keepdims=True)
-            total += float(np.mean(error**2)) / usual
-            slope[:-1] += 2 * (error @ pull) / len(error) / usual
-            slope[-1] += 2 * np.mean(error * np.sum(pull * better, axis=1)) * np.exp(at[-1]) / usual
-        apart = at[:-1] - at[:-1].mean()
-        slope[:-1] += 2 * EVEN * apart
-        return total + EVEN * float(apart @ apart), slope
+    def compute_loss(vector: Array) -> tuple[float, Array]:
+        total, slope = 0.0, np.zeros_like(vector)
+        for window_set in sets:
+            reference_error = float(np.mean((window_set.target - window_set.recent) ** 2)) * len(
+                sets
+            )
+            weights, predictions = (
+                model_weights(window_set.forecasts, build_constants(vector)),
+                window_set.forecasts.mean[:, :, -1],
+            )
+            mean = np.sum(weights * predictions, axis=1)
+            error = mean - window_set.target
+            weighted_deviation = weights * (predictions - mean[:, None])
+            evidence = window_set.forecasts.evidence
+            relative_evidence = evidence - evidence.max(axis=1, keepdims=True)
+            total += float(np.mean(error**2)) / reference_error
+            slope[:-1] += 2 * (error @ weighted_deviation) / len(error) / reference_error
+            slope[-1] += (
+                2
+                * np.mean(error * np.sum(weighted_deviation * relative_evidence, axis=1))
+                * np.exp(vector[-1])
+                / reference_error
+            )
+        weight_deviation = vector[:-1] - vector[:-1].mean()
+        slope[:-1] += 2 * WEIGHT_PENALTY * weight_deviation
+        return total + WEIGHT_PENALTY * float(weight_deviation @ weight_deviation), slope
 
     start = np.append(np.zeros(len(KERNELS)), -1.5)
-    return constants(minimize(loss, start, jac=True, method="L-BFGS-B").x)
+    return build_constants(minimize(compute_loss, start, jac=True, method="L-BFGS-B").x)
 
 
-def _widths(sets: Sequence[Windows], votes: Constants) -> Constants:
-    def constants(at: Array) -> Constants:
-        return Constants(votes.votes, votes.trust, *(float(one) for one in np.exp(at)))
+def _fit_widths(sets: Sequence[TrainingWindows], weights: ModelConstants) -> ModelConstants:
+    def build_constants(vector: Array) -> ModelConstants:
+        return ModelConstants(
+            weights.log_weights,
+            weights.likelihood_power,
+            *(float(value) for value in np.exp(vector)),
+        )
 
-    def loss(at: Array) -> float:
-        found = constants(at)
-        parts = [_misfit(one, found) for one in sets]
-        return float(np.mean(parts)) + TIDY * float(at @ at)
+    def compute_loss(vector: Array) -> float:
+        constants = build_constants(vector)
+        misfits = [_compute_misfit(window_set, constants) for window_set in sets]
+        return float(np.mean(misfits)) + WIDTH_PENALTY * float(vector @ vector)
 
     start = np.array([-0.5, 0.0, -2.0, 0.0])
     search = {"maxfev": 150, "xatol": 1e-3, "fatol": 1e-4}
-    return constants(minimize(loss, start, method="Nelder-Mead", options=search).x)
+    return build_constants(minimize(compute_loss, start, method="Nelder-Mead", options=search).x)
 
 
-def _misfit(one: Windows, constants: Constants) -> float:
-    latent, covariance = one.panel.combined(one.opinions, one.level, constants)
-    mean, variance = not_below_nought(latent[:, -1], covariance[:, -1, -1])
-    square = (one.target - mean) ** 2 / variance
-    likelihood = 0.5 * float(np.mean(np.log(variance) + square))
-    evenness = 0.25 * float(np.log(np.mean(square))) ** 2
-    highest = one.future.max(axis=1)
-    error = highest - highest_mean(latent, covariance)
-    usual = highest - one.recent
-    worse = float(np.mean(error**2) / np.var(usual))
-    return likelihood + evenness + HIGHEST * worse
+def _compute_misfit(windows: TrainingWindows, constants: ModelConstants) -> float:
+    latent, covariance = windows.ensemble.combine(windows.forecasts, windows.level, constants)
+    mean, variance = censored_moments(latent[:, -1], covariance[:, -1, -1])
+    squared_z = (windows.target - mean) ** 2 / variance
+    likelihood = 0.5 * float(np.mean(np.log(variance) + squared_z))
+    calibration_error = 0.25 * float(np.log(np.mean(squared_z))) ** 2
+    highest = windows.future.max(axis=1)
+    error = highest - expected_maximum(latent, covariance)
+    reference_error = highest - windows.recent
+    highest_ratio = float(np.mean(error**2) / np.var(reference_error))
+    return likelihood + calibration_error + HIGHEST_WEIGHT * highest_ratio
 
 
-def not_below_nought(mean: Array, variance: Array) -> tuple[Array, Array]:
+def censored_moments(mean: Array, variance: Array) -> tuple[Array, Array]:
     """Mean and variance of max(0, N(mean, variance))."""
     width = np.sqrt(variance)
-    above, density = norm.cdf(mean / width), norm.pdf(mean / width)
-    first = mean * above + width * density
-    second = (mean**2 + variance) * above + mean * width * density
+    probability_above, density = norm.cdf(mean / width), norm.pdf(mean / width)
+    first = mean * probability_above + width * density
+    second = (mean**2 + variance) * probability_above + mean * width * density
     return first, np.maximum(second - first**2, 1e-4)
 
 
-def highest_mean(mean: Array, covariance: Array) -> Array:
+def expected_maximum(mean: Array, covariance: Array) -> Array:
     """Expected highest of the minutes ahead, over a few draws that are always the same."""
-    draw = np.random.default_rng(1)
-    normal = draw.standard_normal((DRAWS // 2, mean.shape[1]))
-    heavy = np.sqrt((DEGREES - 2) / draw.chisquare(DEGREES, DRAWS // 2))
+    rng = np.random.default_rng(1)
+    normal = rng.standard_normal((SAMPLE_COUNT // 2, mean.shape[1]))
+    heavy = np.sqrt((DEGREES_OF_FREEDOM - 2) / rng.chisquare(DEGREES_OF_FREEDOM, SAMPLE_COUNT // 2))
     steps = np.concatenate((normal, -normal)) * np.concatenate((heavy, heavy))[:, None]
-    root = np.linalg.cholesky(covariance + 1e-9 * np.eye(mean.shape[1]))
-    paths = [mean + np.einsum("nij,j->ni", root, step) for step in steps]
+    cholesky = np.linalg.cholesky(covariance + 1e-9 * np.eye(mean.shape[1]))
+    paths = [mean + np.einsum("nij,j->ni", cholesky, step) for step in steps]
     return np.asarray(np.mean([np.maximum(path, 0.0).max(axis=1) for path in paths], axis=0))

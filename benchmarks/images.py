@@ -26,16 +26,22 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import image_contest, installing, records
-from benchmarks.image_contest import BINNED, CATCHER, PHOTUTILS, PLAIN, SITE
-from benchmarks.memory import resident
-from benchmarks.records import Row
-from benchmarks.skies import Sky, write
+from benchmarks import image_contestant_process, peer_installer, reporting
+from benchmarks.image_contestant_process import (
+    CATCHER,
+    CATCHER_BINNED,
+    PHOTUTILS,
+    PHOTUTILS_PLAIN,
+    SITE,
+)
+from benchmarks.memory import resident_memory
+from benchmarks.reporting import Row
+from benchmarks.synthetic_images import ImageSpec, write_image
 
-PARTS = ("detector", "truth", "visit", "memory")
-DETECTORS, DIFFERENT, VISITS, OF_A_VISIT = 189, 8, 100, 9
+SECTIONS = ("detector", "truth", "visit", "memory")
+DETECTOR_COUNT, FRAME_COUNT, VISIT_COUNT, DETECTORS_PER_VISIT = 189, 8, 100, 9
 LIMITS = {"seconds": 0.35, "ratio": 20.0, "memory": 250.0, "visit": 30.0, "growth": 20.0}
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+SINGLE_THREAD_ENV = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 RULE = """
 rule: images
 trigger: {event: endReadout, once_per: imageName}
@@ -60,20 +66,20 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks images")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=12)
-    parser.add_argument("--only", default=",".join(PARTS))
-    chosen = parser.parse_args(arguments)
-    begun, rows, missed = records.machine(), [], []
-    for part in chosen.only.split(","):
-        found, wrong = {
-            "detector": lambda: race(begun, chosen.rounds),
-            "truth": lambda: judge(begun, chosen.seeds),
-            "visit": lambda: visit(begun),
-            "memory": lambda: long_night(begun),
-        }[part]()
-        rows += [{"part": part, **row} for row in found]
-        missed += wrong
-    if chosen.only == ",".join(PARTS):
-        records.write("images", begun, rows)
+    parser.add_argument("--only", default=",".join(SECTIONS))
+    args = parser.parse_args(arguments)
+    machine, rows, missed = reporting.describe_machine(), [], []
+    for section in args.only.split(","):
+        section_rows, problems = {
+            "detector": lambda: compare_speed(machine, args.rounds),
+            "truth": lambda: measure_accuracy(machine, args.seeds),
+            "visit": lambda: measure_visit(machine),
+            "memory": lambda: measure_memory(machine),
+        }[section]()
+        rows += [{"part": section, **row} for row in section_rows]
+        missed += problems
+    if args.only == ",".join(SECTIONS):
+        reporting.write_results("images", machine, rows)
     if missed:
         raise SystemExit(f"targets missed: {'; '.join(missed)}")
 
@@ -81,23 +87,32 @@ def main(arguments: Sequence[str] = ()) -> None:
 # -- one detector, beside photutils ---------------------------------------------------------
 
 
-def race(begun: Row, rounds: int) -> tuple[list[Row], list[str]]:
+def compare_speed(machine: Row, rounds: int) -> tuple[list[Row], list[str]]:
     """Each contestant in turn, round after round."""
-    lacking = installing.install([PHOTUTILS])
-    names = [CATCHER, BINNED] if lacking else [CATCHER, BINNED, PHOTUTILS, PLAIN]
-    took: dict[str, list[float]] = {name: [] for name in names}
-    last: dict[str, Row] = {}
+    missing = peer_installer.install_packages([PHOTUTILS])
+    names = (
+        [CATCHER, CATCHER_BINNED]
+        if missing
+        else [CATCHER, CATCHER_BINNED, PHOTUTILS, PHOTUTILS_PLAIN]
+    )
+    durations: dict[str, list[float]] = {name: [] for name in names}
+    latest: dict[str, Row] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "R22_S11.fits"
-        write(path, Sky(hits=60))
+        write_image(path, ImageSpec(cosmic_rays=60))
         for _ in range(rounds):
             for name in names:
-                last[name] = _contest(name, path, 3 if name in (CATCHER, BINNED) else 1)
-                took[name].append(min(last[name]["took"]))
-    rows = [{"name": name, "seconds": records.median(took[name]), **last[name]} for name in names]
+                latest[name] = _run_contestant(
+                    name, path, 3 if name in (CATCHER, CATCHER_BINNED) else 1
+                )
+                durations[name].append(min(latest[name]["took"]))
+    rows = [
+        {"name": name, "seconds": reporting.median(durations[name]), **latest[name]}
+        for name in names
+    ]
     for row in rows:
         row["ratio"] = row["seconds"] / rows[0]["seconds"]
-    head = (
+    headings = (
         "contestant",
         "s a detector",
         "times ours",
@@ -107,115 +122,134 @@ def race(begun: Row, rounds: int) -> tuple[list[Row], list[str]]:
         "FWHM",
         "stars",
     )
-    records.show("One detector, 4072 x 4000", begun, head, [_cells(row) for row in rows])
-    for name, why in lacking.items():
-        print(f"{name} could not be had: {why}")
-    return rows, _slow(rows)
+    reporting.print_table(
+        "One detector, 4072 x 4000", machine, headings, [_format_cells(row) for row in rows]
+    )
+    for name, error_text in missing.items():
+        print(f"{name} could not be had: {error_text}")
+    return rows, _check_limits(rows)
 
 
-def _contest(name: str, path: Path, times: int) -> Row:
-    command = [sys.executable, "-m", "benchmarks.image_contest", name, str(path), str(times)]
-    environment = {**installing.environment([PHOTUTILS]), **ONE_THREAD}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr}")
-    row: Row = json.loads(done.stdout.splitlines()[-1])
+def _run_contestant(name: str, path: Path, repetitions: int) -> Row:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.image_contestant_process",
+        name,
+        str(path),
+        str(repetitions),
+    ]
+    environment = {**peer_installer.build_environment([PHOTUTILS]), **SINGLE_THREAD_ENV}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if process.returncode:
+        raise SystemExit(f"{name} failed:\n{process.stderr}")
+    row: Row = json.loads(process.stdout.splitlines()[-1])
     return row
 
 
-def _cells(row: Row) -> list[str]:
-    found = row["found"]
+def _format_cells(row: Row) -> list[str]:
+    values = row["found"]
     return [
         row["name"], f"{row['seconds']:.3f}", f"{row['ratio']:.1f}", f"{row['memory']:.0f}",
-        f"{found['sky_bg']:.2f}", f"{found['sky_noise']:.2f}", f"{found['psf_fwhm']:.3f}",
-        f"{found['n_psf_star']:.0f}",
+        f"{values['sky_bg']:.2f}", f"{values['sky_noise']:.2f}", f"{values['psf_fwhm']:.3f}",
+        f"{values['n_psf_star']:.0f}",
     ]  # fmt: skip
 
 
-def _slow(rows: Sequence[Row]) -> list[str]:
-    ours = rows[0]
-    missed = []
-    if ours["seconds"] > LIMITS["seconds"]:
-        missed.append(f"{ours['seconds']:.2f} s a detector")
+def _check_limits(rows: Sequence[Row]) -> list[str]:
+    catcher_row = rows[0]
+    problems = []
+    if catcher_row["seconds"] > LIMITS["seconds"]:
+        problems.append(f"{catcher_row['seconds']:.2f} s a detector")
     if max(row["memory"] for row in rows[:2]) > LIMITS["memory"]:
-        missed.append(f"{max(row['memory'] for row in rows[:2]):.0f} MB")
-    peer = next((row for row in rows if row["name"] == PHOTUTILS), None)
-    if peer is not None and peer["ratio"] < LIMITS["ratio"]:
-        missed.append(f"only {peer['ratio']:.1f} times photutils")
-    return missed
+        problems.append(f"{max(row['memory'] for row in rows[:2]):.0f} MB")
+    photutils_row = next((row for row in rows if row["name"] == PHOTUTILS), None)
+    if photutils_row is not None and photutils_row["ratio"] < LIMITS["ratio"]:
+        problems.append(f"only {photutils_row['ratio']:.1f} times photutils")
+    return problems
 
 
 # -- truth ----------------------------------------------------------------------------------
 
 
-def judge(begun: Row, seeds: int) -> tuple[list[Row], list[str]]:
+def measure_accuracy(machine: Row, seeds: int) -> tuple[list[Row], list[str]]:
     """The worst of each error over skies that depend on the seed alone."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in (CATCHER, BINNED):
-            measure = image_contest.contestant(name)
-            errors = [_errors(measure, Path(folder), 1000 + seed) for seed in range(seeds)]
-            worst = {key: max(one[key] for one in errors) for key in errors[0]}
+        for name in (CATCHER, CATCHER_BINNED):
+            measure = image_contestant_process.find_contestant(name)
+            errors = [_measure_errors(measure, Path(folder), 1000 + seed) for seed in range(seeds)]
+            worst = {key: max(run[key] for run in errors) for key in errors[0]}
             rows.append({"name": name, **worst})
-    head = ("worst of all seeds", "sky %", "overscan ADU", "noise %", "FWHM %", "e1, e2", "found %")
-    cells = [
+    headings = (
+        "worst of all seeds",
+        "sky %",
+        "overscan ADU",
+        "noise %",
+        "FWHM %",
+        "e1, e2",
+        "found %",
+    )
+    table = [
         [row["name"], f"{row['sky']:.3f}", f"{row['overscan']:.2f}", f"{row['noise']:.2f}",
          f"{row['fwhm']:.2f}", f"{row['shape']:.4f}", f"{100 - row['lost']:.1f}"]
         for row in rows
     ]  # fmt: skip
-    records.show(f"Truth, {seeds} skies", begun, head, cells)
-    allowed = {"sky": 0.1, "overscan": 0.55, "noise": 2, "fwhm": 2, "shape": 0.005, "lost": 8}
+    reporting.print_table(f"Truth, {seeds} skies", machine, headings, table)
+    limits = {"sky": 0.1, "overscan": 0.55, "noise": 2, "fwhm": 2, "shape": 0.005, "lost": 8}
     return rows, [
-        f"{key} {row[key]:.3g}" for row in rows for key, most in allowed.items() if row[key] > most
+        f"{key} {row[key]:.3g}" for row in rows for key, limit in limits.items() if row[key] > limit
     ]
 
 
-def _errors(measure: image_contest.Measure, folder: Path, seed: int) -> dict[str, float]:
-    draw = np.random.default_rng((seed, 77))
-    sky = Sky(
-        seed=seed, fwhm=draw.uniform(2.8, 6), e1=draw.uniform(-0.1, 0.1),
-        e2=draw.uniform(-0.1, 0.1), beta=(None, 4.765, 3.0)[draw.integers(3)],
-        sky=draw.uniform(60, 1500), bias=draw.uniform(800, 25_000), faintest=4_000.0, stars=1_000,
+def _measure_errors(
+    measure: image_contestant_process.MeasureFunction, folder: Path, seed: int
+) -> dict[str, float]:
+    rng = np.random.default_rng((seed, 77))
+    sky = ImageSpec(
+        seed=seed, fwhm=rng.uniform(2.8, 6), e1=rng.uniform(-0.1, 0.1),
+        e2=rng.uniform(-0.1, 0.1), beta=(None, 4.765, 3.0)[rng.integers(3)],
+        sky=rng.uniform(60, 1500), bias=rng.uniform(800, 25_000), faintest=4_000.0, stars=1_000,
     )  # fmt: skip
     path = folder / "a.fits"
-    truth = write(path, sky)
-    found = measure(path)
+    truth = write_image(path, sky)
+    values = measure(path)
     noise = np.hypot(np.sqrt(sky.sky), sky.read_noise)
     return {
-        "sky": 100 * abs(found["sky_bg"] / sky.sky - 1),
-        "overscan": abs(found["overscan_median"] - float(np.median(truth.biases))),
-        "noise": 100 * float(abs(found["sky_noise"] / noise - 1)),
-        "fwhm": 100 * abs(found["psf_fwhm"] / sky.fwhm - 1),
-        "shape": max(abs(found["e1"] - sky.e1), abs(found["e2"] - sky.e2)),
-        "lost": 100 * max(0.0, 1 - found["source_count"] / sky.stars),
+        "sky": 100 * abs(values["sky_bg"] / sky.sky - 1),
+        "overscan": abs(values["overscan_median"] - float(np.median(truth.biases))),
+        "noise": 100 * float(abs(values["sky_noise"] / noise - 1)),
+        "fwhm": 100 * abs(values["psf_fwhm"] / sky.fwhm - 1),
+        "shape": max(abs(values["e1"] - sky.e1), abs(values["e2"] - sky.e2)),
+        "lost": 100 * max(0.0, 1 - values["source_count"] / sky.stars),
     }
 
 
 # -- a visit, through the engine --------------------------------------------------------------
 
 
-def visit(begun: Row) -> tuple[list[Row], list[str]]:
+def measure_visit(machine: Row) -> tuple[list[Row], list[str]]:
     """From the event to the summary, with the files in the machine's page cache."""
     with tempfile.TemporaryDirectory() as folder:
         site = Path(folder)
         _write_site(site)
-        row = asyncio.run(_through_engine(site))
-    head = ("a visit of", "wall s", "processor s", "of it a detector", "workers' MB", "told")
-    cells = [
-        str(DETECTORS), f"{row['wall']:.1f}", f"{row['processor']:.1f}",
-        f"{row['processor'] / DETECTORS:.3f}", f"{row['memory']:.0f}", row["note"],
+        row = asyncio.run(_measure_engine(site))
+    headings = ("a visit of", "wall s", "processor s", "of it a detector", "workers' MB", "told")
+    row_values = [
+        str(DETECTOR_COUNT), f"{row['wall']:.1f}", f"{row['processor']:.1f}",
+        f"{row['processor'] / DETECTOR_COUNT:.3f}", f"{row['memory']:.0f}", row["note"],
     ]  # fmt: skip
-    records.show("A visit of LSSTCam, binning 2", begun, head, [cells])
-    late = row["processor"] / (os.cpu_count() or 1)
-    return [row], [f"a visit takes {late:.0f} s"] if late > LIMITS["visit"] else []
+    reporting.print_table("A visit of LSSTCam, binning 2", machine, headings, [row_values])
+    seconds = row["processor"] / (os.cpu_count() or 1)
+    return [row], [f"a visit takes {seconds:.0f} s"] if seconds > LIMITS["visit"] else []
 
 
-def names() -> list[str]:
+def detector_names() -> list[str]:
     """The 189 science detectors of LSSTCam."""
     rafts = [f"R{row}{column}" for row in range(5) for column in range(5)]
     sensors = [f"S{row}{column}" for row in range(3) for column in range(3)]
-    inner = [raft for raft in rafts if raft not in ("R00", "R04", "R40", "R44")]
-    return [f"{raft}_{sensor}" for raft in inner for sensor in sensors]
+    science_rafts = [raft for raft in rafts if raft not in ("R00", "R04", "R40", "R44")]
+    return [f"{raft}_{sensor}" for raft in science_rafts for sensor in sensors]
 
 
 def _write_site(site: Path) -> None:
@@ -226,42 +260,47 @@ def _write_site(site: Path) -> None:
     (site / "rules" / "images.yaml").write_text(RULE)
     for image in ("WARM", "VISIT"):
         (site / "data" / "images" / image).mkdir(parents=True)
-    frames = [site / f"{number}.fits" for number in range(DIFFERENT)]
+    frames = [site / f"{number}.fits" for number in range(FRAME_COUNT)]
     for number, frame in enumerate(frames):
-        write(frame, Sky(seed=number + 1, fwhm=3.6 + 0.05 * number, hits=60))
-    for number, name in enumerate(names()):
-        frame = frames[number % DIFFERENT]
+        write_image(frame, ImageSpec(seed=number + 1, fwhm=3.6 + 0.05 * number, cosmic_rays=60))
+    for number, name in enumerate(detector_names()):
+        frame = frames[number % FRAME_COUNT]
         (site / "data" / "images" / "VISIT" / f"{name}.fits").hardlink_to(frame)
-    for name in names()[:2]:
+    for name in detector_names()[:2]:
         (site / "data" / "images" / "WARM" / f"{name}.fits").hardlink_to(frames[0])
 
 
-async def _through_engine(site: Path) -> Row:
+async def _measure_engine(site: Path) -> Row:
     from catcher.app import open_engine
     from catcher.model.run import Run
 
-    async with open_engine(site, site / "data", 0, lambda line: None) as running:
-        ended: asyncio.Queue[Run] = asyncio.Queue(1000)
+    async with open_engine(site, site / "data", 0, lambda _: None) as running:
+        ended_runs: asyncio.Queue[Run] = asyncio.Queue(1000)
 
-        def note(run: Run) -> None:
-            if run.over and not run.part:
-                ended.put_nowait(run)
+        def record_end(run: Run) -> None:
+            if run.is_finished and not run.part:
+                ended_runs.put_nowait(run)
 
-        running.live.runs.subscribe(note)
-        await _seen(running.url, "WARM")
-        await ended.get()
-        wall, processor = time.perf_counter(), _processor()
-        await _seen(running.url, "VISIT")
-        run = await ended.get()
+        running.event_bus.runs.subscribe(record_end)
+        await _post_image(running.url, "WARM")
+        await ended_runs.get()
+        wall, processor = time.perf_counter(), _processor_seconds()
+        await _post_image(running.url, "VISIT")
+        run = await ended_runs.get()
         wall = time.perf_counter() - wall
-        processor = _processor() - processor
-        most = _largest()
+        processor = _processor_seconds() - processor
+        peak_memory = _peak_child_memory()
         running.stop()
-        await running.until_end()
-    return {"wall": wall, "processor": processor, "memory": most, "note": run.note or run.error}
+        await running.wait_until_ended()
+    return {
+        "wall": wall,
+        "processor": processor,
+        "memory": peak_memory,
+        "note": run.note or run.error,
+    }
 
 
-async def _seen(url: str, image: str) -> None:
+async def _post_image(url: str, image: str) -> None:
     import httpx
 
     async with httpx.AsyncClient(trust_env=False, verify=False) as client:
@@ -269,52 +308,59 @@ async def _seen(url: str, image: str) -> None:
         (await client.post(f"{url}/events", json=event)).raise_for_status()
 
 
-def _processor() -> float:
+def _processor_seconds() -> float:
     """Seconds of processor time of this process and of all below it, dead or alive."""
-    gone = resource.getrusage(resource.RUSAGE_CHILDREN)
-    alive = sum(sum(int(cell) for cell in cells[11:15]) for _, cells in _below(os.getpid()))
-    alive /= os.sysconf("SC_CLK_TCK")
-    return time.process_time() + gone.ru_utime + gone.ru_stime + alive
+    dead_children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    live_seconds = sum(
+        sum(int(field) for field in fields[11:15]) for _, fields in _iter_descendants(os.getpid())
+    )
+    live_seconds /= os.sysconf("SC_CLK_TCK")
+    return time.process_time() + dead_children.ru_utime + dead_children.ru_stime + live_seconds
 
 
-def _below(parent: int) -> Iterator[tuple[Path, list[str]]]:
-    """The processes below one: their folders in /proc, and what `stat` says after the name."""
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+def _iter_descendants(parent: int) -> Iterator[tuple[Path, list[str]]]:
+    """The processes below one: their folders in /proc, and what `stat_file` says after the name."""
+    for stat_file in Path("/proc").glob("[0-9]*/stat"):
         try:
-            cells = stat.read_text().rpartition(")")[2].split()
+            fields = stat_file.read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if int(cells[1]) == parent:
-            yield stat.parent, cells
-            yield from _below(int(stat.parent.name))
+        if int(fields[1]) == parent:
+            yield stat_file.parent, fields
+            yield from _iter_descendants(int(stat_file.parent.name))
 
 
-def _largest() -> float:
+def _peak_child_memory() -> float:
     """The most memory that a process below this one ever held, in MB."""
-    statuses = [(folder / "status").read_text() for folder, _ in _below(os.getpid())]
-    held = [line for text in statuses for line in text.splitlines() if line.startswith("VmHWM")]
-    return max((int(line.split()[1]) / 1024 for line in held), default=0.0)
+    statuses = [(folder / "status").read_text() for folder, _ in _iter_descendants(os.getpid())]
+    lines = [line for text in statuses for line in text.splitlines() if line.startswith("VmHWM")]
+    return max((int(line.split()[1]) / 1024 for line in lines), default=0.0)
 
 
 # -- memory -----------------------------------------------------------------------------------
 
 
-def long_night(begun: Row) -> tuple[list[Row], list[str]]:
+def measure_memory(machine: Row) -> tuple[list[Row], list[str]]:
     """A hundred visits in one process: its resident size after the tenth and after the last."""
     sizes = []
     with tempfile.TemporaryDirectory() as folder:
-        frames = [Path(folder) / f"{number}.fits" for number in range(OF_A_VISIT)]
+        frames = [Path(folder) / f"{number}.fits" for number in range(DETECTORS_PER_VISIT)]
         for number, frame in enumerate(frames):
-            write(frame, Sky(seed=number + 1, fwhm=3.2 + 0.2 * number))
-        measure = image_contest.contestant(BINNED)
-        for _ in range(VISITS):
+            write_image(frame, ImageSpec(seed=number + 1, fwhm=3.2 + 0.2 * number))
+        measure = image_contestant_process.find_contestant(CATCHER_BINNED)
+        for _ in range(VISIT_COUNT):
             for frame in frames:
                 measure(frame)
             gc.collect()
-            sizes.append(resident())
+            sizes.append(resident_memory())
     growth = max(sizes[-10:]) - max(sizes[:10])
-    row = {"visits": VISITS, "first": max(sizes[:10]), "last": max(sizes[-10:]), "growth": growth}
-    head = ("visits of 9 detectors", "MB in the first ten", "MB in the last ten")
-    cells = [str(VISITS), f"{row['first']:.0f}", f"{row['last']:.0f}"]
-    records.show("Memory", begun, head, [cells])
+    row = {
+        "visits": VISIT_COUNT,
+        "first": max(sizes[:10]),
+        "last": max(sizes[-10:]),
+        "growth": growth,
+    }
+    headings = ("visits of 9 detectors", "MB in the first ten", "MB in the last ten")
+    row_values = [str(VISIT_COUNT), f"{row['first']:.0f}", f"{row['last']:.0f}"]
+    reporting.print_table("Memory", machine, headings, [row_values])
     return [row], [f"memory grows by {growth:.0f} MB"] if growth > LIMITS["growth"] else []

@@ -24,18 +24,18 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks import records
-from benchmarks.broker import BROKER, publishing
-from benchmarks.workloads import ALL, LEVELS
-from tests.end_to_end.engine_process import EngineProcess, engine
-from tests.servers import mosquitto
+from benchmarks import reporting
+from benchmarks.broker import BROKER_CONFIG, open_publisher
+from benchmarks.workloads import ALL, THRESHOLDS
+from tests.end_to_end.engine_process import EngineProcess, run_engine
+from tests.servers import run_mosquitto
 
-PER_SECOND = 200
-LOOK = 10.0
-MOST_GROWTH = 10.0
+EVENTS_PER_SECOND = 200
+SAMPLE_INTERVAL = 10.0
+MAX_MEMORY_GROWTH = 10.0
 """MB an hour, by a straight line through the second half, or in that half if it is shorter."""
-MOST_FILES = 4.0
-MOST_LAG = 0.25
+MAX_FILE_GROWTH = 4.0
+MAX_LAG = 0.25
 """Seconds: the 99th percentile of a minute's lags, at its worst."""
 TOPIC = "soak/airFlow"
 RULES = """rule: wind-high
@@ -57,7 +57,7 @@ job:
 alert:
   warning: spread > 3
 """
-JOB = '''"""A job as trainees write them."""
+JOB_SOURCE = '''"""A job as trainees write them."""
 
 from catcher import Metric, Result, Series, job
 
@@ -75,7 +75,7 @@ def summary(wind: Series) -> Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ResourceSample:
     """What was seen at one moment: seconds since the start, MB, files, seconds of lag."""
 
     time: float
@@ -89,122 +89,138 @@ def main(arguments: Sequence[str] = ()) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks soak")
     parser.add_argument("--minutes", type=float, default=60)
     options = parser.parse_args(list(arguments))
-    begun = records.machine()
-    with tempfile.TemporaryDirectory() as name:
-        looks, problems = soak(Path(name), options.minutes)
-    problems += judged(looks)
-    last = looks[-1]
-    lags = [look.lag for look in _second_half(looks) if look.lag is not None]
+    machine = reporting.describe_machine()
+    with tempfile.TemporaryDirectory() as folder:
+        samples, problems = run_soak(Path(folder), options.minutes)
+    problems += find_problems(samples)
+    last_sample = samples[-1]
+    lags = [sample.lag for sample in _second_half(samples) if sample.lag is not None]
     row = {
         "minutes": options.minutes,
-        "memory": last.memory,
-        "memory_slope": slope([(one.time, one.memory) for one in _second_half(looks)]) * 3600,
-        "files": last.files,
-        "files_slope": slope([(one.time, one.files) for one in _second_half(looks)]) * 3600,
+        "memory": last_sample.memory,
+        "memory_slope": fit_slope(
+            [(sample.time, sample.memory) for sample in _second_half(samples)]
+        )
+        * 3600,
+        "files": last_sample.files,
+        "files_slope": fit_slope([(sample.time, sample.files) for sample in _second_half(samples)])
+        * 3600,
         "lag_worst": max(lags, default=None),
         "problems": problems,
     }
-    records.write("soak", begun, [row])
+    reporting.write_results("soak", machine, [row])
     print(json.dumps(row, indent=1))
     if problems:
         raise SystemExit("not flat: " + "; ".join(problems))
 
 
-def soak(folder: Path, minutes: float) -> tuple[list[Look], list[str]]:
+def run_soak(folder: Path, minutes: float) -> tuple[list[ResourceSample], list[str]]:
     """All looks, and what was lost on the way."""
-    count = int(minutes * 60 * PER_SECOND)
+    count = int(minutes * 60 * EVENTS_PER_SECOND)
     lines = folder / "lines"
     _write_lines(lines, count)
-    looks: list[Look] = []
-    with mosquitto(folder / "broker", BROKER) as server:
+    samples: list[ResourceSample] = []
+    with run_mosquitto(folder / "broker", BROKER_CONFIG) as server:
         _write_site(folder / "site", server.port)
-        with engine(folder / "site", folder / "data") as running:
-            running.until(lambda: running.counts("soak").get("connections"), "the connection")
-            with publishing(server.port, TOPIC, 1, lines, str(PER_SECOND)) as begin:
-                begun = begin()
-                while (since := time.perf_counter() - begun) < minutes * 60:
-                    looks.append(look(running, since))
-                    print(_told(looks[-1]), flush=True)
-                    time.sleep(max(0.0, min(LOOK, minutes * 60 - since)))
-            running.until(lambda: running.counts("soak").get("admitted") == count, "all events")
-            running.until(running.settled, "the end of all runs")
-            return looks, _lost(running, minutes)
+        with run_engine(folder / "site", folder / "data") as process:
+            process.wait_until(
+                lambda: process.get_counts("soak").get("connections"), "the connection"
+            )
+            with open_publisher(
+                server.port, TOPIC, 1, lines, str(EVENTS_PER_SECOND)
+            ) as start_publishing:
+                start = start_publishing()
+                while (elapsed := time.perf_counter() - start) < minutes * 60:
+                    samples.append(take_sample(process, elapsed))
+                    print(_format_sample(samples[-1]), flush=True)
+                    time.sleep(max(0.0, min(SAMPLE_INTERVAL, minutes * 60 - elapsed)))
+            process.wait_until(
+                lambda: process.get_counts("soak").get("admitted") == count, "all events"
+            )
+            process.wait_until(process.is_idle, "the end of all runs")
+            return samples, _find_run_problems(process, minutes)
 
 
-def _lost(running: EngineProcess, minutes: float) -> list[str]:
+def _find_run_problems(process: EngineProcess, minutes: float) -> list[str]:
     """Runs that failed or never were."""
-    failed = [*running.get("/runs", state="failed"), *running.get("/runs", state="timeout")]
-    text = _exposition(running)
-    ended = re.findall(r'^catcher_runs_total\{.*"done"\S* (\S+)$', text, re.MULTILINE)
-    done = sum(map(float, ended))
+    failed = [*process.get("/runs", state="failed"), *process.get("/runs", state="timeout")]
+    metrics_text = _fetch_metrics(process)
+    done_counts = re.findall(r'^catcher_runs_total\{.*"done"\S* (\S+)$', metrics_text, re.MULTILINE)
+    done_count = sum(map(float, done_counts))
     problems = [f"{len(failed)} runs failed"] if failed else []
-    if text and done < minutes * 20 * 0.95 - 1:
-        problems.append(f"only {done:.0f} runs in {minutes:g} minutes")
+    if metrics_text and done_count < minutes * 20 * 0.95 - 1:
+        problems.append(f"only {done_count:.0f} runs in {minutes:g} minutes")
     return problems
 
 
-def look(running: EngineProcess, since: float) -> Look:
+def take_sample(engine: EngineProcess, elapsed: float) -> ResourceSample:
     """One look at a running engine."""
-    text, process = _exposition(running), Path("/proc", str(running.process.pid))
-    memory = _figure(text, "process_resident_memory_bytes")
+    metrics_text, process_folder = _fetch_metrics(engine), Path("/proc", str(engine.process.pid))
+    memory = _parse_metric(metrics_text, "process_resident_memory_bytes")
     if memory is None:
-        memory = int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    files = _figure(text, "process_open_fds")
+        memory = int((process_folder / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    files = _parse_metric(metrics_text, "process_open_fds")
     if files is None:
-        files = len(list((process / "fd").iterdir()))
-    lag = _figure(text, r'catcher_loop_lag_seconds\{quantile="0.99"\}')
-    return Look(since, memory / 2**20, files, lag)
+        files = len(list((process_folder / "fd").iterdir()))
+    lag = _parse_metric(metrics_text, r'catcher_event_loop_lag_seconds\{quantile="0.99"\}')
+    return ResourceSample(elapsed, memory / 2**20, files, lag)
 
 
-def _exposition(running: EngineProcess) -> str:
-    answer = httpx.get(running.url + "/metrics", trust_env=False, timeout=30)
-    return answer.text if answer.status_code == 200 else ""
+def _fetch_metrics(process: EngineProcess) -> str:
+    response = httpx.get(process.url + "/metrics", trust_env=False, timeout=30)
+    return response.text if response.status_code == 200 else ""
 
 
-def _figure(text: str, pattern: str) -> float | None:
-    found = re.search(rf"^{pattern} (\S+)$", text, re.MULTILINE)
-    return float(found[1]) if found else None
+def _parse_metric(text: str, pattern: str) -> float | None:
+    match = re.search(rf"^{pattern} (\S+)$", text, re.MULTILINE)
+    return float(match[1]) if match else None
 
 
-def judged(looks: Sequence[Look]) -> list[str]:
+def find_problems(samples: Sequence[ResourceSample]) -> list[str]:
     """What is not flat."""
-    half = _second_half(looks)
-    hours = max(1.0, 3600 / max(1.0, half[-1].time - half[0].time)) if len(half) > 1 else 0.0
+    later_samples = _second_half(samples)
+    hours = (
+        max(1.0, 3600 / max(1.0, later_samples[-1].time - later_samples[0].time))
+        if len(later_samples) > 1
+        else 0.0
+    )
     problems = []
-    for name, most, series in (
-        ("MB", MOST_GROWTH, [(one.time, one.memory) for one in half]),
-        ("open files", MOST_FILES, [(one.time, one.files) for one in half]),
+    for name, limit, series in (
+        ("MB", MAX_MEMORY_GROWTH, [(sample.time, sample.memory) for sample in later_samples]),
+        ("open files", MAX_FILE_GROWTH, [(sample.time, sample.files) for sample in later_samples]),
     ):
-        grown = slope(series) * 3600 / hours
-        if grown > most:
-            problems.append(f"{grown:.1f} {name} more")
-    worst = max((one.lag for one in half if one.lag is not None), default=0.0)
-    if worst > MOST_LAG:
+        growth = fit_slope(series) * 3600 / hours
+        if growth > limit:
+            problems.append(f"{growth:.1f} {name} more")
+    worst = max((sample.lag for sample in later_samples if sample.lag is not None), default=0.0)
+    if worst > MAX_LAG:
         problems.append(f"the loop was {worst * 1e3:.0f} ms late")
     return problems
 
 
-def _second_half(looks: Sequence[Look]) -> Sequence[Look]:
-    return looks[len(looks) // 2 :]
+def _second_half(samples: Sequence[ResourceSample]) -> Sequence[ResourceSample]:
+    return samples[len(samples) // 2 :]
 
 
-def slope(points: Sequence[tuple[float, float]]) -> float:
+def fit_slope(points: Sequence[tuple[float, float]]) -> float:
     """Of the least-squares line; 0 through fewer than two points."""
     if len(points) < 2:
         return 0.0
-    times = sum(time for time, _ in points) / len(points)
-    values = sum(value for _, value in points) / len(points)
-    spread = sum((time - times) ** 2 for time, _ in points)
-    return sum((time - times) * (value - values) for time, value in points) / (spread or 1.0)
+    mean_time = sum(time for time, _ in points) / len(points)
+    mean_value = sum(value for _, value in points) / len(points)
+    variance_sum = sum((time - mean_time) ** 2 for time, _ in points)
+    return sum((time - mean_time) * (value - mean_value) for time, value in points) / (
+        variance_sum or 1.0
+    )
 
 
-def _told(look: Look) -> str:
-    lag = "" if look.lag is None else f", lag p99 {look.lag * 1e3:.1f} ms"
-    return f"{look.time:7.0f} s: {look.memory:7.1f} MB, {look.files:.0f} files{lag}"
+def _format_sample(sample: ResourceSample) -> str:
+    lag = "" if sample.lag is None else f", lag p99 {sample.lag * 1e3:.1f} ms"
+    return f"{sample.time:7.0f} s: {sample.memory:7.1f} MB, {sample.files:.0f} files{lag}"
 
 
 def _write_lines(path: Path, count: int) -> None:
-    walk = ALL["holds"].samples(min(count, 200_000))
+    walk = ALL["holds"].generate_samples(min(count, 200_000))
     with path.open("w") as lines:
         for number in range(count):
             sample = walk[number % len(walk)]
@@ -222,10 +238,10 @@ def _write_site(site: Path, port: int) -> None:
     thresholds = [
         f"rule: r{number}\n"
         f"trigger: {{telemetry: soak.airFlow, by: salIndex, when: speed > {limit}}}\n"
-        for number, limit in enumerate(LEVELS)
+        for number, limit in enumerate(THRESHOLDS)
     ]
     (site / "rules" / "rules.yaml").write_text("---\n".join([RULES, *thresholds]))
-    (site / "jobs" / "summary.py").write_text(JOB)
+    (site / "jobs" / "summary.py").write_text(JOB_SOURCE)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from benchmarks.workloads import Fired, Sample, Workload
-from catcher.vitals.process import spare_the_collector
+from benchmarks.workloads import FiredRule, Sample, Workload
+from catcher.monitoring.process import tune_garbage_collector
 
 Item = TypeVar("Item")
 
@@ -21,7 +21,7 @@ class Stopwatch:
 
     def start(self) -> None:
         """From here on it counts. The garbage collector is set for all as `catcher run` sets it."""
-        spare_the_collector()
+        tune_garbage_collector()
         self.wall, self.processor = time.perf_counter(), time.process_time()
 
     def stop(self) -> None:
@@ -30,18 +30,18 @@ class Stopwatch:
         self.processor = time.process_time() - self.processor
         gc.unfreeze()
 
-    def over(self, items: Sequence[Item], warm: int = 0) -> Iterable[Item]:
-        """The items; the watch starts with the one at place `warm`."""
-        if warm:
-            return self._from(items, warm)
+    def measure(self, items: Sequence[Item], warmup_count: int = 0) -> Iterable[Item]:
+        """The items; the watch starts with the one at place `warmup_count`."""
+        if warmup_count:
+            return self._measure_after_warmup(items, warmup_count)
         self.start()
         return items
 
-    def _from(self, items: Sequence[Item], warm: int) -> Iterator[Item]:
-        yield from items[:warm]
-        rest = items[warm:]
+    def _measure_after_warmup(self, items: Sequence[Item], warmup_count: int) -> Iterator[Item]:
+        yield from items[:warmup_count]
+        counted = items[warmup_count:]
         self.start()
-        yield from rest
+        yield from counted
 
 
-Contestant = Callable[[Workload, list[Sample], Stopwatch], list[Fired]]
+Contestant = Callable[[Workload, list[Sample], Stopwatch], list[FiredRule]]

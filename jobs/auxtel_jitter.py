@@ -1,4 +1,4 @@
-"""How much the mount of the Auxiliary Telescope moved the image during an exposure."""
+"""Measures how much the mount of the Auxiliary Telescope moved the image during an exposure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping
 import numpy as np
 
 from catcher import Event, Observation, Result, Series, job
-from catcher.model.telemetry import numbered, unpacked
+from catcher.model.telemetry import list_numbered_columns, unpack_series
 
 from .lib import jitter, jitter_result
-from .lib.tracking import ACTUAL, follow, within
+from .lib.tracking import ACTUAL, compute_axis_residuals, slice_series
 
-SHORTEST = 1.99
+MIN_EXPOSURE = 1.99
 FIELD_RADIUS = 280.0
 """From the rotator's axis to the edge of the LATISS field (arcsec)."""
-ROTATION = float(FIELD_RADIUS * np.pi / 180 / 3600)
-DEGREES = {"azimuth": 4, "elevation": 4, "rotator": 2}
-"""Of the polynomials in time that stand for the demand."""
-ANGLES = {
+ROTATION_FACTOR = float(FIELD_RADIUS * np.pi / 180 / 3600)
+POLYNOMIAL_DEGREES = {"azimuth": 4, "elevation": 4, "rotator": 2}
+"""Degrees of the polynomials in time that replace the demand."""
+ANGLE_FIELDS = {
     "azimuth": "azimuthCalculatedAngle",
     "elevation": "elevationCalculatedAngle",
     "rotator": "nasmyth2CalculatedAngle",
 }
-CLOCK, RATE = "cRIO_timestamp", 100.0
+CLOCK_FIELD, SAMPLE_RATE = "cRIO_timestamp", 100.0
 
 
 @job
@@ -50,49 +50,61 @@ def auxtel_jitter(
     about its axis. The other metrics, and what is *unknown*, are those of mount_jitter.
     """
     labels = {"band": band} if band else {}
-    given = {"azimuth": _angle(encoders, "azimuth"), "elevation": _angle(encoders, "elevation")}
+    axis_series = {
+        "azimuth": _angle_series(encoders, "azimuth"),
+        "elevation": _angle_series(encoders, "elevation"),
+    }
     if nasmyth is not None:
-        given["rotator"] = _angle(nasmyth, "rotator")
-    start, end = _span(observation)
-    cut = {name: within(series, start, end) for name, series in given.items()}
-    axes = {name: follow(series, DEGREES[name]) for name, series in cut.items()}
-    known = {name: axis for name, axis in axes.items() if axis is not None}
-    seen = jitter.fraction(known, observation) if len(known) == len(axes) else 0.0
-    height = float(known["elevation"].position[0]) if "elevation" in known else 0.0
-    looked = jitter.Looked(known, seen, {}, {"rotator_rms": 0.0}, height)
-    samples = min(len(cut["azimuth"]), len(cut["elevation"]))
-    reason = _skipped(event, observation) or jitter.unusable(axes, seen)
-    extra = ("rotator_rms",) if nasmyth is not None else ()
+        axis_series["rotator"] = _angle_series(nasmyth, "rotator")
+    start, end = _exposure_span(observation)
+    cut_series = {name: slice_series(series, start, end) for name, series in axis_series.items()}
+    axes = {
+        name: compute_axis_residuals(series, POLYNOMIAL_DEGREES[name])
+        for name, series in cut_series.items()
+    }
+    usable = {name: axis for name, axis in axes.items() if axis is not None}
+    coverage = jitter.exposure_coverage(usable, observation) if len(usable) == len(axes) else 0.0
+    elevation = float(usable["elevation"].position[0]) if "elevation" in usable else 0.0
+    errors = jitter.MountResiduals(usable, coverage, {}, {"rotator_rms": 0.0}, elevation)
+    sample_count = min(len(cut_series["azimuth"]), len(cut_series["elevation"]))
+    reason = _skip_reason(event, observation) or jitter.find_problem(axes, coverage)
+    extra_metrics = ("rotator_rms",) if nasmyth is not None else ()
     if reason:
-        counts = jitter_result.counts(samples, looked, 0, labels)
-        return jitter_result.unknown(reason, counts, extra, labels)
-    settle = jitter.settle_time(given["azimuth"], given["elevation"], settled_to)
-    judged = jitter.judge(looked, settle, modes or {})
-    return jitter_result.result(judged, samples, observation, labels)
+        counts = jitter_result.count_metrics(sample_count, errors, 0, labels)
+        return jitter_result.build_unknown_result(reason, counts, extra_metrics, labels)
+    settle_time = jitter.measure_settle_time(
+        axis_series["azimuth"], axis_series["elevation"], settled_to
+    )
+    analysis = jitter.analyze_jitter(errors, settle_time, modes or {})
+    return jitter_result.build_result(analysis, sample_count, observation, labels)
 
 
-def _angle(series: Series, axis: str) -> Series:
-    """One angle as a series of samples, whether it came packed or not."""
-    name = ANGLES[axis]
-    if name not in series and numbered(name, list(series.columns)) and CLOCK in series:
-        rate = RATE if len(series) == 1 else 0.0
-        series = unpacked(series, [name], CLOCK, rate=rate)
+def _angle_series(series: Series, axis: str) -> Series:
+    """Returns one angle as a series of samples, whether it is packed or not."""
+    name = ANGLE_FIELDS[axis]
+    if (
+        name not in series
+        and list_numbered_columns(name, list(series.columns))
+        and CLOCK_FIELD in series
+    ):
+        rate = SAMPLE_RATE if len(series) == 1 else 0.0
+        series = unpack_series(series, [name], CLOCK_FIELD, rate=rate)
     if name not in series:
         return Series(series.time, {}, {}, series.topic)
     return Series(series.time, {ACTUAL: series[name]}, {}, series.topic)
 
 
-def _span(observation: Observation | None) -> tuple[float, float]:
+def _exposure_span(observation: Observation | None) -> tuple[float, float]:
     if observation is None or observation.end <= observation.start:
         return -np.inf, np.inf
     return observation.start / 1e9, observation.end / 1e9
 
 
-def _skipped(event: Event | None, observation: Observation | None) -> str:
-    kind = jitter.image_type(event, observation)
-    if kind in jitter.NOT_TRACKING:
-        return f"a {kind} is taken without tracking"
-    took = np.inf if observation is None else (observation.end - observation.start) / 1e9
-    if took < SHORTEST - 1e-6:
-        return f"the exposure took {took:.2f} s, {SHORTEST} s are needed"
+def _skip_reason(event: Event | None, observation: Observation | None) -> str:
+    image_type = jitter.find_image_type(event, observation)
+    if image_type in jitter.UNTRACKED_IMAGE_TYPES:
+        return f"a {image_type} is taken without tracking"
+    duration = np.inf if observation is None else (observation.end - observation.start) / 1e9
+    if duration < MIN_EXPOSURE - 1e-6:
+        return f"the exposure took {duration:.2f} s, {MIN_EXPOSURE} s are needed"
     return ""

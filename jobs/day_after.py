@@ -1,4 +1,4 @@
-"""The day after: what of the night is missing, or was not processed."""
+"""Finds out the day after what of the night is missing, or was not processed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from catcher import Field, Metric, Observation, Result, job
 
-from .lib.plots import listed
+from .lib.plots import format_list
 
-OVER = ("done", "replaced")
-"""How a run may end that leaves nothing to be done."""
-NEVER = "never"
+FINISHED_STATES = ("done", "replaced")
+"""States of a finished run that need no further work."""
+NEVER_RAN = "never"
 
 
 @job
@@ -31,13 +31,15 @@ def look_again(
     Metrics: `images`, and `unprocessed`, how many rules did not end well or never ran. The note
     names them.
     """
-    undone = _undone(runs or {}, expected)
-    words = [f"{rule} {state}" for rule, state in undone.items()]
+    unprocessed = _unprocessed_rules(runs or {}, expected)
+    problems = [f"{rule} {state}" for rule, state in unprocessed.items()]
     if not images:
-        words.insert(0, "no image")
+        problems.insert(0, "no image")
     return Result(
-        metrics={"images": float(len(images)), "unprocessed": float(len(undone))},
-        note=f"{observation.id}: {', '.join(words)}" if words else f"{observation.id}: all is done",
+        metrics={"images": float(len(images)), "unprocessed": float(len(unprocessed))},
+        note=f"{observation.id}: {', '.join(problems)}"
+        if problems
+        else f"{observation.id}: all is done",
     )
 
 
@@ -59,72 +61,94 @@ def night_summary(
     `observation`: `images`, `unprocessed`. Artifacts: `night.json` and `night.csv`, a row for each
     observation. The note names what is missing.
     """
-    known, unseen = runs or {}, missing or {}
-    counts = {name: _value(part, "images") for name, part in parts.items()}
-    undone = {name: _undone(known.get(name, {}), expected) for name in (*parts, *unseen)}
-    empty = sorted(name for name, count in counts.items() if count == 0)
-    usual = float(np.median([count for count in counts.values() if count > 0] or [0.0]))
-    short = sorted(name for name, count in counts.items() if 0 < count < usual)
-    unprocessed = sorted(name for name, rules in undone.items() if rules)
-    names = sorted(undone)
-    table = [_row(name, counts.get(name), undone[name], unseen.get(name, "")) for name in names]
-    images = np.array([counts.get(name, np.nan) for name in names])
-    left = np.array([float(len(undone[name])) for name in names])
+    known_runs, not_seen = runs or {}, missing or {}
+    image_counts = {name: _metric_value(part, "images") for name, part in parts.items()}
+    unprocessed_rules = {
+        name: _unprocessed_rules(known_runs.get(name, {}), expected) for name in (*parts, *not_seen)
+    }
+    without_image = sorted(name for name, count in image_counts.items() if count == 0)
+    typical_count = float(
+        np.median([count for count in image_counts.values() if count > 0] or [0.0])
+    )
+    short_of_images = sorted(
+        name for name, count in image_counts.items() if 0 < count < typical_count
+    )
+    unprocessed = sorted(name for name, rules in unprocessed_rules.items() if rules)
+    names = sorted(unprocessed_rules)
+    table = [
+        _build_row(name, image_counts.get(name), unprocessed_rules[name], not_seen.get(name, ""))
+        for name in names
+    ]
+    images = np.array([image_counts.get(name, np.nan) for name in names])
+    unprocessed_counts = np.array([float(len(unprocessed_rules[name])) for name in names])
     return Result(
         metrics={
             "observations": Metric(float(len(names))),
-            "without_image": Metric(float(len(empty))),
-            "short_of_images": Metric(float(len(short))),
+            "without_image": Metric(float(len(without_image))),
+            "short_of_images": Metric(float(len(short_of_images))),
             "unprocessed": Metric(float(len(unprocessed))),
-            "not_seen": Metric(float(len(unseen))),
+            "not_seen": Metric(float(len(not_seen))),
         },
         fields={
             "images": Field("observation", names, images),
-            "unprocessed": Field("observation", names, left),
+            "unprocessed": Field("observation", names, unprocessed_counts),
         },
         artifacts={"night.json": table, **({"night.csv": table} if table else {})},
-        note=_message(names, empty, short, {name: undone[name] for name in unprocessed}, unseen),
+        note=_format_message(
+            names,
+            without_image,
+            short_of_images,
+            {name: unprocessed_rules[name] for name in unprocessed},
+            not_seen,
+        ),
     )
 
 
-def _undone(runs: Mapping[str, str], expected: Sequence[str]) -> dict[str, str]:
-    """Rules that did not end well, and how; those that never ran."""
-    never = {rule: NEVER for rule in expected if rule not in runs}
-    return {**{rule: state for rule, state in runs.items() if state not in OVER}, **never}
+def _unprocessed_rules(runs: Mapping[str, str], expected: Sequence[str]) -> dict[str, str]:
+    """Returns the rules that did not end well, with their states, and those that never ran."""
+    never_ran = {rule: NEVER_RAN for rule in expected if rule not in runs}
+    return {
+        **{rule: state for rule, state in runs.items() if state not in FINISHED_STATES},
+        **never_ran,
+    }
 
 
-def _value(part: object, name: str) -> float:
+def _metric_value(part: object, name: str) -> float:
     metric = getattr(part, "metrics", {}).get(name)
     value = metric.value if isinstance(metric, Metric) else metric
     return float(value) if value is not None else 0.0
 
 
-def _row(
-    name: str, images: float | None, undone: Mapping[str, str], trouble: str
+def _build_row(
+    name: str, images: float | None, unprocessed: Mapping[str, str], error_text: str
 ) -> dict[str, object]:
     return {
         "observation": name,
         "images": images,
-        "unprocessed": ", ".join(f"{rule}: {state}" for rule, state in undone.items()),
-        "not_seen": trouble,
+        "unprocessed": ", ".join(f"{rule}: {state}" for rule, state in unprocessed.items()),
+        "not_seen": error_text,
     }
 
 
-def _message(
-    names: Sequence[str], empty: Sequence[str], short: Sequence[str],
-    undone: Mapping[str, Mapping[str, str]], unseen: Mapping[str, str],
+def _format_message(
+    names: Sequence[str], without_image: Sequence[str], short_of_images: Sequence[str],
+    unprocessed: Mapping[str, Mapping[str, str]], not_seen: Mapping[str, str],
 ) -> str:  # fmt: skip
     if not names:
         return "no observations: nothing was missed, or nothing was heard of"
-    words = []
-    if empty:
-        words.append(f"{len(empty)} without an image ({listed(empty)})")
-    if short:
-        words.append(f"{len(short)} with fewer images than most ({listed(short)})")
-    if undone:
-        told = [f"{name}: {', '.join(rules)}" for name, rules in undone.items()]
-        words.append(f"{len(undone)} not processed ({listed(told)})")
-    if unseen:
-        words.append(f"{len(unseen)} that could not be looked at ({listed(sorted(unseen))})")
+    clauses = []
+    if without_image:
+        clauses.append(f"{len(without_image)} without an image ({format_list(without_image)})")
+    if short_of_images:
+        clauses.append(
+            f"{len(short_of_images)} with fewer images than most ({format_list(short_of_images)})"
+        )
+    if unprocessed:
+        details = [f"{name}: {', '.join(rules)}" for name, rules in unprocessed.items()]
+        clauses.append(f"{len(unprocessed)} not processed ({format_list(details)})")
+    if not_seen:
+        clauses.append(
+            f"{len(not_seen)} that could not be looked at ({format_list(sorted(not_seen))})"
+        )
     count = f"{len(names)} observation{'' if len(names) == 1 else 's'}"
-    return f"Of {count}: {'; '.join(words)}" if words else f"{count}, all there and processed"
+    return f"Of {count}: {'; '.join(clauses)}" if clauses else f"{count}, all there and processed"

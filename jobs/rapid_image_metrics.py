@@ -1,4 +1,4 @@
-"""What an image is worth, seconds after it was taken: noise, sky, sources and the PSF."""
+"""Measures an image seconds after it was taken: noise, sky, sources and the PSF."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from catcher import Field, Metric, Result, job
 
 from .lib import blocks
 from .lib.detector import Amplifier, Detector
-from .lib.findings import Findings, measure
-from .lib.reading import BadFrame, read_detector
-from .lib.sections import Given
-from .lib.stars import FEWEST_STARS, FWHM
+from .lib.frame_reader import BadFrame, read_detector
+from .lib.image_measurement import ImageMeasurements, measure_image
+from .lib.sections import HeaderDefaults
+from .lib.stars import FWHM, MIN_STARS
 
-LARGEST_BINNING = 8
-_LARGEST_THUMBNAIL = 64
-_FEW_BLOCKS = 8
+MAX_BINNING = 8
+_MAX_THUMBNAIL_SIDE = 64
+_MIN_BLOCKS = 8
 PSF_UNITS = {
     "psf_fwhm": "pixel",
     "psf_fwhm_arcsec": "arcsec",
@@ -84,145 +84,182 @@ def rapid_image_metrics(
     sources. What cannot be had is unknown, with the reason; a file of which no amplifier can be
     read fails the run and says why.
     """
-    if binning not in range(1, LARGEST_BINNING + 1):
-        raise ValueError(f"binning is {binning}; give a whole number from 1 to {LARGEST_BINNING}")
-    given = Given(bias_section, data_section, gain)
+    if binning not in range(1, MAX_BINNING + 1):
+        raise ValueError(f"binning is {binning}; give a whole number from 1 to {MAX_BINNING}")
+    defaults = HeaderDefaults(bias_section, data_section, gain)
     source = frame if isinstance(frame, np.ndarray) else Path(frame)
-    image = read_detector(source, _mask(mask, detector), given)
-    found = measure(image, detector or image.name, pixel_scale, int(binning))
-    made = {
-        **_psf_metrics(found), **_sky_metrics(found), **_source_metrics(found),
+    image = read_detector(source, _load_mask(mask, detector), defaults)
+    measurements = measure_image(image, detector or image.name, pixel_scale, int(binning))
+    all_metrics = {
+        **_psf_metrics(measurements), **_sky_metrics(measurements), **_source_metrics(measurements),
         **_amplifier_metrics(image),
     }  # fmt: skip
-    fields = {**_fields(found), **_thumbnail(found, thumbnail if metrics is None else 0)}
+    fields = {
+        **_build_fields(measurements),
+        **_thumbnail_field(measurements, thumbnail if metrics is None else 0),
+    }
     return Result(
-        metrics={name: one for name, one in made.items() if metrics is None or name in metrics},
-        fields={name: one for name, one in fields.items() if metrics is None or name in metrics},
-        artifacts={
-            **(_pictures(found) if preview else {}),
-            **({"sources.parquet": found.catalogue()} if catalogue and found.sky else {}),
+        metrics={
+            name: value for name, value in all_metrics.items() if metrics is None or name in metrics
         },
-        note=_message(found),
+        fields={
+            name: value for name, value in fields.items() if metrics is None or name in metrics
+        },
+        artifacts={
+            **(_draw_preview(measurements) if preview else {}),
+            **(
+                {"sources.parquet": measurements.build_catalogue()}
+                if catalogue and measurements.sky
+                else {}
+            ),
+        },
+        note=_format_message(measurements),
     )
 
 
-def _mask(mask: object, detector: str) -> npt.NDArray[np.bool_] | None:
-    """The mask as an array; None where none is asked for."""
+def _load_mask(mask: object, detector: str) -> npt.NDArray[np.bool_] | None:
+    """Returns the mask as an array; None if there is none."""
     if isinstance(mask, np.ndarray):
         return np.asarray(mask != 0)
     if not mask:
         return None
     path = Path(str(mask).replace("{detector}", detector))
     try:
-        marked = read_detector(path)
+        mask_image = read_detector(path)
     except BadFrame as error:
         raise BadFrame(f"the mask cannot be had: {error}") from error
-    return np.asarray(marked.image != 0)
+    return np.asarray(mask_image.image != 0)
 
 
-def _fields(found: Findings) -> dict[str, Field]:
-    amplifiers = found.detector.amplifiers
-    names = [one.name for one in amplifiers]
+def _build_fields(measurements: ImageMeasurements) -> dict[str, Field]:
+    amplifiers = measurements.detector.amplifiers
+    names = [amplifier.name for amplifier in amplifiers]
 
-    def over(get: Callable[[Amplifier], float], unit: str = "") -> Field:
-        return Field("amp", names, np.array([get(one) for one in amplifiers]), unit)
+    def build_field(get_value: Callable[[Amplifier], float], unit: str = "") -> Field:
+        return Field(
+            "amp", names, np.array([get_value(amplifier) for amplifier in amplifiers]), unit
+        )
 
     return {
-        **{name: over(lambda one, name=name: _overscan(one, name), unit)  # type: ignore[misc]
-           for name, unit in _AMPLIFIER_UNITS.items()},
-        "read_noise": over(lambda one: one.overscan.noise * one.gain, found.detector.unit),
-        "sky_bg": over(lambda one: _sky_of(found, one), found.detector.unit),
-        "saturated_fraction": over(lambda one: one.saturated),
-        "dead_fraction": over(lambda one: one.dead),
-    }  # fmt: skip
+        **{
+            name: build_field(lambda amplifier, name=name: _overscan_value(amplifier, name), unit)  # type: ignore[misc]
+            for name, unit in _AMPLIFIER_UNITS.items()
+        },
+        "read_noise": build_field(
+            lambda amplifier: amplifier.overscan.noise * amplifier.gain, measurements.detector.unit
+        ),
+        "sky_bg": build_field(
+            lambda amplifier: _amplifier_sky(measurements, amplifier), measurements.detector.unit
+        ),
+        "saturated_fraction": build_field(lambda amplifier: amplifier.saturated),
+        "dead_fraction": build_field(lambda amplifier: amplifier.dead),
+    }
 
 
-def _overscan(one: Amplifier, name: str) -> float:
-    return float(getattr(one.overscan, name.removeprefix("overscan_")))
+def _overscan_value(amplifier: Amplifier, name: str) -> float:
+    return float(getattr(amplifier.overscan, name.removeprefix("overscan_")))
 
 
-def _sky_of(found: Findings, one: Amplifier) -> float:
-    """The sky of one amplifier: of its blocks without sources, or of its pixels."""
-    sky = found.sky
-    if one.light is None:
+def _amplifier_sky(measurements: ImageMeasurements, amplifier: Amplifier) -> float:
+    """Returns the sky of one amplifier: of its blocks without sources, or of its pixels."""
+    sky = measurements.sky
+    if amplifier.light is None:
         return float("nan")
     if sky is not None:
-        rows, columns = (slice(-(-at.start // sky.side), at.stop // sky.side) for at in one.place)
+        rows, columns = (
+            slice(-(-span.start // sky.side), span.stop // sky.side) for span in amplifier.section
+        )
         clean = sky.clean[rows, columns]
-        if clean.sum() >= _FEW_BLOCKS:
+        if clean.sum() >= _MIN_BLOCKS:
             return float(np.median(sky.blocks[rows, columns][clean]))
-    return one.light.level * one.gain
+    return amplifier.light.level * amplifier.gain
 
 
 def _amplifier_metrics(image: Detector) -> dict[str, Metric]:
-    read = image.read
-    made = {
-        name: _median([_overscan(one, name) for one in read], unit, _why_no_overscan(read))
+    readable = image.readable_amplifiers
+    medians = {
+        name: _median_metric(
+            [_overscan_value(amplifier, name) for amplifier in readable],
+            unit,
+            _overscan_reason(readable),
+        )
         for name, unit in _AMPLIFIER_UNITS.items()
     }
-    noise = [one.overscan.noise * one.gain for one in read]
-    made["read_noise"] = _median(noise, image.unit, _why_no_overscan(read))
-    sizes = np.array([_pixels(one) for one in read])
-    unread = len(image.amplifiers) - len(read)
+    noise = [amplifier.overscan.noise * amplifier.gain for amplifier in readable]
+    medians["read_noise"] = _median_metric(noise, image.unit, _overscan_reason(readable))
+    sizes = np.array([_count_pixels(amplifier) for amplifier in readable])
+    unreadable_count = len(image.amplifiers) - len(readable)
     return {
-        **made,
-        "saturated_fraction": Metric(float(np.average([one.saturated for one in read],
-                                                      weights=sizes))),
-        "dead_fraction": Metric(float(np.average([one.dead for one in read], weights=sizes))),
-        "amps": Metric(float(len(read))),
-        "amps_missing": Metric(float(unread + image.missing)),
-    }  # fmt: skip
+        **medians,
+        "saturated_fraction": Metric(
+            float(np.average([amplifier.saturated for amplifier in readable], weights=sizes))
+        ),
+        "dead_fraction": Metric(
+            float(np.average([amplifier.dead for amplifier in readable], weights=sizes))
+        ),
+        "amps": Metric(float(len(readable))),
+        "amps_missing": Metric(float(unreadable_count + image.missing_amplifiers)),
+    }
 
 
-def _pixels(one: Amplifier) -> int:
-    rows, columns = one.place
+def _count_pixels(amplifier: Amplifier) -> int:
+    rows, columns = amplifier.section
     return int((rows.stop - rows.start) * (columns.stop - columns.start))
 
 
-def _why_no_overscan(read: Sequence[Amplifier]) -> str:
-    reasons = dict.fromkeys(one.overscan.reason for one in read if one.overscan.reason)
+def _overscan_reason(amplifiers: Sequence[Amplifier]) -> str:
+    reasons = dict.fromkeys(
+        amplifier.overscan.reason for amplifier in amplifiers if amplifier.overscan.reason
+    )
     return "; ".join(reasons) or "the overscan has too few rows"
 
 
-def _median(values: Sequence[float], unit: str, reason: str) -> Metric:
-    known = [value for value in values if np.isfinite(value)]
-    return Metric(float(np.median(known)), unit) if known else Metric(None, unit, reason=reason)
+def _median_metric(values: Sequence[float], unit: str, reason: str) -> Metric:
+    finite = [value for value in values if np.isfinite(value)]
+    return Metric(float(np.median(finite)), unit) if finite else Metric(None, unit, reason=reason)
 
 
-def _sky_metrics(found: Findings) -> dict[str, Metric]:
-    unit = found.detector.unit
-    if found.sky is None:
-        return {name: Metric(None, unit, reason=found.no_sky) for name in ("sky_bg", "sky_noise")}
+def _sky_metrics(measurements: ImageMeasurements) -> dict[str, Metric]:
+    unit = measurements.detector.unit
+    if measurements.sky is None:
+        return {
+            name: Metric(None, unit, reason=measurements.no_sky) for name in ("sky_bg", "sky_noise")
+        }
     return {
-        "sky_bg": Metric(found.sky.level, unit),
-        "sky_noise": Metric(found.sky.noise, unit),
+        "sky_bg": Metric(measurements.sky.level, unit),
+        "sky_noise": Metric(measurements.sky.noise, unit),
     }
 
 
-def _source_metrics(found: Findings) -> dict[str, Metric]:
-    scale = _known(found.pixel_scale, "arcsec", "neither `with` nor the header says pixel_scale")
-    if found.sky is None:
+def _source_metrics(measurements: ImageMeasurements) -> dict[str, Metric]:
+    scale = _metric_or_unknown(
+        measurements.pixel_scale, "arcsec", "neither `with` nor the header says pixel_scale"
+    )
+    if measurements.sky is None:
         names = ("source_count", "cosmic_ray_count", "streak")
-        return {**{name: Metric(None, reason=found.no_sky) for name in names}, "pixel_scale": scale}
+        return {
+            **{name: Metric(None, reason=measurements.no_sky) for name in names},
+            "pixel_scale": scale,
+        }
     return {
-        "source_count": Metric(float(found.sources)),
-        "cosmic_ray_count": Metric(float(found.particles)),
-        "streak": Metric(float(found.trail is not None)),
+        "source_count": Metric(float(measurements.source_count)),
+        "cosmic_ray_count": Metric(float(measurements.cosmic_ray_count)),
+        "streak": Metric(float(measurements.trail is not None)),
         "pixel_scale": scale,
     }
 
 
-def _psf_metrics(found: Findings) -> dict[str, Metric]:
-    psf = found.psf
-    stars = {"n_psf_star": Metric(float(psf.stars if psf else 0))}
+def _psf_metrics(measurements: ImageMeasurements) -> dict[str, Metric]:
+    psf = measurements.psf
+    star_count = {"n_psf_star": Metric(float(psf.star_count if psf else 0))}
     if psf is None:
-        reason = f"fewer than {FEWEST_STARS} usable stars among {found.sources} sources"
-        reason = f"{reason}: {found.no_sky}" if found.no_sky else reason
+        reason = f"fewer than {MIN_STARS} usable stars among {measurements.source_count} sources"
+        reason = f"{reason}: {measurements.no_sky}" if measurements.no_sky else reason
         unknown = {name: Metric(None, unit, reason=reason) for name, unit in PSF_UNITS.items()}
-        return {**unknown, **stars}
+        return {**unknown, **star_count}
     values = {
         "psf_fwhm": psf.fwhm,
-        "psf_fwhm_arcsec": psf.fwhm * found.pixel_scale,
+        "psf_fwhm_arcsec": psf.fwhm * measurements.pixel_scale,
         "psf_fwhm_moments": psf.sigma * FWHM,
         "psf_sigma": psf.sigma,
         "psf_ixx": psf.ixx,
@@ -231,16 +268,19 @@ def _psf_metrics(found: Findings) -> dict[str, Metric]:
         "psf_area": psf.area,
         "e1": psf.e1,
         "e2": psf.e2,
-        "ellipticity_scatter": psf.scatter,
+        "ellipticity_scatter": psf.ellipticity_scatter,
         "psf_gradient": float(np.hypot(psf.gradient_x, psf.gradient_y)),
         "psf_gradient_x": psf.gradient_x,
         "psf_gradient_y": psf.gradient_y,
     }
-    made = {name: _known(values[name], unit, _why(name)) for name, unit in PSF_UNITS.items()}
-    return {**made, **stars}
+    metrics = {
+        name: _metric_or_unknown(values[name], unit, _unknown_reason(name))
+        for name, unit in PSF_UNITS.items()
+    }
+    return {**metrics, **star_count}
 
 
-def _why(name: str) -> str:
+def _unknown_reason(name: str) -> str:
     if name == "psf_fwhm_arcsec":
         return "the pixel scale is not known; give pixel_scale under `with`, or PIXSCALE"
     if name.startswith("psf_gradient"):
@@ -248,47 +288,47 @@ def _why(name: str) -> str:
     return "the stars' profile has no such width"
 
 
-def _thumbnail(found: Findings, side: int) -> dict[str, Field]:
-    """The small image of a detector for the visit's mosaic, block by block from the lower left."""
-    sky = found.sky
+def _thumbnail_field(measurements: ImageMeasurements, side: int) -> dict[str, Field]:
+    """Returns a detector's thumbnail for the visit's mosaic, block by block from the lower left."""
+    sky = measurements.sky
     if side <= 0 or sky is None:
         return {}
-    small = blocks.shrunk(sky.blocks, min(int(side), _LARGEST_THUMBNAIL))
-    rows, columns = small.shape
-    values = small.ravel()
+    thumbnail = blocks.shrink_image(sky.blocks, min(int(side), _MAX_THUMBNAIL_SIDE))
+    rows, columns = thumbnail.shape
+    values = thumbnail.ravel()
     ids = [f"{row},{column}" for row in range(rows) for column in range(columns)]
-    return {"thumbnail": Field("block", ids, np.round(values, 1), found.detector.unit)}
+    return {"thumbnail": Field("block", ids, np.round(values, 1), measurements.detector.unit)}
 
 
-def _message(found: Findings) -> str:
-    words = [f"{found.name}: {_psf_words(found)}"]
-    image = found.detector
-    unread = [one.name for one in image.amplifiers if one.reason]
-    if unread:
-        reason = next(one.reason for one in image.amplifiers if one.reason)
-        words.append(f"{', '.join(unread[:4])} cannot be read ({reason})")
-    if image.missing:
-        words.append(f"{image.missing} amplifiers are missing from the file")
-    if found.trail is not None:
-        words.append("a satellite's trail")
-    return "; ".join([*words, *image.notes])
+def _format_message(measurements: ImageMeasurements) -> str:
+    clauses = [f"{measurements.name}: {_format_psf(measurements)}"]
+    image = measurements.detector
+    unreadable = [amplifier.name for amplifier in image.amplifiers if amplifier.reason]
+    if unreadable:
+        reason = next(amplifier.reason for amplifier in image.amplifiers if amplifier.reason)
+        clauses.append(f"{', '.join(unreadable[:4])} cannot be read ({reason})")
+    if image.missing_amplifiers:
+        clauses.append(f"{image.missing_amplifiers} amplifiers are missing from the file")
+    if measurements.trail is not None:
+        clauses.append("a satellite's trail")
+    return "; ".join([*clauses, *image.notes])
 
 
-def _psf_words(found: Findings) -> str:
-    psf = found.psf
+def _format_psf(measurements: ImageMeasurements) -> str:
+    psf = measurements.psf
     if psf is None:
-        return f"no PSF, {found.no_sky or f'{found.sources} sources'}"
-    if np.isfinite(found.pixel_scale):
-        return f'PSF {psf.fwhm * found.pixel_scale:.2f}" from {psf.stars} stars'
-    return f"PSF {psf.fwhm:.1f} pixels from {psf.stars} stars"
+        return f"no PSF, {measurements.no_sky or f'{measurements.source_count} sources'}"
+    if np.isfinite(measurements.pixel_scale):
+        return f'PSF {psf.fwhm * measurements.pixel_scale:.2f}" from {psf.star_count} stars'
+    return f"PSF {psf.fwhm:.1f} pixels from {psf.star_count} stars"
 
 
-def _pictures(found: Findings) -> dict[str, Any]:
-    # Drawing takes longer than measuring, and more memory: only who asks for it pays.
-    from .lib.portrait import portrait
+def _draw_preview(measurements: ImageMeasurements) -> dict[str, Any]:
+    # Drawing takes longer than measuring, and more memory, so it is imported only on request.
+    from .lib.preview_plot import plot_preview
 
-    return {"preview.png": portrait(found, _message(found))}
+    return {"preview.png": plot_preview(measurements, _format_message(measurements))}
 
 
-def _known(value: float, unit: str, reason: str) -> Metric:
+def _metric_or_unknown(value: float, unit: str, reason: str) -> Metric:
     return Metric(value, unit) if np.isfinite(value) else Metric(None, unit, reason=reason)

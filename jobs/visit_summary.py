@@ -1,4 +1,4 @@
-"""What a visit is worth: the detectors' metrics in one, and the one that stands out."""
+"""Summarizes a visit: the detectors' metrics in one, and the outliers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy.typing as npt
 from catcher import Field, Metric, Observation, Result, job
 
 from .lib import plots
-from .lib.focal_plane import places
+from .lib.focal_plane import detector_positions
 
-JUDGED = {
+OUTLIER_TOLERANCES = {
     "psf_fwhm": 0.15,
     "psf_fwhm_arcsec": 0.15,
     "sky_bg": 0.15,
@@ -24,19 +24,33 @@ JUDGED = {
     "saturated_fraction": 0.0,
     "amps_missing": 0.0,
 }
-"""What makes an outlier, and how far (as a part of the median) is never far."""
-TOTALS = ("source_count", "n_psf_star", "cosmic_ray_count", "streak", "amps", "amps_missing")
-"""What is summed over the detectors as well."""
+"""The metrics that make an outlier, and the deviation (as a part of the median) that never does."""
+TOTALLED_METRICS = (
+    "source_count",
+    "n_psf_star",
+    "cosmic_ray_count",
+    "streak",
+    "amps",
+    "amps_missing",
+)
+"""Metrics that are also summed over the detectors."""
 AMPLIFIER, BLOCK = "amp", "block"
 THUMBNAIL = "thumbnail"
-_FIRST = ("psf_fwhm_arcsec", "psf_fwhm", "sky_bg", "sky_noise", "source_count", "n_psf_star")
-FAR = 5.0
-"""Robust sigmas (1.4826 times the median absolute deviation) that are far."""
-LEAST_FRACTION = 0.01
+_FIRST_COLUMNS = (
+    "psf_fwhm_arcsec",
+    "psf_fwhm",
+    "sky_bg",
+    "sky_noise",
+    "source_count",
+    "n_psf_star",
+)
+OUTLIER_SIGMAS = 5.0
+"""Robust sigmas (1.4826 times the median absolute deviation) that make an outlier."""
+MIN_FRACTION = 0.01
 
 
 @dataclass(frozen=True)
-class Column:
+class MetricColumn:
     """One metric over the detectors that have it."""
 
     name: str
@@ -74,131 +88,152 @@ def visit_summary(
     """
     if not parts and not missing:
         raise ValueError("there are no detectors to gather; look at the runs of the parts")
-    read = {name: _metrics_of(part) for name, part in sorted(parts.items())}
-    columns = _columns(read)
-    outliers = sorted({name for column in columns.values() for name in _outliers(column)})
+    part_metrics = {name: _part_metrics(part) for name, part in sorted(parts.items())}
+    columns = _build_columns(part_metrics)
+    outliers = sorted({name for column in columns.values() for name in _find_outliers(column)})
     counts = {
-        "n_inputs": Metric(float(len(read))),
-        "detectors": Metric(float(len(read))),
+        "n_inputs": Metric(float(len(part_metrics))),
+        "detectors": Metric(float(len(part_metrics))),
         "missing": Metric(float(len(missing))),
         "outliers": Metric(float(len(outliers))),
     }
-    note = _message(columns, len(read), outliers, missing)
+    note = _format_message(columns, len(part_metrics), outliers, missing)
     return Result(
-        metrics={**_unknown(read, columns), **_summary(columns), **counts},
+        metrics={
+            **_unknown_metrics(part_metrics, columns),
+            **_summarize_columns(columns),
+            **counts,
+        },
         fields={
-            **{name: Field("detector", one.detectors, one.values, one.unit)
-               for name, one in columns.items()},
-            "outlier": Field("detector", tuple(read), np.array([one in outliers for one in read])),
-            **_over_amplifiers(parts),
+            **{
+                name: Field("detector", column.detectors, column.values, column.unit)
+                for name, column in columns.items()
+            },
+            "outlier": Field(
+                "detector",
+                tuple(part_metrics),
+                np.array([name in outliers for name in part_metrics]),
+            ),
+            **_amplifier_fields(parts),
         },
         artifacts={
-            "focal_plane.png": _picture(
-                columns, list(read), missing, outliers, show, note, observation),
-            **_mosaic(parts, missing, note, observation),
+            "focal_plane.png": _plot_focal_plane(
+                columns, list(part_metrics), missing, outliers, show, note, observation
+            ),
+            **_plot_mosaic(parts, missing, note, observation),
         },
         note=note,
-    )  # fmt: skip
+    )
 
 
-def _metrics_of(part: object) -> dict[str, Metric]:
-    found = getattr(part, "metrics", part)
-    if not isinstance(found, Mapping):
+def _part_metrics(part: object) -> dict[str, Metric]:
+    metrics = getattr(part, "metrics", part)
+    if not isinstance(metrics, Mapping):
         return {}
     return {
         str(name): value if isinstance(value, Metric) else Metric(value)
-        for name, value in found.items()
+        for name, value in metrics.items()
         if isinstance(value, Metric | float | int | None)
     }
 
 
-def _fields_of(part: object, name: str) -> Mapping[str, Field]:
-    """The fields of a part over something, by their names."""
-    found = getattr(part, "fields", {})
-    known = found if isinstance(found, Mapping) else {}
-    return {key: one for key, one in known.items() if isinstance(one, Field) and one.over == name}
-
-
-def _over_amplifiers(parts: Mapping[str, Any]) -> dict[str, Field]:
-    """Each field that the parts have over amplifiers, over those of the whole visit."""
-    gathered: dict[str, list[tuple[str, Field]]] = {}
-    for detector in sorted(parts):
-        for name, one in _fields_of(parts[detector], AMPLIFIER).items():
-            gathered.setdefault(name, []).append((detector, one))
+def _part_fields(part: object, name: str) -> Mapping[str, Field]:
+    """Returns the fields of a part over something, by their names."""
+    fields = getattr(part, "fields", {})
+    mapping = fields if isinstance(fields, Mapping) else {}
     return {
-        f"{name}_amp": Field(
-            AMPLIFIER,
-            [f"{detector}/{amp}" for detector, one in found for amp in one.ids],
-            np.concatenate([one.values for _, one in found]),
-            found[0][1].unit,
-        )
-        for name, found in gathered.items()
+        key: field
+        for key, field in mapping.items()
+        if isinstance(field, Field) and field.over == name
     }
 
 
-def _columns(read: Mapping[str, Mapping[str, Metric]]) -> dict[str, Column]:
-    gathered: dict[str, list[tuple[str, float, str]]] = {}
-    for detector, metrics in read.items():
-        for name, metric in metrics.items():
-            if metric.value is not None and metric.known:
-                gathered.setdefault(name, []).append((detector, metric.value, metric.unit))
-    # Those that a reader asks for first come first.
-    order = sorted(gathered, key=lambda name: (_FIRST.index(name) if name in _FIRST else 99, name))
+def _amplifier_fields(parts: Mapping[str, Any]) -> dict[str, Field]:
+    """Joins each field that the parts have over amplifiers to one over those of the whole visit."""
+    gathered: dict[str, list[tuple[str, Field]]] = {}
+    for detector in sorted(parts):
+        for name, field in _part_fields(parts[detector], AMPLIFIER).items():
+            gathered.setdefault(name, []).append((detector, field))
     return {
-        name: Column(name, rows[0][2], tuple(row[0] for row in rows),
+        f"{name}_amp": Field(
+            AMPLIFIER,
+            [f"{detector}/{amp}" for detector, field in entries for amp in field.ids],
+            np.concatenate([field.values for _, field in entries]),
+            entries[0][1].unit,
+        )
+        for name, entries in gathered.items()
+    }
+
+
+def _build_columns(part_metrics: Mapping[str, Mapping[str, Metric]]) -> dict[str, MetricColumn]:
+    gathered: dict[str, list[tuple[str, float, str]]] = {}
+    for detector, metrics in part_metrics.items():
+        for name, metric in metrics.items():
+            if metric.value is not None and metric.is_known:
+                gathered.setdefault(name, []).append((detector, metric.value, metric.unit))
+    # The metrics that readers ask for first come first.
+    order = sorted(
+        gathered,
+        key=lambda name: (_FIRST_COLUMNS.index(name) if name in _FIRST_COLUMNS else 99, name),
+    )
+    return {
+        name: MetricColumn(name, rows[0][2], tuple(row[0] for row in rows),
                      np.array([row[1] for row in rows]))
         for name, rows in ((name, gathered[name]) for name in order)
     }  # fmt: skip
 
 
-def _summary(columns: Mapping[str, Column]) -> dict[str, Metric]:
-    made = {name: Metric(column.median, column.unit) for name, column in columns.items()}
+def _summarize_columns(columns: Mapping[str, MetricColumn]) -> dict[str, Metric]:
+    metrics = {name: Metric(column.median, column.unit) for name, column in columns.items()}
     for name, column in columns.items():
-        made[f"{name}_min"] = Metric(float(column.values.min()), column.unit)
-        made[f"{name}_median"] = made[name]
-        made[f"{name}_max"] = Metric(float(column.values.max()), column.unit)
-        if name in TOTALS:
-            made[f"{name}_total"] = Metric(float(column.values.sum()), column.unit)
-    return made
+        metrics[f"{name}_min"] = Metric(float(column.values.min()), column.unit)
+        metrics[f"{name}_median"] = metrics[name]
+        metrics[f"{name}_max"] = Metric(float(column.values.max()), column.unit)
+        if name in TOTALLED_METRICS:
+            metrics[f"{name}_total"] = Metric(float(column.values.sum()), column.unit)
+    return metrics
 
 
-def _unknown(
-    read: Mapping[str, Mapping[str, Metric]], columns: Mapping[str, Column]
+def _unknown_metrics(
+    part_metrics: Mapping[str, Mapping[str, Metric]], columns: Mapping[str, MetricColumn]
 ) -> dict[str, Metric]:
-    lacking: dict[str, Metric] = {}
-    for metrics in read.values():
+    missing_metrics: dict[str, Metric] = {}
+    for metrics in part_metrics.values():
         for name, metric in metrics.items():
             if name not in columns:
                 reason = f"no detector has it: {metric.reason}"
-                lacking.setdefault(name, Metric(None, metric.unit, reason=reason))
-    return lacking
+                missing_metrics.setdefault(name, Metric(None, metric.unit, reason=reason))
+    return missing_metrics
 
 
-def _outliers(column: Column) -> list[str]:
-    if column.name not in JUDGED or len(column.values) < 3:
+def _find_outliers(column: MetricColumn) -> list[str]:
+    if column.name not in OUTLIER_TOLERANCES or len(column.values) < 3:
         return []
-    away = column.values - column.median
-    spread = 1.4826 * float(np.median(np.abs(away)))
-    near = JUDGED[column.name] * abs(column.median)
-    if near == 0:
-        far = (away > FAR * spread) & (away > LEAST_FRACTION)
+    deviations = column.values - column.median
+    sigma = 1.4826 * float(np.median(np.abs(deviations)))
+    tolerance = OUTLIER_TOLERANCES[column.name] * abs(column.median)
+    if tolerance == 0:
+        far_mask = (deviations > OUTLIER_SIGMAS * sigma) & (deviations > MIN_FRACTION)
     else:
-        far = (np.abs(away) > FAR * spread) & (np.abs(away) > near)
-    return [name for name, is_far in zip(column.detectors, far, strict=True) if is_far]
+        far_mask = (np.abs(deviations) > OUTLIER_SIGMAS * sigma) & (np.abs(deviations) > tolerance)
+    return [name for name, is_far in zip(column.detectors, far_mask, strict=True) if is_far]
 
 
-def _message(
-    columns: Mapping[str, Column], count: int, outliers: Sequence[str], missing: Collection[str]
+def _format_message(
+    columns: Mapping[str, MetricColumn],
+    count: int,
+    outliers: Sequence[str],
+    missing: Collection[str],
 ) -> str:
-    words = f"{_psf(columns)} over {count} detector{'' if count == 1 else 's'}"
+    text = f"{_format_psf(columns)} over {count} detector{'' if count == 1 else 's'}"
     if outliers:
-        words += f"; {plots.listed(outliers)} stand{'s' if len(outliers) == 1 else ''} out"
+        text += f"; {plots.format_list(outliers)} stand{'s' if len(outliers) == 1 else ''} out"
     if missing:
-        words += f"; {plots.listed(sorted(missing))} missing"
-    return words
+        text += f"; {plots.format_list(sorted(missing))} missing"
+    return text
 
 
-def _psf(columns: Mapping[str, Column]) -> str:
+def _format_psf(columns: Mapping[str, MetricColumn]) -> str:
     if "psf_fwhm_arcsec" in columns:
         return f'PSF {columns["psf_fwhm_arcsec"].median:.2f}"'
     if "psf_fwhm" in columns:
@@ -206,45 +241,47 @@ def _psf(columns: Mapping[str, Column]) -> str:
     return "No PSF"
 
 
-def _picture(
-    columns: Mapping[str, Column], detectors: Sequence[str], missing: Collection[str],
+def _plot_focal_plane(
+    columns: Mapping[str, MetricColumn], detectors: Sequence[str], missing: Collection[str],
     outliers: Sequence[str], show: str, title: str, observation: Observation | None,
 ) -> plots.Figure:  # fmt: skip
-    named = f"{observation.id} · " if observation else ""
+    prefix = f"{observation.id} · " if observation else ""
     show = show or ("psf_fwhm_arcsec" if "psf_fwhm_arcsec" in columns else "psf_fwhm")
     column = columns.get(show)
     unit = f" ({column.unit})" if column and column.unit and column.unit not in show else ""
-    figure = plots.figure(title, f"{named}{show}{unit} of each detector")
+    figure = plots.create_figure(title, f"{prefix}{show}{unit} of each detector")
     values = dict(zip(column.detectors, column.values, strict=True)) if column else {}
-    laid = places([*detectors, *missing])
-    cells = {at: (name, float(values.get(name, np.nan))) for name, at in laid.items()}
-    plots.tiles(figure, cells, marked=set(outliers), missing=set(missing))
+    positions = detector_positions([*detectors, *missing])
+    cells = {
+        position: (name, float(values.get(name, np.nan))) for name, position in positions.items()
+    }
+    plots.draw_focal_plane(figure, cells, marked=set(outliers), missing=set(missing))
     return figure
 
 
-def _mosaic(
+def _plot_mosaic(
     parts: Mapping[str, Any], missing: Collection[str], title: str, observation: Observation | None
 ) -> dict[str, Any]:
-    """The whole focal plane as it saw the sky, from the parts' thumbnails."""
-    small = {name: _thumbnail(part) for name, part in parts.items()}
-    known = {name: image for name, image in small.items() if image is not None}
-    if not known:
+    """Plots the sky over the whole focal plane, from the parts' thumbnails."""
+    thumbnails = {name: _read_thumbnail(part) for name, part in parts.items()}
+    images = {name: image for name, image in thumbnails.items() if image is not None}
+    if not images:
         return {}
-    units = {_fields_of(parts[name], BLOCK)[THUMBNAIL].unit for name in known}
-    named = f"{observation.id} · " if observation else ""
+    units = {_part_fields(parts[name], BLOCK)[THUMBNAIL].unit for name in images}
+    prefix = f"{observation.id} · " if observation else ""
     unit = next(iter(units)) if len(units) == 1 else "each in its own unit"
-    figure = plots.figure(title, f"{named}light of a pixel above the bias, {unit}")
-    plots.mosaic(figure, known, places([*parts, *missing]))
+    figure = plots.create_figure(title, f"{prefix}light of a pixel above the bias, {unit}")
+    plots.draw_mosaic(figure, images, detector_positions([*parts, *missing]))
     return {"mosaic.png": figure}
 
 
-def _thumbnail(part: object) -> npt.NDArray[np.float64] | None:
-    """A part's small image, from its field over blocks (`row,column`); None without one."""
-    one = _fields_of(part, BLOCK).get(THUMBNAIL)
-    if one is None or not len(one.ids):
+def _read_thumbnail(part: object) -> npt.NDArray[np.float64] | None:
+    """Returns a part's thumbnail, from its field over blocks (`row,column`); None without one."""
+    field = _part_fields(part, BLOCK).get(THUMBNAIL)
+    if field is None or not len(field.ids):
         return None
     try:
-        rows, columns = (int(number) + 1 for number in one.ids[-1].split(","))
-        return one.values.reshape(rows, columns)
+        rows, columns = (int(number) + 1 for number in field.ids[-1].split(","))
+        return field.values.reshape(rows, columns)
     except ValueError:
         return None

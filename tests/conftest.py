@@ -26,5 +26,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", ())
     reasons = {report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)}
     for reason in sorted(reasons):
-        words = reason.removeprefix("Skipped: ")
-        terminalreporter.write_line(f"NOT TESTED here: {words}", yellow=True)
+        reason_text = reason.removeprefix("Skipped: ")
+        terminalreporter.write_line(f"NOT TESTED here: {reason_text}", yellow=True)

@@ -28,7 +28,7 @@ import confluent_kafka
 import fastavro
 from confluent_kafka.admin import AdminClient, NewTopic
 
-_MOCK = """
+_MOCK_SCRIPT = """
 import sys, confluent_kafka
 producer = confluent_kafka.Producer(
     {"bootstrap.servers": "", "test.mock.num.brokers": 1, "log_level": 0}
@@ -40,89 +40,95 @@ sys.stdin.read()
 
 
 @dataclass
-class Kafka:
+class KafkaCluster:
     """A cluster; topics and groups get names of their own, so that tests may share it."""
 
     address: str
-    real: bool = False
+    is_real: bool = False
     process: subprocess.Popen[str] | None = None
-    run: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-    made: set[str] = field(default_factory=set)
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    created_topics: set[str] = field(default_factory=set)
 
-    def name(self, text: str) -> str:
+    def unique_name(self, text: str) -> str:
         """A topic's or group's name that no other test has."""
-        return f"{text}.{self.run}"
+        return f"{text}.{self.run_id}"
 
-    def producer(self) -> confluent_kafka.Producer:
+    def create_producer(self) -> confluent_kafka.Producer:
         return confluent_kafka.Producer({"bootstrap.servers": self.address, "log_level": 0})
 
     def produce(self, topic: str, *values: bytes | None, partition: int = 0) -> None:
         """Publishes messages in their order; returns when the cluster has them."""
-        self._make(topic)
-        producer = self.producer()
-        failed: list[Any] = []
+        self._create_topic(topic)
+        producer = self.create_producer()
+        errors: list[Any] = []
         for value in values:
             producer.produce(
                 topic, value, b"key" if value is None else None, partition,
-                on_delivery=lambda error, _: failed.append(error) if error else None,
+                on_delivery=lambda error, _: errors.append(error) if error else None,
             )  # fmt: skip
             producer.poll(0)
         assert producer.flush(30) == 0
-        assert not failed, failed
+        assert not errors, errors
 
-    def _make(self, topic: str) -> None:
+    def _create_topic(self, topic: str) -> None:
         """A real broker gives a topic one partition, or none, unless it is asked for four."""
-        if not self.real or topic in self.made:
+        if not self.is_real or topic in self.created_topics:
             return
-        self.made.add(topic)
+        self.created_topics.add(topic)
         admin = AdminClient({"bootstrap.servers": self.address})
-        for made in admin.create_topics([NewTopic(topic, 4, 1)]).values():
-            made.result(30)
+        for future in admin.create_topics([NewTopic(topic, 4, 1)]).values():
+            future.result(30)
 
-    def committed(self, group: str, topic: str, partition: int = 0) -> int:
+    def committed_offset(self, group: str, topic: str, partition: int = 0) -> int:
         """The offset that a group has committed; negative where it has none."""
         consumer = confluent_kafka.Consumer(
             {"bootstrap.servers": self.address, "group.id": group, "log_level": 0}
         )
         try:
-            place = confluent_kafka.TopicPartition(topic, partition)
-            return int(consumer.committed([place], timeout=10)[0].offset)
+            topic_partition = confluent_kafka.TopicPartition(topic, partition)
+            return int(consumer.committed([topic_partition], timeout=10)[0].offset)
         finally:
             consumer.close()
 
-    def read(self, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
+    def read_messages(self, topic: str, count: int) -> list[tuple[bytes | None, bytes | None]]:
         """The first messages of a topic, from all partitions, as keys and values."""
         consumer = confluent_kafka.Consumer(
-            {"bootstrap.servers": self.address, "group.id": self.name("reader"), "log_level": 0}
+            {
+                "bootstrap.servers": self.address,
+                "group.id": self.unique_name("reader"),
+                "log_level": 0,
+            }
         )
         try:
-            known = consumer.list_topics(topic, 10).topics[topic].partitions
-            consumer.assign([confluent_kafka.TopicPartition(topic, one, 0) for one in known])
-            found = []
-            while len(found) < count:
+            partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+            consumer.assign(
+                [confluent_kafka.TopicPartition(topic, partition, 0) for partition in partitions]
+            )
+            messages = []
+            while len(messages) < count:
                 message = consumer.poll(20)
-                assert message is not None, f"{len(found)} of {count} messages came"
+                assert message is not None, f"{len(messages)} of {count} messages came"
                 if message.error() is None:
-                    found.append((message.key(), message.value()))
-            return found
+                    messages.append((message.key(), message.value()))
+            return messages
         finally:
             consumer.close()
 
 
 @contextlib.contextmanager
-def kafka() -> Iterator[Kafka]:
+def run_kafka() -> Iterator[KafkaCluster]:
     """The real cluster of `CATCHER_TEST_KAFKA`, or a mock one."""
-    given = os.environ.get("CATCHER_TEST_KAFKA", "")
-    if given:
-        yield Kafka(given, real=True)
+    address = os.environ.get("CATCHER_TEST_KAFKA", "")
+    if address:
+        yield KafkaCluster(address, is_real=True)
         return
     process = subprocess.Popen(
-        [sys.executable, "-c", _MOCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        [sys.executable, "-c", _MOCK_SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert process.stdout is not None and process.stdin is not None
     try:
-        yield Kafka(process.stdout.readline().strip(), process=process)
+        yield KafkaCluster(process.stdout.readline().strip(), process=process)
     finally:
         process.stdin.close()
         process.wait(20)
@@ -130,64 +136,66 @@ def kafka() -> Iterator[Kafka]:
 
 
 @dataclass
-class Registry:
+class FakeSchemaRegistry:
     """A schema registry in a thread; `away` and `refuses` are how it fails."""
 
     url: str = ""
-    texts: dict[int, dict[str, Any]] = field(default_factory=dict)
+    schemas: dict[int, dict[str, Any]] = field(default_factory=dict)
     subjects: dict[str, list[int]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requested_paths: list[str] = field(default_factory=list)
     user: str = ""
     status: int = 0
     body: bytes | None = None
 
-    def add(self, subject: str, schema: Any, **more: Any) -> int:
+    def add_schema(self, subject: str, schema: Any, **attributes: Any) -> int:
         """Registers a schema; the same one has the same number."""
-        entry = {"schema": schema if isinstance(schema, str) else json.dumps(schema), **more}
-        number = next((one for one, known in self.texts.items() if known == entry), None)
-        number = number or len(self.texts) + 1
-        self.texts[number] = entry
+        entry = {"schema": schema if isinstance(schema, str) else json.dumps(schema), **attributes}
+        schema_id = next(
+            (candidate for candidate, existing in self.schemas.items() if existing == entry), None
+        )
+        schema_id = schema_id or len(self.schemas) + 1
+        self.schemas[schema_id] = entry
         versions = self.subjects.setdefault(subject, [])
-        if number not in versions:
-            versions.append(number)
-        return number
+        if schema_id not in versions:
+            versions.append(schema_id)
+        return schema_id
 
-    def answer(self, path: str, posted: bytes) -> tuple[int, Any]:
-        parts = [unquote(one) for one in path.strip("/").split("/")]
-        if parts[:2] == ["schemas", "ids"] and int(parts[2]) in self.texts:
-            return 200, self.texts[int(parts[2])]
+    def respond(self, path: str, body: bytes) -> tuple[int, Any]:
+        parts = [unquote(part) for part in path.strip("/").split("/")]
+        if parts[:2] == ["schemas", "ids"] and int(parts[2]) in self.schemas:
+            return 200, self.schemas[int(parts[2])]
         if parts == ["subjects"]:
             return 200, sorted(self.subjects)
-        if parts[0] == "subjects" and parts[2] == "versions" and posted:
-            return 200, {"id": self.add(parts[1], json.loads(posted)["schema"])}
+        if parts[0] == "subjects" and parts[2] == "versions" and body:
+            return 200, {"id": self.add_schema(parts[1], json.loads(body)["schema"])}
         if parts[0] == "subjects" and (versions := self.subjects.get(parts[1])):
-            place = -1 if parts[3] == "latest" else int(parts[3]) - 1
-            number = versions[place]
-            return 200, {"subject": parts[1], "id": number, **self.texts[number]}
+            index = -1 if parts[3] == "latest" else int(parts[3]) - 1
+            schema_id = versions[index]
+            return 200, {"subject": parts[1], "id": schema_id, **self.schemas[schema_id]}
         return 404, {"error_code": 40403, "message": "not found"}
 
 
 @contextlib.contextmanager
-def registry() -> Iterator[Registry]:
+def run_schema_registry() -> Iterator[FakeSchemaRegistry]:
     """A schema registry on a free port."""
-    one = Registry()
+    fake = FakeSchemaRegistry()
 
-    class Handler(BaseHTTPRequestHandler):
+    class RegistryHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.reply()
+            self.send_reply()
 
         def do_POST(self) -> None:
-            self.reply()
+            self.send_reply()
 
-        def reply(self) -> None:
-            one.asked.append(self.path)
-            posted = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, found = one.answer(self.path, posted)
-            wanted = "Basic " + base64.b64encode(one.user.encode()).decode()
-            if one.user and self.headers.get("Authorization") != wanted:
-                status, found = 401, {"message": "who are you?"}
-            body = json.dumps(found).encode() if one.body is None else one.body
-            self.send_response(one.status or status)
+        def send_reply(self) -> None:
+            fake.requested_paths.append(self.path)
+            request_body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, result = fake.respond(self.path, request_body)
+            expected_auth = "Basic " + base64.b64encode(fake.user.encode()).decode()
+            if fake.user and self.headers.get("Authorization") != expected_auth:
+                status, result = 401, {"message": "who are you?"}
+            body = json.dumps(result).encode() if fake.body is None else fake.body
+            self.send_response(fake.status or status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -195,30 +203,32 @@ def registry() -> Iterator[Registry]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), RegistryHandler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    one.url = f"http://127.0.0.1:{server.server_port}"
+    fake.url = f"http://127.0.0.1:{server.server_port}"
     try:
-        yield one
+        yield fake
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
 
 
-def encoded(number: int, schema: Any, record: Any) -> bytes:
+def encode_message(schema_id: int, schema: Any, record: Any) -> bytes:
     """A message in Confluent's wire format."""
-    out = BytesIO()
-    out.write(struct.pack(">bI", 0, number))
-    fastavro.schemaless_writer(out, fastavro.parse_schema(json.loads(json.dumps(schema))), record)
-    return out.getvalue()
+    buffer = BytesIO()
+    buffer.write(struct.pack(">bI", 0, schema_id))
+    fastavro.schemaless_writer(
+        buffer, fastavro.parse_schema(json.loads(json.dumps(schema))), record
+    )
+    return buffer.getvalue()
 
 
-def record(name: str, *fields: tuple[Any, ...]) -> dict[str, Any]:
+def avro_schema(name: str, *fields: tuple[Any, ...]) -> dict[str, Any]:
     """A schema as Sasquatch has them: fields with `units` and `description`."""
-    made = []
-    for field_name, kind, *rest in fields:
-        said = rest[0] if rest else {}
-        made.append({"name": field_name, "type": kind, **said})
-    return {"type": "record", "name": name, "namespace": "lsst.sal", "fields": made}
+    schema_fields = []
+    for field_name, kind, *extras in fields:
+        metadata = extras[0] if extras else {}
+        schema_fields.append({"name": field_name, "type": kind, **metadata})
+    return {"type": "record", "name": name, "namespace": "lsst.sal", "fields": schema_fields}

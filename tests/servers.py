@@ -21,24 +21,24 @@ from pathlib import Path
 import pytest
 
 
-def require(program: str) -> str:
+def require_program(program: str) -> str:
     """The path of a server's program. Missing: fails under CI, elsewhere skips and is named."""
-    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
-    if found:
-        return found
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
+    if path:
+        return path
     if os.environ.get("CI") == "true":
         pytest.fail(f"{program} is not installed; `make servers` installs it")
     pytest.skip(f"{program} is not installed")
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """A port on loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None) -> None:
     """Returns once something listens on the port; fails when the process ends before."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -51,24 +51,24 @@ def await_port(port: int, process: subprocess.Popen[bytes] | None = None) -> Non
 
 
 @dataclass
-class Server:
+class ServerProcess:
     """A server process; `stop` and `start` let a test take it away and bring it back."""
 
     command: list[str]
     port: int
     folder: Path
     process: subprocess.Popen[bytes] | None = None
-    ending: signal.Signals = signal.SIGTERM
-    ready: tuple[str, ...] = ()
+    stop_signal: signal.Signals = signal.SIGTERM
+    ready_command: tuple[str, ...] = ()
     """A command that succeeds once the server, which listens already, also answers."""
 
     def start(self) -> None:
         log = (self.folder / "server.log").open("ab")
         with log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        await_port(self.port, self.process)
+        wait_for_port(self.port, self.process)
         deadline = time.monotonic() + 30
-        while self.ready and subprocess.run(self.ready, check=False).returncode:
+        while self.ready_command and subprocess.run(self.ready_command, check=False).returncode:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"{self.command[0]} does not answer")
             time.sleep(0.02)
@@ -76,7 +76,7 @@ class Server:
     def stop(self) -> None:
         if self.process is None:
             return
-        self.process.send_signal(self.ending)
+        self.process.send_signal(self.stop_signal)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -86,43 +86,43 @@ class Server:
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path, extra: str = "") -> Iterator[Server]:
-    """A mosquitto broker on a free port; `extra` is added to its configuration."""
-    program = require("mosquitto")
+def run_mosquitto(folder: Path, extra_config: str = "") -> Iterator[ServerProcess]:
+    """A mosquitto broker on a free port; `extra_config` is added to its configuration."""
+    program = require_program("mosquitto")
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    access = "" if "allow_anonymous" in extra else "allow_anonymous true\n"
-    inflight = "" if "max_inflight" in extra else "max_inflight_messages 0\n"
-    text = f"listener {port} 127.0.0.1\n{access}max_queued_messages 0\n{inflight}"
-    configuration = folder / "mosquitto.conf"
-    configuration.write_text(text + extra)
-    yield from _running([program, "-c", str(configuration)], port, folder)
+    port = find_free_port()
+    access_config = "" if "allow_anonymous" in extra_config else "allow_anonymous true\n"
+    inflight_config = "" if "max_inflight" in extra_config else "max_inflight_messages 0\n"
+    text = f"listener {port} 127.0.0.1\n{access_config}max_queued_messages 0\n{inflight_config}"
+    config_path = folder / "mosquitto.conf"
+    config_path.write_text(text + extra_config)
+    yield from _run_server([program, "-c", str(config_path)], port, folder)
 
 
 @contextlib.contextmanager
-def victoria_metrics(folder: Path) -> Iterator[Server]:
+def run_victoria_metrics(folder: Path) -> Iterator[ServerProcess]:
     """A VictoriaMetrics server on a free port."""
-    program = require("victoria-metrics")
+    program = require_program("victoria-metrics")
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = find_free_port()
     options = [f"-storageDataPath={folder / 'data'}", f"-httpListenAddr=127.0.0.1:{port}"]
-    yield from _running([program, *options], port, folder)
+    yield from _run_server([program, *options], port, folder)
 
 
 INFLUX_USER = ("reader", "read-secret")
 
 
 @contextlib.contextmanager
-def influxd(
+def run_influxd(
     folder: Path, databases: tuple[str, ...] = ("efd",), auth: bool = False
-) -> Iterator[Server]:
+) -> Iterator[ServerProcess]:
     """An InfluxDB 1.x on a free port with these databases; with `auth` it wants `INFLUX_USER`."""
-    program = require("influxd")
+    program = require_program("influxd")
     folder.mkdir(parents=True, exist_ok=True)
-    port, inner = free_port(), free_port()
-    configuration = folder / "influxdb.conf"
-    configuration.write_text(
-        f"""bind-address = "127.0.0.1:{inner}"
+    port, rpc_port = find_free_port(), find_free_port()
+    config_path = folder / "influxdb.conf"
+    config_path.write_text(
+        f"""bind-address = "127.0.0.1:{rpc_port}"
 reporting-disabled = true
 [meta]
   dir = "{folder / "meta"}"
@@ -136,49 +136,53 @@ reporting-disabled = true
   auth-enabled = {str(auth).lower()}
 """
     )
-    for server in _running([program, "-config", str(configuration)], port, folder):
+    for server in _run_server([program, "-config", str(config_path)], port, folder):
         name, password = INFLUX_USER
         if auth:
-            made = f"CREATE USER {name} WITH PASSWORD '{password}' WITH ALL PRIVILEGES"
-            influx_ask(port, made, as_user=False)
-        for one in databases:
-            influx_ask(port, f"CREATE DATABASE {one}")
+            create_user = f"CREATE USER {name} WITH PASSWORD '{password}' WITH ALL PRIVILEGES"
+            query_influx(port, create_user, as_user=False)
+        for database in databases:
+            query_influx(port, f"CREATE DATABASE {database}")
         yield server
 
 
-def influx_ask(
+def query_influx(
     port: int, statement: str, database: str = "", as_user: bool = True, epoch: str = "ns"
 ) -> bytes:
     """What an InfluxDB 1.x answers to a statement."""
     name, password = INFLUX_USER
     user = urllib.parse.urlencode({"u": name, "p": password}) if as_user else ""
-    asked = urllib.parse.urlencode({"q": statement, "db": database, "epoch": epoch}).encode()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/query?{user}", asked) as answer:
-        return bytes(answer.read())
+    body = urllib.parse.urlencode({"q": statement, "db": database, "epoch": epoch}).encode()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/query?{user}", body) as response:
+        return bytes(response.read())
 
 
-def influx_write(port: int, database: str, lines: Iterable[str]) -> None:
+def write_influx(port: int, database: str, lines: Iterable[str]) -> None:
     """Writes line protocol into an InfluxDB 1.x; times in nanoseconds."""
     name, password = INFLUX_USER
-    fields = urllib.parse.urlencode({"db": database, "u": name, "p": password})
-    address = f"http://127.0.0.1:{port}/write?{fields}"
-    some = list(lines)
-    for start in range(0, len(some), 10_000):
-        body = "\n".join(some[start : start + 10_000]).encode()
-        with urllib.request.urlopen(address, body) as answer:
-            assert answer.status == 204
+    parameters = urllib.parse.urlencode({"db": database, "u": name, "p": password})
+    address = f"http://127.0.0.1:{port}/write?{parameters}"
+    all_lines = list(lines)
+    for start in range(0, len(all_lines), 10_000):
+        body = "\n".join(all_lines[start : start + 10_000]).encode()
+        with urllib.request.urlopen(address, body) as response:
+            assert response.status == 204
 
 
 @contextlib.contextmanager
-def s3(folder: Path, bucket: str = "catcher") -> Iterator[Server]:
+def run_s3(folder: Path, bucket: str = "catcher") -> Iterator[ServerProcess]:
     """An S3 server (rclone) on a free port with one bucket; keys are `S3_KEYS`."""
-    program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or require("rclone")
+    program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or require_program(
+        "rclone"
+    )
     (folder / "buckets" / bucket).mkdir(parents=True, exist_ok=True)
-    port = free_port()
-    keys = ["--auth-key", ",".join(S3_KEYS), "--config", str(folder / "rclone.conf")]
-    place = ["--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"]
-    yield from _running(
-        [program, "serve", "s3", *place, *keys, str(folder / "buckets")], port, folder
+    port = find_free_port()
+    auth_options = ["--auth-key", ",".join(S3_KEYS), "--config", str(folder / "rclone.conf")]
+    listen_options = ["--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"]
+    yield from _run_server(
+        [program, "serve", "s3", *listen_options, *auth_options, str(folder / "buckets")],
+        port,
+        folder,
     )
 
 
@@ -186,19 +190,27 @@ S3_KEYS = ("catcher-key", "catcher-secret")
 
 
 @contextlib.contextmanager
-def postgresql() -> Iterator[Server]:
+def run_postgresql() -> Iterator[ServerProcess]:
     """A PostgreSQL server on a free port, with the database `postgres` of the user `catcher`."""
-    program = _newest("/usr/lib/postgresql/*/bin/postgres", "postgres")
+    program = _find_newest("/usr/lib/postgresql/*/bin/postgres", "postgres")
     # The server refuses to be root, and cannot read what pytest keeps for root alone.
-    with tempfile.TemporaryDirectory(prefix="catcher-postgres-") as name:
-        folder, data, port = Path(name), Path(name) / "data", free_port()
-        as_user: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="catcher-postgres-") as folder_name:
+        folder, data, port = Path(folder_name), Path(folder_name) / "data", find_free_port()
+        user_prefix: list[str] = []
         if os.geteuid() == 0:
-            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+            user_prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
             shutil.chown(folder, "postgres", "postgres")
-        made = [str(program.with_name("initdb")), "-D", str(data), "-A", "trust", "-U", "catcher"]
+        initdb_command = [
+            str(program.with_name("initdb")),
+            "-D",
+            str(data),
+            "-A",
+            "trust",
+            "-U",
+            "catcher",
+        ]
         subprocess.run(
-            [*as_user, *made, "-N", "--locale=C", "-E", "UTF8"],
+            [*user_prefix, *initdb_command, "-N", "--locale=C", "-E", "UTF8"],
             check=True, cwd=folder, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         settings = {
@@ -206,25 +218,36 @@ def postgresql() -> Iterator[Server]:
             "fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
             "max_connections": 50,
         }  # fmt: skip
-        options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
-        command = [*as_user, str(program), "-D", str(data), *options]
-        ready = (str(program.with_name("pg_isready")), "-q", "-h", "127.0.0.1", "-p", str(port))
-        yield from _running(command, port, folder, signal.SIGINT, ready)
+        options = [
+            argument for key, value in settings.items() for argument in ("-c", f"{key}={value}")
+        ]
+        command = [*user_prefix, str(program), "-D", str(data), *options]
+        ready_command = (
+            str(program.with_name("pg_isready")),
+            "-q",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(port),
+        )
+        yield from _run_server(command, port, folder, signal.SIGINT, ready_command)
 
 
-def _newest(pattern: str, program: str) -> Path:
-    found = sorted(Path("/").glob(pattern.lstrip("/")), key=lambda path: path.parts)
-    return found[-1] if found else Path(require(program)).resolve()
+def _find_newest(pattern: str, program: str) -> Path:
+    paths = sorted(Path("/").glob(pattern.lstrip("/")), key=lambda path: path.parts)
+    return paths[-1] if paths else Path(require_program(program)).resolve()
 
 
-def _running(
+def _run_server(
     command: list[str],
     port: int,
     folder: Path,
-    ending: signal.Signals = signal.SIGTERM,
-    ready: tuple[str, ...] = (),
-) -> Iterator[Server]:
-    server = Server(command, port, folder, ending=ending, ready=ready)
+    stop_signal: signal.Signals = signal.SIGTERM,
+    ready_command: tuple[str, ...] = (),
+) -> Iterator[ServerProcess]:
+    server = ServerProcess(
+        command, port, folder, stop_signal=stop_signal, ready_command=ready_command
+    )
     server.start()
     try:
         yield server
@@ -232,9 +255,9 @@ def _running(
         server.stop()
 
 
-async def publish(port: int, topic: str, *payloads: str, qos: int = 1) -> None:
+async def publish_mqtt(port: int, topic: str, *payloads: str, qos: int = 1) -> None:
     """Publishes payloads, a message each, with mosquitto_pub."""
-    program = require("mosquitto_pub")
+    program = require_program("mosquitto_pub")
     command = [program, "-p", str(port), "-t", topic, "-q", str(qos), "-l"]
     process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
     await process.communicate("".join(f"{payload}\n" for payload in payloads).encode())

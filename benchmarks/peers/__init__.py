@@ -7,10 +7,10 @@ transport. None of them has holds, so for those its state is the machine written
 
 from __future__ import annotations
 
-from benchmarks.peers.in_bytewax import bytewax_chains, bytewax_step, bytewax_windows
-from benchmarks.peers.in_durable_rules import durable_chains
-from benchmarks.peers.in_reactivex import reactivex_chains, reactivex_step, reactivex_windows
-from benchmarks.peers.in_streamz import streamz_chains, streamz_step, streamz_windows
+from benchmarks.peers.bytewax_rules import bytewax_chains, bytewax_step, bytewax_windows
+from benchmarks.peers.durable_rulesets import durable_chains
+from benchmarks.peers.reactivex_rules import reactivex_chains, reactivex_step, reactivex_windows
+from benchmarks.peers.streamz_rules import streamz_chains, streamz_step, streamz_windows
 from benchmarks.stopwatch import Contestant
 
 CONTESTANTS: dict[str, Contestant] = {

@@ -1,23 +1,28 @@
-"""An alert that comes and goes: it is told once that it flaps, and again when it is calm.
+"""Flapping alerts: one notification when flapping starts, one when the alert is calm again.
 
-Its life goes on as the data say, each opening an episode; only the telling changes.
+The life cycle still follows the data, each opening an episode; only notifications change.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from catcher.alerting.noise import Flapping
-from catcher.alerting.transitions import OF_DATA, Known, Transition, step
+from catcher.alerting.limits import FlappingLimit
+from catcher.alerting.transitions import (
+    DATA_TRANSITIONS,
+    Transition,
+    TransitionResult,
+    apply_transition,
+)
 from catcher.model.alert import Alert, AlertState
 from catcher.model.time import Instant, format_duration
 
-_MOST = 50
+_MAX_FLAPS = 50
 
 
-def carried(new: Alert, old: Alert | None) -> Alert:
-    """A new episode with what outlasts the one before: how often it came back, and while it
-    flaps who heard of it and who took it."""
+def carry_over_flapping(new: Alert, old: Alert | None) -> Alert:
+    """Returns a new episode with what outlasts the old one: its flaps and, while flapping, who was
+    notified and who handles it."""
     if old is None:
         return new
     new = replace(new, swings=old.swings)
@@ -42,65 +47,73 @@ def carried(new: Alert, old: Alert | None) -> Alert:
     )
 
 
-def still_taken(new: Alert, old: Alert | None) -> Alert:
-    """One that flaps and was acknowledged stays so while it is no worse."""
-    taken = old.acknowledgement if old is not None and old.flapping else None
-    if taken is None or new.state != "firing" or new.severity > taken.severity:
+def carry_acknowledgement(new: Alert, old: Alert | None) -> Alert:
+    """Keeps a flapping alert acknowledged while it gets no worse."""
+    acknowledgement = old.acknowledgement if old is not None and old.flapping else None
+    if acknowledgement is None or new.state != "firing" or new.severity > acknowledgement.severity:
         return new
     state: AlertState = "acknowledged"
-    return replace(new, state=state, acknowledgement=taken, latched=False)
+    return replace(new, state=state, acknowledgement=acknowledgement, latched=False)
 
 
-def swing(new: Alert, old: Alert | None, moved: Transition, now: Instant, law: Flapping) -> Alert:
-    """Counts an alert that came back: opened anew, or rose to where it had been."""
-    if old is None or old.state == "pending" or moved.kind not in ("opened", "raised"):
+def record_flap(
+    new: Alert, old: Alert | None, transition: Transition, now: Instant, limit: FlappingLimit
+) -> Alert:
+    """Counts a return of the alert: it reopened, or rose to a severity that it already had."""
+    if old is None or old.state == "pending" or transition.kind not in ("opened", "raised"):
         return new
-    if moved.kind == "raised" and new.severity > old.max_severity:
+    if transition.kind == "raised" and new.severity > old.max_severity:
         return new
-    recent = [time for time in old.swings if time > now - law.within]
-    new = replace(new, swings=(*recent, now)[-_MOST:])
-    if new.flapping or len(new.swings) < law.swings:
+    recent = [time for time in old.swings if time > now - limit.within]
+    new = replace(new, swings=(*recent, now)[-_MAX_FLAPS:])
+    if new.flapping or len(new.swings) < limit.min_flaps:
         return new
-    words = (
-        f"flapping: came back {len(new.swings)} times in {format_duration(law.within)}; "
-        f"told again when it is worse, or calm for {format_duration(law.calm)}"
+    reason = (
+        f"flapping: came back {len(new.swings)} times in {format_duration(limit.within)}; "
+        f"told again when it is worse, or calm for {format_duration(limit.calm_after)}"
     )
-    before = new.aside if new.aside != old.aside else ""
-    return replace(new, flapping=True, aside="; ".join(filter(None, (before, words))), untold=0)
+    previous_aside = new.aside if new.aside != old.aside else ""
+    return replace(
+        new, flapping=True, aside="; ".join(filter(None, (previous_aside, reason))), untold=0
+    )
 
 
-def muted(new: Alert, old: Alert | None, moved: Transition) -> Transition:
-    """The transition, not to be told where the alert flaps on and is no worse than was told."""
-    flaps_on = old is not None and old.flapping and new.flapping
-    if not flaps_on or moved.kind not in OF_DATA or new.severity > new.loudest:
-        return moved
-    return replace(moved, muted=True)
+def mute_flapping_transition(new: Alert, old: Alert | None, transition: Transition) -> Transition:
+    """Mutes the transition if the alert keeps flapping and is no worse than was notified."""
+    is_flapping = old is not None and old.flapping and new.flapping
+    if not is_flapping or transition.kind not in DATA_TRANSITIONS or new.severity > new.loudest:
+        return transition
+    return replace(transition, muted=True)
 
 
-def calm_due(alert: Alert, law: Flapping | None) -> Instant | None:
-    """When a flapping alert is calm, if it does not come back before."""
+def compute_calm_due(alert: Alert, limit: FlappingLimit | None) -> Instant | None:
+    """Returns when a flapping alert counts as calm, if it does not come back before."""
     if not alert.flapping:
         return None
-    if law is None or not alert.swings:
+    if limit is None or not alert.swings:
         return 0
-    return alert.swings[-1] + law.calm
+    return alert.swings[-1] + limit.calm_after
 
 
-def calm(alert: Alert, law: Flapping | None, now: Instant) -> Known:
+def end_flapping_if_calm(
+    alert: Alert, limit: FlappingLimit | None, now: Instant
+) -> TransitionResult:
     """Ends the flapping of an alert that has not come back for long enough."""
-    due = calm_due(alert, law)
-    if due is None or now < due:
+    due_at = compute_calm_due(alert, limit)
+    if due_at is None or now < due_at:
         return alert, Transition("nothing", "does not flap, or still does")
-    words = f"calm again: {alert.untold} changes were not told one by one"
-    return step(replace(alert, flapping=False, swings=(), untold=0), alert, "calm", words)
+    reason = f"calm again: {alert.untold} changes were not told one by one"
+    return apply_transition(
+        replace(alert, flapping=False, swings=(), untold=0), alert, "calm", reason
+    )
 
 
-def unseen(alert: Alert) -> Alert:
-    """One more change that nobody is told of now."""
+def count_suppressed_change(alert: Alert) -> Alert:
+    """Counts one more change without a notification."""
     return replace(alert, untold=alert.untold + 1)
 
 
-def heard(alert: Alert) -> Alert:
-    """What is told now is the worst that was told, if it is worse."""
-    shown = alert.shown_severity
-    return replace(alert, loudest=shown) if shown > alert.loudest else alert
+def record_notified_severity(alert: Alert) -> Alert:
+    """Raises the worst severity that was notified, if this one is worse."""
+    severity = alert.display_severity
+    return replace(alert, loudest=severity) if severity > alert.loudest else alert

@@ -1,72 +1,81 @@
-"""The life of an alert as the data tell it, a pure state machine.
+"""The life cycle of an alert as driven by data, a pure state machine.
 
-Pending, firing, acknowledged or shelved, resolved; `unknown` is a flag beside them. Each function
-takes the alert as it stands and gives it as it stands then, with the transition and its reason.
-`now` is the engine's clock; what the data say happens at the data's time. After ISA-18.2: a
-latched alert stays until it is acknowledged and clear; what is worse than a person acknowledged
-or shelved comes back to the front.
+States: pending, firing, acknowledged or shelved, resolved; `unknown` is a flag beside them. Each
+function takes the alert's state and returns the next, with the transition and its reason. `now` is
+the engine's clock; changes from the data have the data's time. After ISA-18.2: a latched alert
+stays until it is acknowledged and clear; an alert that gets worse than the severity at which it was
+acknowledged or shelved fires again.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from catcher.alerting.flapping import carried, still_taken
-from catcher.alerting.transitions import Known, Step, Transition, off_shelf, resolve, step
+from catcher.alerting.flapping import carry_acknowledgement, carry_over_flapping
+from catcher.alerting.transitions import (
+    OptionalTransitionResult,
+    Transition,
+    TransitionResult,
+    apply_transition,
+    get_unshelved_state,
+    resolve_alert,
+)
 from catcher.model.alert import Alert, AlertState, LevelChange, Severity
 from catcher.model.rule import AlertSpec
 from catcher.model.time import Instant, format_duration
 
-CLEARED = "condition cleared, awaiting acknowledgement"
-UNKNOWN = "unknown: "
+CLEARED_TEXT = "condition cleared, awaiting acknowledgement"
+UNKNOWN_PREFIX = "unknown: "
 
 
-def judge(alert: Alert | None, change: LevelChange, spec: AlertSpec, now: Instant) -> Step:
-    """What a level change makes of an alert; None for one that is not there and stays so."""
-    if _late(alert, change):
+def apply_level_change(
+    alert: Alert | None, change: LevelChange, spec: AlertSpec, now: Instant
+) -> OptionalTransitionResult:
+    """Applies a level change; the result is None if there is no alert and none opens."""
+    if _is_late(alert, change):
         return alert, Transition("nothing", "older than what the alert stands on: changes nothing")
     if change.unknown:
-        return _lose_sight(alert, change, spec, now)
-    if alert is None or not alert.active:
-        return _open_if_bad(alert, change, spec, now)
-    return _move(_seen(alert, change), change, spec, now)
+        return _apply_unknown_level(alert, change, spec, now)
+    if alert is None or not alert.is_active:
+        return _apply_level_to_inactive(alert, change, spec, now)
+    return _apply_level_to_active(_update_data(alert, change), change, spec, now)
 
 
-def retire(alert: Alert, reason: str, time: Instant) -> Known:
-    """Resolves an alert whose rule is gone, latched or not."""
+def resolve_alert_without_rule(alert: Alert, reason: str, time: Instant) -> TransitionResult:
+    """Resolves an alert whose rule was removed, latched or not."""
     if alert.state == "resolved":
         return alert, Transition("nothing", reason)
-    return resolve(replace(alert, shelf=None), reason, time)
+    return resolve_alert(replace(alert, shelf=None), reason, time)
 
 
-def miss(alert: Alert, spec: AlertSpec, now: Instant) -> Known:
-    """Tells about input that has been unknown for as long as the rule allows."""
-    due = unknown_due(alert, spec)
-    if due is None or now < due or spec.unknown is None:
+def apply_unknown_timeout(alert: Alert, spec: AlertSpec, now: Instant) -> TransitionResult:
+    """Opens or raises an alert whose input has been unknown for as long as the rule allows."""
+    due_at = compute_unknown_deadline(alert, spec)
+    if due_at is None or now < due_at or spec.unknown is None:
         return alert, Transition("nothing", "nothing is overdue")
     span = format_duration(spec.unknown.after)
-    words = f"unknown for {span}: {alert.reason.removeprefix(UNKNOWN)}"
+    reason = f"unknown for {span}: {alert.reason.removeprefix(UNKNOWN_PREFIX)}"
     severity = max(alert.severity, spec.unknown.severity)
     time = alert.changed + spec.unknown.after
-    if not alert.active:
-        return _begin(alert, severity, words, time, spec, now)
-    return _worsen(alert, severity, words, time, spec)
+    if not alert.is_active:
+        return _open_alert(alert, severity, reason, time, spec, now)
+    return _raise_severity(alert, severity, reason, time, spec)
 
 
-def unknown_due(alert: Alert, spec: AlertSpec) -> Instant | None:
-    """When an unknown alert is to be told as one; None where it is not."""
+def compute_unknown_deadline(alert: Alert, spec: AlertSpec) -> Instant | None:
+    """Returns when the unknown timeout of an alert is due; None if there is none."""
     if not alert.unknown or alert.unknown_since is None or spec.unknown is None:
         return None
-    if alert.active and alert.severity >= spec.unknown.severity:
+    if alert.is_active and alert.severity >= spec.unknown.severity:
         return None
     return alert.unknown_since + spec.unknown.after
 
 
-def _late(alert: Alert | None, change: LevelChange) -> bool:
+def _is_late(alert: Alert | None, change: LevelChange) -> bool:
     return alert is not None and alert.data_time is not None and change.time < alert.data_time
 
 
-def _seen(alert: Alert, change: LevelChange) -> Alert:
+def _update_data(alert: Alert, change: LevelChange) -> Alert:
     return replace(
         alert,
         data_time=change.time,
@@ -75,11 +84,13 @@ def _seen(alert: Alert, change: LevelChange) -> Alert:
     )
 
 
-def _lose_sight(alert: Alert | None, change: LevelChange, spec: AlertSpec, now: Instant) -> Step:
-    """The level cannot be judged: a flag on an open alert, at most pending on another."""
-    if alert is not None and alert.active:
-        words = UNKNOWN + change.reason
-        if alert.unknown and alert.reason == words:
+def _apply_unknown_level(
+    alert: Alert | None, change: LevelChange, spec: AlertSpec, now: Instant
+) -> OptionalTransitionResult:
+    """Handles an unknown level: a flag on an open alert, at most pending on another."""
+    if alert is not None and alert.is_active:
+        reason = UNKNOWN_PREFIX + change.reason
+        if alert.unknown and alert.reason == reason:
             return alert, Transition("nothing", "still unknown")
         new = replace(
             alert,
@@ -87,45 +98,55 @@ def _lose_sight(alert: Alert | None, change: LevelChange, spec: AlertSpec, now: 
             unknown_since=alert.unknown_since if alert.unknown else now,
             changed=change.time,
         )
-        return _after_unknown(step(new, alert, "updated", words), spec, now)
+        return _apply_timeout_if_due(apply_transition(new, alert, "updated", reason), spec, now)
     if spec.unknown is None:
         return alert, Transition("nothing", "unknown is neither alarm nor all-clear")
     if alert is not None and alert.state == "pending":
         return alert, Transition("nothing", "still unknown")
-    waiting = replace(_blank(alert, change), unknown=True, unknown_since=now, data_time=None)
-    return _after_unknown(step(waiting, None, "pending", change.reason), spec, now)
+    pending = replace(
+        _create_episode(alert, change), unknown=True, unknown_since=now, data_time=None
+    )
+    return _apply_timeout_if_due(
+        apply_transition(pending, None, "pending", change.reason), spec, now
+    )
 
 
-def _after_unknown(sight_lost: Known, spec: AlertSpec, now: Instant) -> Known:
-    """With `for: 0s` there is nothing to wait for."""
-    overdue = miss(sight_lost[0], spec, now)
-    return overdue if overdue[1].real else sight_lost
+def _apply_timeout_if_due(
+    result: TransitionResult, spec: AlertSpec, now: Instant
+) -> TransitionResult:
+    """Applies the timeout at once if it is due already, as with `for: 0s`."""
+    timed_out = apply_unknown_timeout(result[0], spec, now)
+    return timed_out if timed_out[1].is_change else result
 
 
-def _open_if_bad(alert: Alert | None, change: LevelChange, spec: AlertSpec, now: Instant) -> Step:
+def _apply_level_to_inactive(
+    alert: Alert | None, change: LevelChange, spec: AlertSpec, now: Instant
+) -> OptionalTransitionResult:
     if change.severity > Severity.NONE:
-        new = _blank(alert, change)
-        begun, moved = _begin(new, change.severity, change.reason, change.time, spec, now)
-        return still_taken(begun, alert), moved
+        new = _create_episode(alert, change)
+        opened, transition = _open_alert(
+            new, change.severity, change.reason, change.time, spec, now
+        )
+        return carry_acknowledgement(opened, alert), transition
     if alert is not None and alert.state == "pending":
-        gone = replace(alert, unknown=False, unknown_since=None, data_time=change.time)
-        new, _ = resolve(gone, change.reason, change.time)
+        cleared = replace(alert, unknown=False, unknown_since=None, data_time=change.time)
+        new, _ = resolve_alert(cleared, change.reason, change.time)
         return new, Transition("withdrawn", change.reason)
     return alert, Transition("nothing", "no level holds")
 
 
-def _blank(alert: Alert | None, change: LevelChange) -> Alert:
-    """A new episode, its number one up, with what outlasts an episode: the shelf."""
-    waiting = alert is not None and alert.state == "pending"
-    episode = (alert.episode if alert else 0) + (not waiting)
+def _create_episode(alert: Alert | None, change: LevelChange) -> Alert:
+    """Returns a new episode, numbered one higher, with the shelving, which outlasts an episode."""
+    is_pending = alert is not None and alert.state == "pending"
+    episode = (alert.episode if alert else 0) + (not is_pending)
     new = Alert(
-        id=change.alert,
+        id=change.alert_id,
         rule=change.rule,
         key=change.key,
         per=change.per,
         episode=episode,
         thread=episode,
-        sequence=alert.sequence if alert and waiting else 0,
+        sequence=alert.sequence if alert and is_pending else 0,
         state="pending",
         severity=Severity.NONE,
         max_severity=Severity.NONE,
@@ -137,84 +158,90 @@ def _blank(alert: Alert | None, change: LevelChange) -> Alert:
         shelf=alert.shelf if alert else None,
         data_time=change.time,
     )
-    return carried(new, alert)
+    return carry_over_flapping(new, alert)
 
 
-def _begin(
+def _open_alert(
     alert: Alert, severity: Severity, reason: str, time: Instant, spec: AlertSpec, now: Instant
-) -> Known:
-    shelf = alert.shelf
-    if shelf is not None and (now >= shelf.ends or severity > shelf.severity):
-        shelf = None
+) -> TransitionResult:
+    shelving = alert.shelf
+    if shelving is not None and (now >= shelving.ends_at or severity > shelving.severity):
+        shelving = None
     new = replace(
         alert,
-        state="shelved" if shelf else "firing",
-        shelf=shelf,
+        state="shelved" if shelving else "firing",
+        shelf=shelving,
         severity=severity,
         max_severity=severity,
-        latched=_latches(severity, alert, spec),
+        latched=_should_latch(severity, alert, spec),
         opened=time,
         changed=time,
         since=time,
         worst_since=time,
         appeared=now,
     )
-    return step(new, None, "opened", reason)
+    return apply_transition(new, None, "opened", reason)
 
 
-def _move(alert: Alert, change: LevelChange, spec: AlertSpec, now: Instant) -> Known:
-    seen_again = alert.unknown
+def _apply_level_to_active(
+    alert: Alert, change: LevelChange, spec: AlertSpec, now: Instant
+) -> TransitionResult:
+    was_unknown = alert.unknown
     alert = replace(alert, unknown=False, unknown_since=None)
     if change.severity > alert.severity:
-        return _worsen(alert, change.severity, change.reason, change.time, spec)
+        return _raise_severity(alert, change.severity, change.reason, change.time, spec)
     if change.severity < alert.severity:
-        return _improve(alert, change)
+        return _lower_severity(alert, change)
     if change.severity == Severity.NONE and not alert.latched:
-        return resolve(alert, change.reason, change.time)
-    if change.reason == alert.reason and not seen_again:
+        return resolve_alert(alert, change.reason, change.time)
+    if change.reason == alert.reason and not was_unknown:
         return alert, Transition("nothing", "severity and reason are what they were")
-    return step(replace(alert, changed=change.time), alert, "updated", change.reason)
+    return apply_transition(replace(alert, changed=change.time), alert, "updated", change.reason)
 
 
-def _worsen(alert: Alert, severity: Severity, reason: str, time: Instant, spec: AlertSpec) -> Known:
-    worst = severity > alert.max_severity
+def _raise_severity(
+    alert: Alert, severity: Severity, reason: str, time: Instant, spec: AlertSpec
+) -> TransitionResult:
+    is_worst = severity > alert.max_severity
     new = replace(
         alert,
         severity=severity,
         max_severity=max(severity, alert.max_severity),
-        worst_since=time if worst else alert.worst_since,
+        worst_since=time if is_worst else alert.worst_since,
         since=time,
         changed=time,
     )
-    shelf, taken, asides = new.shelf, new.acknowledgement, []
-    if shelf is not None and severity > shelf.severity:
-        asides.append(f"off the shelf of {shelf.who}: worse than {shelf.severity}")
-        new = replace(new, shelf=None, state=off_shelf(new))
-    if taken is not None and severity > taken.severity:
-        asides.append(f"worse than {taken.severity}, at which {taken.who} took it")
+    shelving, acknowledgement, asides = new.shelf, new.acknowledgement, []
+    if shelving is not None and severity > shelving.severity:
+        asides.append(f"off the shelf of {shelving.who}: worse than {shelving.severity}")
+        new = replace(new, shelf=None, state=get_unshelved_state(new))
+    if acknowledgement is not None and severity > acknowledgement.severity:
+        asides.append(
+            f"worse than {acknowledgement.severity}, at which {acknowledgement.who} took it"
+        )
         state: AlertState = "shelved" if new.state == "shelved" else "firing"
         new = replace(new, acknowledgement=None, state=state, escalated=False, handed=0)
     if asides:
         new = replace(new, aside="; ".join(asides))
-    return step(
-        replace(new, latched=_latches(new.max_severity, new, spec)), alert, "raised", reason
+    return apply_transition(
+        replace(new, latched=_should_latch(new.max_severity, new, spec)), alert, "raised", reason
     )
 
 
-def _improve(alert: Alert, change: LevelChange) -> Known:
+def _lower_severity(alert: Alert, change: LevelChange) -> TransitionResult:
     if change.severity == Severity.NONE and not alert.latched:
-        return resolve(alert, change.reason, change.time)
+        return resolve_alert(alert, change.reason, change.time)
     new = replace(alert, severity=change.severity, since=change.time, changed=change.time)
-    cleared = change.severity == Severity.NONE
-    reason = f"{CLEARED} ({change.reason})" if cleared else change.reason
-    return step(new, alert, "lowered", reason)
+    is_cleared = change.severity == Severity.NONE
+    reason = f"{CLEARED_TEXT} ({change.reason})" if is_cleared else change.reason
+    return apply_transition(new, alert, "lowered", reason)
 
 
-def _latches(worst: Severity, alert: Alert, spec: AlertSpec) -> bool:
-    """Whether an alert now stays until somebody took it.
+def _should_latch(worst: Severity, alert: Alert, spec: AlertSpec) -> bool:
+    """Whether an alert stays open until it is acknowledged.
 
-    One instance with a stated life (`per` with `lasts`: one bad exposure) closes by itself.
+    One instance with a given life (`per` with `lasts`: one bad exposure) resolves by itself.
     """
-    single = bool(alert.per) and spec.lasts is not None
-    taken = alert.acknowledgement is not None
-    return worst >= spec.latch and not taken and not single
+    is_momentary = bool(alert.per) and spec.lasts is not None
+    is_acknowledged = alert.acknowledgement is not None
+    return worst >= spec.latch and not is_acknowledged and not is_momentary

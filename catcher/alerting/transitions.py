@@ -1,4 +1,4 @@
-"""One step in an alert's life: what happened, why, and the number under which it is told."""
+"""One transition of an alert: what happened, why, and its sequence number."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TransitionKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What happened to an alert, why, and at which severity it was shown before.
+    """What happened to an alert, why, and the display severity before.
 
-    A `muted` one is not told: the alert flaps, and this is no worse than what was told.
+    A `muted` one is not notified: the alert flaps, and this is no worse than was notified.
     """
 
     kind: TransitionKind
@@ -28,30 +28,32 @@ class Transition:
     muted: bool = False
 
     @property
-    def real(self) -> bool:
-        """Whether the alert is another than before."""
+    def is_change(self) -> bool:
+        """Whether the alert changed."""
         return self.kind != "nothing"
 
 
-Step = tuple[Alert | None, Transition]
-Known = tuple[Alert, Transition]
+OptionalTransitionResult = tuple[Alert | None, Transition]
+TransitionResult = tuple[Alert, Transition]
 
 
-OF_DATA: frozenset[TransitionKind] = frozenset(
+DATA_TRANSITIONS: frozenset[TransitionKind] = frozenset(
     {"pending", "withdrawn", "opened", "raised", "lowered", "updated", "resolved"}
 )
-"""What the data say; their reason is the alert's own. What else befalls it stands `aside`."""
+"""Transitions from the data; their reason is the alert's own. Other reasons go into `aside`."""
 
 
-def step(new: Alert, old: Alert | None, kind: TransitionKind, reason: str) -> Known:
-    """Numbers the change; what is told of an alert is told under that number."""
-    previous = old.shown_severity if old else Severity.NONE
-    new = replace(new, reason=reason) if kind in OF_DATA else replace(new, aside=reason)
+def apply_transition(
+    new: Alert, old: Alert | None, kind: TransitionKind, reason: str
+) -> TransitionResult:
+    """Numbers the change; its notifications carry that sequence number."""
+    previous = old.display_severity if old else Severity.NONE
+    new = replace(new, reason=reason) if kind in DATA_TRANSITIONS else replace(new, aside=reason)
     return replace(new, sequence=new.sequence + 1), Transition(kind, reason, previous)
 
 
-def resolve(alert: Alert, reason: str, time: Instant) -> Known:
-    """Ends an episode. What the data say of the alert is what they said last."""
+def resolve_alert(alert: Alert, reason: str, time: Instant) -> TransitionResult:
+    """Ends an episode. The data of the alert stay what they were last."""
     new = replace(
         alert,
         state="resolved",
@@ -66,11 +68,11 @@ def resolve(alert: Alert, reason: str, time: Instant) -> Known:
         acknowledges=None,
         reminds=None,
     )
-    return step(new, alert, "resolved", reason)
+    return apply_transition(new, alert, "resolved", reason)
 
 
-def off_shelf(alert: Alert) -> Literal["acknowledged", "firing", "resolved"]:
-    """The state of an alert without its shelf."""
+def get_unshelved_state(alert: Alert) -> Literal["acknowledged", "firing", "resolved"]:
+    """Returns the state of an alert without its shelving."""
     if alert.state == "resolved":
         return "resolved"
     return "acknowledged" if alert.acknowledgement else "firing"

@@ -1,4 +1,4 @@
-"""Requests from outside that prove by themselves where they come from, such as Slack's."""
+"""Requests from outside that prove their origin by a signature, such as Slack's."""
 
 from __future__ import annotations
 
@@ -8,60 +8,72 @@ from collections.abc import Mapping, Sequence
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
-from catcher.api.guard import bounded_body
-from catcher.model.problem import CatcherError
-from catcher.model.text import plain
+from catcher.api.access_control import read_bounded_body
+from catcher.model.errors import CatcherError
+from catcher.model.text import sanitize_single_line
 from catcher.model.time import MINUTE, Instant, wall_clock
-from catcher.ports import Busy, Callback, Door
+from catcher.ports import EngineApi, EngineBusy, SignedCallback
 
-Callbacks = Mapping[str, Sequence[Callback]]
-_MOST_NOTED = 20
-"""Refusals that go into the audit trail in a minute; a flood of them must not fill it."""
-
-
-def serve_callbacks(api: FastAPI, callbacks: Callbacks, door: Door, most: int) -> None:
-    """Adds a route for each path; the first of its callbacks whose proof fits answers."""
-    book = _Refusals(door)
-    for path, ones in callbacks.items():
-        _serve(api, path, list(ones), book, most)
+Callbacks = Mapping[str, Sequence[SignedCallback]]
+_MAX_AUDITED = 20
+"""Refusals per minute that are audited; a flood of them must not fill the audit log."""
 
 
-def _serve(
-    api: FastAPI, path: str, callbacks: Sequence[Callback], book: _Refusals, most: int
+def add_callback_routes(
+    api: FastAPI, callbacks: Callbacks, engine: EngineApi, max_bytes: int
+) -> None:
+    """Adds a route for each path; the first of its callbacks that accepts the signature answers."""
+    rejections = _RejectionAudit(engine)
+    for path, path_callbacks in callbacks.items():
+        _add_callback_route(api, path, list(path_callbacks), rejections, max_bytes)
+
+
+def _add_callback_route(
+    api: FastAPI,
+    path: str,
+    callbacks: Sequence[SignedCallback],
+    rejections: _RejectionAudit,
+    max_bytes: int,
 ) -> None:
     @api.post(path)
     async def called(request: Request) -> JSONResponse:
         """A signed request from outside. Unsigned, old and repeated ones are refused and kept."""
-        payload = await bounded_body(request, most)
-        refusal = CatcherError("the body is too long") if len(payload) > most else None
-        for callback in callbacks if refusal is None else ():
+        payload = await read_bounded_body(request, max_bytes)
+        rejection = CatcherError("the body is too long") if len(payload) > max_bytes else None
+        for callback in callbacks if rejection is None else ():
             try:
                 return JSONResponse(dict(await callback(request.headers, payload)))
-            except Busy:
+            except EngineBusy:
                 raise
             except CatcherError as error:
-                refusal = error
-        words = refusal.message if refusal else "nobody answers here"
-        await book.note(path, request.client.host if request.client else "", words)
-        return JSONResponse({"error": words, "hint": refusal.hint if refusal else ""}, 401)
+                rejection = error
+        message = rejection.message if rejection else "nobody answers here"
+        await rejections.record_rejection(
+            path, request.client.host if request.client else "", message
+        )
+        return JSONResponse({"error": message, "hint": rejection.hint if rejection else ""}, 401)
 
 
-class _Refusals:
-    """Puts refusals into the audit trail, the first of each minute one by one."""
+class _RejectionAudit:
+    """Audits refused requests: the first of each minute one by one, the rest as a count."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
-        self._noted: deque[Instant] = deque(maxlen=_MOST_NOTED)
-        self._unnoted = 0
+    def __init__(self, engine: EngineApi) -> None:
+        self._engine = engine
+        self._audited_times: deque[Instant] = deque(maxlen=_MAX_AUDITED)
+        self._omitted_count = 0
 
-    async def note(self, path: str, host: str, words: str) -> None:
+    async def record_rejection(self, path: str, host: str, message: str) -> None:
         now = wall_clock()
-        full = len(self._noted) == _MOST_NOTED
-        if full and self._noted[0] > now - MINUTE:
-            self._unnoted += 1
+        is_full = len(self._audited_times) == _MAX_AUDITED
+        if is_full and self._audited_times[0] > now - MINUTE:
+            self._omitted_count += 1
             return
-        more = f" (and {self._unnoted} more since the last entry)" if self._unnoted else ""
-        self._unnoted = 0
-        self._noted.append(now)
-        reason = plain(f"{words}{more}")
-        await self._door.refuse(plain(host or "unknown", 60), "callback", path, reason)
+        suffix = (
+            f" (and {self._omitted_count} more since the last entry)" if self._omitted_count else ""
+        )
+        self._omitted_count = 0
+        self._audited_times.append(now)
+        reason = sanitize_single_line(f"{message}{suffix}")
+        await self._engine.record_refusal(
+            sanitize_single_line(host or "unknown", 60), "callback", path, reason
+        )

@@ -1,4 +1,4 @@
-"""The routes of the API, each a line or two over the engine's door or the client."""
+"""The routes of the API, each a line or two over the engine's API or the client."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from catcher.api.callbacks import Callbacks, serve_callbacks
-from catcher.api.desk import DeskDoor, channel_of, desk
-from catcher.api.guard import guard
-from catcher.api.handbook import handbook
-from catcher.api.posting import posting
-from catcher.api.reading import reading
-from catcher.api.signs import SelfWatch, signs
-from catcher.api.tailing import tailing
+from catcher.api.access_control import add_access_control
+from catcher.api.alert_routes import AlertApi, add_alert_routes, get_channel
+from catcher.api.callbacks import Callbacks, add_callback_routes
+from catcher.api.docs_page import add_docs_page
+from catcher.api.health_routes import MonitoringApi, add_health_routes
+from catcher.api.ingest_routes import add_ingest_routes
+from catcher.api.query_routes import add_query_routes
+from catcher.api.tail_routes import add_tail_route
 from catcher.client import Client
-from catcher.model import shown
-from catcher.model.alert import Alert, Notice, Severity
+from catcher.model import json_rows
+from catcher.model.alert import Alert, Notification, Severity
+from catcher.model.errors import CatcherError, NotFound
 from catcher.model.event import Event
-from catcher.model.health import Health, Update
-from catcher.model.problem import CatcherError, Unknown
+from catcher.model.health import Health, LiveUpdate
 from catcher.model.run import Firing, Run
 from catcher.model.time import parse_duration, parse_instant, wall_clock
-from catcher.ports import Busy, Door, Live, StoreAway
+from catcher.ports import EngineApi, EngineBusy, StoreUnavailable, UpdateFeed
 
-MOST_BYTES = 4 * 1024 * 1024
-ABOUT = "A running engine: post events, fire, acknowledge, explain, look up, and follow."
-AGAIN = "try again after a moment"
+MAX_BODY_BYTES = 4 * 1024 * 1024
+API_DESCRIPTION = "A running engine: post events, fire, acknowledge, explain, look up, and follow."
+RETRY_HINT = "try again after a moment"
 Row = dict[str, Any]
 
 
-class Fire(BaseModel):
+class FireRequest(BaseModel):
     """A firing by hand, with an event or an observation to fire it for."""
 
     event: Row | None = None
@@ -45,7 +45,7 @@ class Fire(BaseModel):
     tell: bool = False
 
 
-class Acknowledge(BaseModel):
+class AcknowledgeRequest(BaseModel):
     """Taking an alert. `severity` is the worst that the person has seen of it."""
 
     who: str = Field(min_length=1, max_length=100)
@@ -53,7 +53,7 @@ class Acknowledge(BaseModel):
     note: str = Field("", max_length=4000)
 
 
-class Note(BaseModel):
+class CommentRequest(BaseModel):
     """A note to an alert, with an address where there is more (`name=https://…`)."""
 
     who: str = Field(min_length=1, max_length=100)
@@ -61,7 +61,7 @@ class Note(BaseModel):
     link: str = Field("", max_length=2100)
 
 
-class Shelve(BaseModel):
+class ShelveRequest(BaseModel):
     """Putting an alert aside for a while."""
 
     who: str = Field(min_length=1, max_length=100)
@@ -70,113 +70,128 @@ class Shelve(BaseModel):
 
 
 def create_api(
-    door: DeskDoor, client: Client, live: Live, most_bytes: int = MOST_BYTES, token: str = "",
-    watch: SelfWatch | None = None, callbacks: Callbacks | None = None,
-    posters: Mapping[str, str] | None = None, readers: Mapping[str, str] | None = None,
-) -> FastAPI:  # fmt: skip
-    """The API over a running engine; `watch` tells how the engine itself does.
-
-    `callbacks` answer signed requests, by path. `posters` are tokens for posts alone, by
-    name, `readers` for reading.
+    engine: AlertApi,
+    client: Client,
+    feed: UpdateFeed,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    token: str = "",
+    monitoring: MonitoringApi | None = None,
+    callbacks: Callbacks | None = None,
+    posters: Mapping[str, str] | None = None,
+    readers: Mapping[str, str] | None = None,
+) -> FastAPI:
+    """Creates the API over a running engine; `monitoring` reports the engine's own status.
+    `callbacks` answer signed requests, by path. `posters` are tokens for posting only, by name,
+    `readers` for reading only.
     """
-    api = FastAPI(title="Catcher", description=ABOUT, docs_url=None, redoc_url=None)
-    guard(api, most_bytes, token, frozenset(callbacks or ()), posters, readers)
-    _errors(api)
-    posting(api, door, most_bytes)
-    _hands(api, door)
-    desk(api, door)
-    _lists(api, door, client)
-    _artifacts(api, client)
-    reading(api, client)
-    _following(api, door, live)
-    tailing(api, live)
-    serve_callbacks(api, callbacks or {}, door, most_bytes)
-    if watch is not None:
-        signs(api, watch)
-    handbook(api)
+    api = FastAPI(title="Catcher", description=API_DESCRIPTION, docs_url=None, redoc_url=None)
+    add_access_control(api, max_body_bytes, token, frozenset(callbacks or ()), posters, readers)
+    _add_error_handlers(api)
+    add_ingest_routes(api, engine, max_body_bytes)
+    _add_command_routes(api, engine)
+    add_alert_routes(api, engine)
+    _add_lookup_routes(api, engine, client)
+    _add_artifact_routes(api, client)
+    add_query_routes(api, client)
+    _add_live_status_routes(api, engine, feed)
+    add_tail_route(api, feed)
+    add_callback_routes(api, callbacks or {}, engine, max_body_bytes)
+    if monitoring is not None:
+        add_health_routes(api, monitoring)
+    add_docs_page(api)
     return api
 
 
-def _errors(api: FastAPI) -> None:
-    """Every refusal has the form `{"error", "hint"}`."""
+def _add_error_handlers(api: FastAPI) -> None:
+    """Gives every refusal the form `{"error", "hint"}`."""
 
     @api.exception_handler(CatcherError)
-    async def refused(request: Request, error: CatcherError) -> JSONResponse:
-        status = 404 if isinstance(error, Unknown) else 422
-        return _refusal(status, error.message, error.hint)
+    async def handle_catcher_error(request: Request, error: CatcherError) -> JSONResponse:
+        status = 404 if isinstance(error, NotFound) else 422
+        return _build_error_response(status, error.message, error.hint)
 
-    @api.exception_handler(StoreAway)
-    async def away(request: Request, error: StoreAway) -> JSONResponse:
-        return _refusal(503, error.message, error.hint or AGAIN)
+    @api.exception_handler(StoreUnavailable)
+    async def handle_store_unavailable(request: Request, error: StoreUnavailable) -> JSONResponse:
+        return _build_error_response(503, error.message, error.hint or RETRY_HINT)
 
     @api.exception_handler(ValueError)
-    async def unreadable(request: Request, error: ValueError) -> JSONResponse:
+    async def handle_value_error(request: Request, error: ValueError) -> JSONResponse:
         message, _, hint = str(error).partition("; ")
-        return _refusal(422, message, hint)
+        return _build_error_response(422, message, hint)
 
     @api.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        flaws = [f"{'.'.join(map(str, one['loc'][1:]))}: {one['msg']}" for one in error.errors()]
-        return _refusal(422, "; ".join(flaws[:5]).removeprefix(": "), "see /docs")
+    async def handle_validation_error(
+        request: Request, error: RequestValidationError
+    ) -> JSONResponse:
+        messages = [
+            f"{'.'.join(map(str, detail['loc'][1:]))}: {detail['msg']}" for detail in error.errors()
+        ]
+        return _build_error_response(422, "; ".join(messages[:5]).removeprefix(": "), "see /docs")
 
     @api.exception_handler(HTTPException)
-    async def declined(request: Request, error: HTTPException) -> JSONResponse:
-        return _refusal(error.status_code, str(error.detail), "see /docs")
+    async def handle_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        return _build_error_response(error.status_code, str(error.detail), "see /docs")
 
-    @api.exception_handler(Busy)
-    async def busy(request: Request, error: Busy) -> JSONResponse:
-        return _refusal(503, "the engine is busy", AGAIN)
+    @api.exception_handler(EngineBusy)
+    async def handle_engine_busy(request: Request, error: EngineBusy) -> JSONResponse:
+        return _build_error_response(503, "the engine is busy", RETRY_HINT)
 
 
-def _refusal(status: int, words: str, hint: str) -> JSONResponse:
+def _build_error_response(status: int, message: str, hint: str) -> JSONResponse:
     headers = {"Retry-After": "1"} if status == 503 else None
-    return JSONResponse({"error": words, "hint": hint}, status, headers=headers)
+    return JSONResponse({"error": message, "hint": hint}, status, headers=headers)
 
 
-def _hands(api: FastAPI, door: DeskDoor) -> None:
+def _add_command_routes(api: FastAPI, engine: AlertApi) -> None:
     @api.post("/rules/{rule}/fire", status_code=202)
-    async def fire(rule: str, body: Fire, request: Request) -> Row:
+    async def fire(rule: str, body: FireRequest, request: Request) -> Row:
         """Fires a rule by hand: a new run, marked, that tells nobody unless asked to."""
-        event = _event(body.event) if body.event else None
-        through = door.through(channel_of(request))
-        firing = await through.fire(rule, event, body.observation, body.who, body.tell)
-        return shown.firing_row(firing)
+        event = _parse_event(body.event) if body.event else None
+        channel_engine = engine.with_channel(get_channel(request))
+        firing = await channel_engine.fire_rule(rule, event, body.observation, body.who, body.tell)
+        return json_rows.firing_to_row(firing)
 
     @api.post("/alerts/{alert}/ack")
-    async def acknowledge(alert: str, body: Acknowledge, request: Request) -> Row:
+    async def acknowledge(alert: str, body: AcknowledgeRequest, request: Request) -> Row:
         """Takes an alert; refused if it got worse than `severity` meanwhile."""
         severity = Severity.parse(body.severity) if body.severity else None
-        return shown.alert_row(
-            await door.through(channel_of(request)).acknowledge(
+        return json_rows.alert_to_row(
+            await engine.with_channel(get_channel(request)).acknowledge_alert(
                 alert, severity, body.who, body.note
             )
         )
 
     @api.post("/alerts/{alert}/shelve")
-    async def shelve(alert: str, body: Shelve, request: Request) -> Row:
+    async def shelve(alert: str, body: ShelveRequest, request: Request) -> Row:
         """Puts an alert aside; one that gets worse comes back by itself."""
         span = parse_duration(body.span)
-        return shown.alert_row(
-            await door.through(channel_of(request)).shelve(alert, span, body.who, body.reason)
+        return json_rows.alert_to_row(
+            await engine.with_channel(get_channel(request)).shelve_alert(
+                alert, span, body.who, body.reason
+            )
         )
 
     @api.post("/alerts/{alert}/unshelve")
-    async def unshelve(alert: str, body: Acknowledge, request: Request) -> Row:
+    async def unshelve(alert: str, body: AcknowledgeRequest, request: Request) -> Row:
         """Brings a shelved alert back."""
-        return shown.alert_row(await door.through(channel_of(request)).unshelve(alert, body.who))
+        return json_rows.alert_to_row(
+            await engine.with_channel(get_channel(request)).unshelve_alert(alert, body.who)
+        )
 
     @api.post("/alerts/{alert}/note")
-    async def note(alert: str, body: Note, request: Request) -> Row:
+    async def note(alert: str, body: CommentRequest, request: Request) -> Row:
         """Writes a note to an alert."""
-        return shown.alert_row(
-            await door.through(channel_of(request)).note(alert, body.who, body.note, body.link)
+        return json_rows.alert_to_row(
+            await engine.with_channel(get_channel(request)).add_comment(
+                alert, body.who, body.note, body.link
+            )
         )
 
 
-def _event(row: Row) -> Event:
+def _parse_event(row: Row) -> Event:
     fields, time = row.get("fields", {}), row.get("time", "")
-    named = isinstance(row.get("topic"), str) and isinstance(time, str | int | float)
-    if not named or not isinstance(fields, dict):
+    is_valid = isinstance(row.get("topic"), str) and isinstance(time, str | int | float)
+    if not is_valid or not isinstance(fields, dict):
         raise CatcherError(
             "the event is not of the form of a recorded stream",
             'write {"topic": "…", "time": "…", "fields": {…}}',
@@ -184,52 +199,54 @@ def _event(row: Row) -> Event:
     return Event(row["topic"], parse_instant(time) if time else wall_clock(), fields, "hand")
 
 
-def _lists(api: FastAPI, door: Door, client: Client) -> None:
+def _add_lookup_routes(api: FastAPI, engine: EngineApi, client: Client) -> None:
     @api.get("/rules")
     async def rules() -> list[Row]:
         """Every rule; a broken one with its problems."""
-        return [dict(row) for row in door.rules()]
+        return [dict(row) for row in engine.list_rules()]
 
     @api.get("/rules/{rule}/explain")
     async def explain(rule: str, at: str = "") -> list[Row]:
         """Why a rule fired or did not: its last decisions, and what is missing."""
-        moment = parse_instant(at) if at else None
-        return [dict(row) for row in door.explain(rule, moment)]
+        instant = parse_instant(at) if at else None
+        return [dict(row) for row in engine.explain_rule(rule, instant)]
 
     @api.get("/runs")
     async def runs(
         rule: str = "", state: str = "", observation: str = "", limit: int = 100
     ) -> list[Row]:
         """Runs, newest first."""
-        found = await client.runs(rule=rule, state=state, obs=observation, limit=_bounded(limit))
-        return found.rows()
+        table = await client.runs(
+            rule=rule, state=state, obs=observation, limit=_clamp_limit(limit)
+        )
+        return table.rows()
 
     @api.get("/runs/{run}")
     async def run(run: str) -> Row:
         """Everything about one run."""
-        return shown.run_page(await client.run(run))
+        return json_rows.run_to_detailed_row(await client.run(run))
 
     @api.get("/firings")
     async def firings(rule: str = "", limit: int = 100) -> list[Row]:
         """Firings with their reasons, newest first."""
-        return (await client.firings(rule=rule, limit=_bounded(limit))).rows()
+        return (await client.firings(rule=rule, limit=_clamp_limit(limit))).rows()
 
     @api.get("/alerts")
     async def alerts(rule: str = "", state: str = "", limit: int = 100) -> list[Row]:
         """Alerts, newest first; `state=active` leaves out what is over."""
-        return (await client.alerts(rule=rule, state=state, limit=_bounded(limit))).rows()
+        return (await client.alerts(rule=rule, state=state, limit=_clamp_limit(limit))).rows()
 
     @api.get("/metrics/{name}")
     async def metrics(name: str, rule: str = "", limit: int = 100) -> list[Row]:
         """Values of one metric, newest first."""
-        return (await client.metrics(name, rule=rule, limit=_bounded(limit))).rows()
+        return (await client.metrics(name, rule=rule, limit=_clamp_limit(limit))).rows()
 
 
-def _artifacts(api: FastAPI, client: Client) -> None:
+def _add_artifact_routes(api: FastAPI, client: Client) -> None:
     @api.get("/artifacts")
     async def artifacts(rule: str = "", observation: str = "", limit: int = 100) -> list[Row]:
         """What was kept, newest first; each `key` opens at `/artifacts/KEY`."""
-        limit = _bounded(limit)
+        limit = _clamp_limit(limit)
         return (await client.artifacts(rule=rule, obs=observation, limit=limit)).rows()
 
     @api.get("/artifacts/{key:path}")
@@ -241,47 +258,51 @@ def _artifacts(api: FastAPI, client: Client) -> None:
         }
         try:
             data = await client.read(key)
-        except StoreAway:
+        except StoreUnavailable:
             raise
         except CatcherError as error:
-            raise Unknown(error.message, error.hint) from error
-        return Response(data, media_type=shown.mime(key), headers=headers)
+            raise NotFound(error.message, error.hint) from error
+        return Response(data, media_type=json_rows.guess_media_type(key), headers=headers)
 
 
-def _bounded(limit: int) -> int:
+def _clamp_limit(limit: int) -> int:
     return max(1, min(limit, 10_000))
 
 
-def _following(api: FastAPI, door: Door, live: Live) -> None:
+def _add_live_status_routes(api: FastAPI, engine: EngineApi, feed: UpdateFeed) -> None:
     @api.get("/health")
     async def health() -> list[Row]:
         """How sources, stores, executors and sinks are doing."""
-        return [shown.health_row(one) for one in door.health()]
+        return [json_rows.health_to_row(component) for component in engine.list_health()]
 
     @api.get("/stream")
     async def stream() -> StreamingResponse:
         """What happens, as it happens (server-sent events): firings, runs, alerts, notices."""
-        return StreamingResponse(_updates(live), media_type="text/event-stream")
+        return StreamingResponse(_stream_updates(feed), media_type="text/event-stream")
 
 
-async def _updates(live: Live) -> AsyncIterator[str]:
-    async with live.watch() as updates:
+async def _stream_updates(feed: UpdateFeed) -> AsyncIterator[str]:
+    async with feed.subscribe() as updates:
         yield ": following\n\n"
         async for update in updates:
-            yield f"event: {update.kind}\ndata: {json.dumps(_update_row(update))}\n\n"
+            yield f"event: {update.kind}\ndata: {json.dumps(_update_to_row(update))}\n\n"
 
 
-def _update_row(update: Update) -> Row:
+def _update_to_row(update: LiveUpdate) -> Row:
     body = update.body
     match body:
         case Firing():
-            return shown.firing_row(body)
+            return json_rows.firing_to_row(body)
         case Run():
-            return shown.run_row(body)
+            return json_rows.run_to_row(body)
         case Alert():
-            return shown.alert_row(body)
-        case Notice():
-            return shown.notice_row(body)
+            return json_rows.alert_to_row(body)
+        case Notification():
+            return json_rows.notification_to_row(body)
         case Health():
-            return shown.health_row(body)
-    return {"kind": update.kind, "time": shown.instant(update.time), "text": shown.plain(body)}
+            return json_rows.health_to_row(body)
+    return {
+        "kind": update.kind,
+        "time": json_rows.format_optional_instant(update.time),
+        "text": json_rows.to_json_value(body),
+    }

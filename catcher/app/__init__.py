@@ -1,7 +1,6 @@
-"""The composition root: engines, rehearsals and clients, opened and closed in order.
-
-Every command passes through here, and most need little, so that each door imports what lies
-behind it when it is opened.
+"""The composition root: opens and closes engines, virtual engines and clients in order.
+Every command passes through here, and most need little, so each function imports what it opens.
+Start with `engine_runtime.py` (how an engine is opened) and `composition.py` (what it is made of).
 """
 
 from __future__ import annotations
@@ -13,297 +12,320 @@ from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catcher.app.adapters import SETTINGS
-from catcher.app.places import data_folder
-from catcher.app.sites import load_site, settings_of
+from catcher.app.adapter_registry import SETTINGS_CLASSES
+from catcher.app.paths import resolve_data_folder
+from catcher.app.site import load_site, load_site_settings
 from catcher.client import Client
 from catcher.model.alert import Severity
-from catcher.model.portion import Portion
-from catcher.model.problem import CatcherError, NoEngine
-from catcher.model.result import Encoded
+from catcher.model.errors import CatcherError, EngineNotRunning
+from catcher.model.result import EncodedArtifact
 from catcher.model.rule import Rule
+from catcher.model.rule_subset import RuleSubset
 from catcher.model.run import Run
 from catcher.model.telemetry import FieldInfo
 from catcher.model.time import wall_clock
-from catcher.site import Site, find_site, load, shipped_site
-from catcher.site.portions import make_portion
+from catcher.site import Site, find_shipped_site, find_site, load_site_folder
+from catcher.site.rule_subsets import create_rule_subset
 
 if TYPE_CHECKING:
-    from catcher.api.remote import Remote
-    from catcher.app.replicating import TwoSites
-    from catcher.app.reproducing import Reproduced
-    from catcher.app.running import Running as Running
-    from catcher.authoring import Case, Rehearsal
-    from catcher.authoring.tuning import Tuned
+    from catcher.api.engine_client import EngineClient
+    from catcher.app.engine_handle import EngineHandle as EngineHandle
+    from catcher.app.replicating import ReplicationPair
+    from catcher.app.reproducing import Reproduction
+    from catcher.authoring import RuleTestResult, VirtualEngine
+    from catcher.authoring.tuning import SweepResult
 
 __all__ = [
-    "SETTINGS",
+    "SETTINGS_CLASSES",
     "Client",
-    "backlog",
-    "create",
-    "data_folder",
-    "described_fields",
-    "examine",
+    "count_waiting_runs",
+    "create_rule_subset",
+    "create_scaffold",
+    "format_sql_views",
+    "get_alert_resource",
+    "get_engine_client",
     "load_site",
-    "look",
-    "make_portion",
+    "load_site_settings",
+    "load_topic_fields",
     "open_client",
-    "open_demo",
+    "open_demo_engine",
     "open_engine",
-    "open_rehearsal",
-    "open_replay",
-    "preview",
-    "remote",
-    "reproduce",
+    "open_replay_engine",
+    "open_virtual_engine",
+    "preview_alert",
+    "prune_unused_files",
+    "reproduce_run",
+    "resolve_data_folder",
     "run_backtest",
+    "run_doctor",
+    "run_job_in_memory",
     "run_rule_tests",
-    "run_tuning",
-    "send_test",
-    "settings_of",
-    "sweep",
-    "try_job",
-    "views",
+    "send_test_notification",
+    "sweep_rule_limits",
 ]  # fmt: skip
 
 Row = dict[str, Any]
-MOST_COUNTED = 10_000
-Write = Callable[[str], None]
+MAX_COUNTED_RUNS = 10_000
+WriteLine = Callable[[str], None]
 
 
-def described_fields(site: Site, data: Path | None) -> dict[str, list[FieldInfo]]:
-    """The fields of the topics whose schemas an engine of the site has seen."""
-    from catcher.stores.catalogue import NAME, Catalogue
+def load_topic_fields(site: Site, data: Path | None) -> dict[str, list[FieldInfo]]:
+    """Returns the fields of the topics whose schemas an engine of the site has seen."""
+    from catcher.stores.topic_catalog import CATALOG_FILE, TopicCatalog
 
-    return Catalogue(data_folder(site, data) / NAME).topics()
+    return TopicCatalog(resolve_data_folder(site, data) / CATALOG_FILE).list_fields_by_topic()
 
 
 # -- engines ------------------------------------------------------------------------------------
 
 
 def open_engine(
-    site: Path | None, data: Path | None, port: int | None = None, write: Write = print,
-    portion: Portion | None = None,
-) -> AbstractAsyncContextManager[Running]:  # fmt: skip
-    """An engine on a site's own sources; `portion` stands before what `engine:` says."""
-    from catcher.app.opening import open_on_sources
+    site: Path | None, data: Path | None, port: int | None = None, write: WriteLine = print,
+    subset: RuleSubset | None = None,
+) -> AbstractAsyncContextManager[EngineHandle]:  # fmt: skip
+    """Opens an engine on a site's own sources; `subset` overrides the setting `engine:`."""
+    from catcher.app.engine_runtime import open_engine_on_sources
 
-    loaded = load_site(site, portion)
-    return open_on_sources(loaded, data_folder(loaded, data), port, write)
-
-
-def open_demo(
-    site: Path | None, data: Path | None, port: int | None, speed: float, write: Write = print
-) -> AbstractAsyncContextManager[Running]:
-    """An engine on a simulated night, in a folder of its own unless told otherwise."""
-    from catcher.app.opening import open_on_simulator
-
-    loaded = load_site(site) if site else load(shipped_site(), adapters=SETTINGS)
-    return open_on_simulator(loaded, Path(data).absolute() if data else None, port, speed, write)
+    loaded_site = load_site(site, subset)
+    return open_engine_on_sources(loaded_site, resolve_data_folder(loaded_site, data), port, write)
 
 
-def open_replay(
+def open_demo_engine(
+    site: Path | None, data: Path | None, port: int | None, speed: float, write: WriteLine = print
+) -> AbstractAsyncContextManager[EngineHandle]:
+    """Opens an engine on a simulated night, in a temporary folder unless `data` names another."""
+    from catcher.app.engine_runtime import open_engine_on_simulator
+
+    loaded_site = (
+        load_site(site)
+        if site
+        else load_site_folder(find_shipped_site(), adapters=SETTINGS_CLASSES)
+    )
+    return open_engine_on_simulator(
+        loaded_site, Path(data).absolute() if data else None, port, speed, write
+    )
+
+
+def open_replay_engine(
     site: Path | None, data: Path | None, files: Sequence[Path], speed: str, port: int | None,
-    write: Write = print,
-) -> AbstractAsyncContextManager[Running]:  # fmt: skip
-    """An engine on recorded streams in place of the site's sources; it ends with them."""
-    from catcher.app.opening import open_on_recording
+    write: WriteLine = print,
+) -> AbstractAsyncContextManager[EngineHandle]:  # fmt: skip
+    """Opens an engine on recorded streams instead of the site's sources; it ends with them."""
+    from catcher.app.engine_runtime import open_engine_on_recording
 
-    loaded = load_site(site)
-    return open_on_recording(loaded, data_folder(loaded, data), files, speed, port, write)
-
-
-# -- rehearsals ---------------------------------------------------------------------------------
-
-
-def open_rehearsal(site: Site, rules: Mapping[str, Rule]) -> AbstractAsyncContextManager[Rehearsal]:
-    """The engine on a fast clock and a ledger of its own, which nobody hears."""
-    from catcher.app import rehearsing
-
-    return rehearsing.open_rehearsal(site, rules)
+    loaded_site = load_site(site)
+    return open_engine_on_recording(
+        loaded_site, resolve_data_folder(loaded_site, data), files, speed, port, write
+    )
 
 
-async def run_rule_tests(site: Site, names: Sequence[str]) -> list[Case]:
-    """Runs the tests beside the rules of a site; all of them where no rule is named."""
-    from catcher.app import rehearsing
+# -- tests and backtests ------------------------------------------------------------------------
 
-    return await rehearsing.run_rule_tests(site, names)
+
+def open_virtual_engine(
+    site: Site, rules: Mapping[str, Rule]
+) -> AbstractAsyncContextManager[VirtualEngine]:
+    """Opens an engine on a virtual clock with a ledger of its own; it notifies nobody."""
+    from catcher.app import virtual_engine
+
+    return virtual_engine.open_virtual_engine(site, rules)
+
+
+async def run_rule_tests(site: Site, names: Sequence[str]) -> list[RuleTestResult]:
+    """Runs the tests beside the rules of a site; all of them if no rule is named."""
+    from catcher.app import virtual_engine
+
+    return await virtual_engine.run_rule_tests(site, names)
 
 
 async def run_backtest(
     site: Site,
     names: Sequence[str],
     files: Sequence[Path],
-    tell: Callable[[Row], None],
-    progress: Callable[[str], None],
-    reject: Callable[[str], None],
+    on_row: Callable[[Row], None],
+    on_progress: Callable[[str], None],
+    on_rejected: Callable[[str], None],
 ) -> None:
-    """Plays recorded streams through a site's rules; `reject` hears of lines that are no event."""
-    from catcher.app import rehearsing
+    """Replays recorded streams through a site's rules; `on_rejected` receives invalid lines."""
+    from catcher.app import virtual_engine
 
-    await rehearsing.run_backtest(site, names, files, tell, progress, reject)
+    await virtual_engine.run_backtest(site, names, files, on_row, on_progress, on_rejected)
 
 
-async def run_tuning(
+async def sweep_rule_limits(
     site: Site, name: str, files: Sequence[Path], factors: Sequence[float],
-    progress: Callable[[str], None], reject: Callable[[str], None],
-) -> Tuned:  # fmt: skip
-    """Plays recorded streams through a rule with other limits."""
-    from catcher.app import rehearsing
+    on_progress: Callable[[str], None], on_rejected: Callable[[str], None],
+) -> SweepResult:  # fmt: skip
+    """Replays recorded streams through a rule with other limits."""
+    from catcher.app import virtual_engine
 
-    return await rehearsing.run_tuning(site, name, files, factors, progress, reject)
+    return await virtual_engine.sweep_rule_limits(
+        site, name, files, factors, on_progress, on_rejected
+    )
 
 
-# -- doors --------------------------------------------------------------------------------------
+# -- access -------------------------------------------------------------------------------------
 
 
 def open_client(
     site: str | Path | None, data: Path | None, token: str = ""
 ) -> AbstractAsyncContextManager[Client]:
-    """Reads what an engine keeps or kept, whether it runs or not; `site` may be an address."""
-    from catcher.app.reading import opened
+    """Opens a client for an engine's data, whether it runs or not; `site` may be a URL."""
+    from catcher.app.client_backend import open_backend
 
-    return Client(lambda: opened(site, data, token))
+    return Client(lambda: open_backend(site, data, token))
 
 
-def remote(site: Path | None, data: Path | None) -> Remote:
-    """The engine that runs on a site's folder; CatcherError where none does."""
-    from catcher.api.remote import Remote
-    from catcher.app.running import announced_at
+def get_engine_client(site: Path | None, data: Path | None) -> EngineClient:
+    """Returns a client of the engine that runs on a site's folder.
+    Raises CatcherError if none does.
+    """
+    from catcher.api.engine_client import EngineClient
+    from catcher.app.engine_handle import read_engine_url
 
-    loaded = settings_of(site)
-    folder = data_folder(loaded, data)
-    url = announced_at(folder)
+    loaded_site = load_site_settings(site)
+    folder = resolve_data_folder(loaded_site, data)
+    url = read_engine_url(folder)
     if not url:
         raise CatcherError(
             f"no engine runs on {folder}", "start one with `catcher run`, or name it with --data"
         )
-    token = loaded.settings.api.token
-    return Remote(url, token.reveal() if token else "")
+    token = loaded_site.settings.api.token
+    return EngineClient(url, token.reveal() if token else "")
 
 
-def look(
+def get_alert_resource(
     site: Path | None, data: Path | None, path: str, parameters: Mapping[str, str] | None = None
 ) -> Any:
-    """What stands at the alert desk: as the engine says that runs, or else as the ledger has it.
-
+    """Reads the state of the alert pipeline: from the running engine, else from the ledger.
     `path` is `/dead-letters`, `/silences` or `/shift`.
     """
-    from catcher.app.kept_desk import read
-    from catcher.app.running import announced_at
+    from catcher.app.engine_handle import read_engine_url
+    from catcher.app.offline_alerts import build_offline_response
 
-    folder = data_folder(settings_of(site), data)
-    if announced_at(folder):
-        with suppress(NoEngine):
-            return remote(site, data).look(path, parameters)
+    folder = resolve_data_folder(load_site_settings(site), data)
+    if read_engine_url(folder):
+        with suppress(EngineNotRunning):
+            return get_engine_client(site, data).get_json(path, parameters)
 
-    async def ask() -> Any:
+    async def read_from_ledger() -> Any:
         async with open_client(site, data) as client:
-            return await read(client, path, parameters or {})
+            return await build_offline_response(client, path, parameters or {})
 
-    return asyncio.run(ask())
+    return asyncio.run(read_from_ledger())
 
 
-async def backlog(site: Path | None, data: Path | None) -> list[Row]:
-    """What waits, rule by rule: as the engine says that runs, or else as the ledger has it."""
-    from catcher.app.running import announced_at
+async def count_waiting_runs(site: Path | None, data: Path | None) -> list[Row]:
+    """Returns the waiting runs of each rule: from the running engine, else from the ledger."""
+    from catcher.app.engine_handle import read_engine_url
 
-    folder = data_folder(settings_of(site), data)
-    if announced_at(folder):
+    folder = resolve_data_folder(load_site_settings(site), data)
+    if read_engine_url(folder):
         with suppress(CatcherError):
-            return remote(site, data).backlog()
+            return get_engine_client(site, data).count_waiting_runs()
     waiting: Counter[str] = Counter()
     async with open_client(site, data) as client:
         for state in ("pending", "running"):
-            found = await client.runs(state=state, limit=MOST_COUNTED)
-            waiting.update(run.rule for run in found if not run.parent)
-    rest = {"running": 0, "dropped": 0, "drain": None, "per_minute": 0.0, "grows": False}
+            runs = await client.runs(state=state, limit=MAX_COUNTED_RUNS)
+            waiting.update(run.rule for run in runs if not run.parent)
+    defaults = {"running": 0, "dropped": 0, "drain": None, "per_minute": 0.0, "grows": False}
     return [
-        {"rule": rule, "waiting": count, "spilled": count, **rest}
+        {"rule": rule, "waiting": count, "spilled": count, **defaults}
         for rule, count in waiting.most_common()
     ]
 
 
-async def examine(site: Path | None, data: Path | None, probe: bool = False) -> list[Row]:
-    """What is well and what is not: the site, what it keeps, and the engine that runs on it.
-
-    With `probe` the brokers are tried out, too.
+async def run_doctor(site: Path | None, data: Path | None, probe: bool = False) -> list[Row]:
+    """Checks the site, its stores and the engine that runs on it, and returns a row for each check.
+    With `probe` the brokers are tested, too.
     """
-    from catcher.app.doctor import examine_site
-    from catcher.app.probing import probe_brokers
-    from catcher.app.running import announced_at
+    from catcher.app.diagnostics import examine_site, probe_broker_queueing
+    from catcher.app.engine_handle import read_engine_url
 
-    loaded = load_site(site)
-    folder = data_folder(loaded, data)
-    rows = await examine_site(loaded, folder, announced_at(folder))
-    return [*rows, *([one async for one in probe_brokers(loaded)] if probe else [])]
-
-
-def views() -> str:
-    """The views that SQL may ask, as Markdown."""
-    from catcher.stores.ledger_views import described
-
-    return described()
+    loaded_site = load_site(site)
+    folder = resolve_data_folder(loaded_site, data)
+    rows = await examine_site(loaded_site, folder, read_engine_url(folder))
+    return [*rows, *([row async for row in probe_broker_queueing(loaded_site)] if probe else [])]
 
 
-async def reproduce(
-    site: Path | None, data: Path | None, run: str, present: bool, tolerance: float
-) -> Reproduced:
-    """Computes a run again and compares."""
-    from catcher.app.reproducing import reproduce as again
+def format_sql_views() -> str:
+    """Describes the views that SQL may query, as Markdown."""
+    from catcher.stores.ledger.sql_views import format_views_markdown
 
-    loaded = load_site(site)
-    return await again(loaded, data_folder(loaded, data), run, present, tolerance)
+    return format_views_markdown()
 
 
-async def try_job(
-    site: Path | None, data: Path | None, name: str, obs: str, rule: str,
+async def reproduce_run(
+    site: Path | None, data: Path | None, run_id: str, use_current: bool, tolerance: float
+) -> Reproduction:
+    """Computes a run again and compares the results."""
+    from catcher.app.reproducing import reproduce_run as compute_again
+
+    loaded_site = load_site(site)
+    return await compute_again(
+        loaded_site, resolve_data_folder(loaded_site, data), run_id, use_current, tolerance
+    )
+
+
+async def run_job_in_memory(
+    site: Path | None, data: Path | None, name: str, observation_id: str, rule: str,
     values: Mapping[str, Any],
-) -> tuple[Run, Mapping[str, Encoded]]:  # fmt: skip
-    """A job's run for an observation, and its artifacts; nothing is kept."""
-    from catcher.app.trying import try_job as tried
+) -> tuple[Run, Mapping[str, EncodedArtifact]]:  # fmt: skip
+    """Runs a job for an observation and returns the run and its artifacts; stores nothing."""
+    from catcher.app.run_job import run_job_in_memory as run_trial
 
-    loaded = load_site(site)
-    return await tried(loaded, data_folder(loaded, data), name, obs, rule, values)
-
-
-async def sweep(site: Path | None, data: Path | None, really: bool) -> list[Row]:
-    """What nobody needs: a row for each thing that would go, or with `really` has gone."""
-    from catcher.app.sweeping import sweep as swept
-
-    loaded = load_site(site)
-    return await swept(loaded, data_folder(loaded, data), really)
+    loaded_site = load_site(site)
+    return await run_trial(
+        loaded_site, resolve_data_folder(loaded_site, data), name, observation_id, rule, values
+    )
 
 
-def replication(site: Path | None, data: Path | None, to: Path, to_data: Path | None) -> TwoSites:
-    """A site and the one that what it keeps is copied to."""
-    from catcher.app.replicating import two_sites
+async def prune_unused_files(site: Path | None, data: Path | None, confirmed: bool) -> list[Row]:
+    """Returns a row for each unneeded thing, which is removed if `confirmed`."""
+    from catcher.app.garbage_collection import prune_unused_files as run_sweep
 
-    return two_sites(load_site(site), data, load_site(to), to_data, wall_clock)
-
-
-# -- telling ------------------------------------------------------------------------------------
+    loaded_site = load_site(site)
+    return await run_sweep(loaded_site, resolve_data_folder(loaded_site, data), confirmed)
 
 
-def preview(
+def create_replication(
+    site: Path | None, data: Path | None, target: Path, target_data: Path | None
+) -> ReplicationPair:
+    """Pairs a site with the one that its data is copied to."""
+    from catcher.app.replicating import create_replication_pair
+
+    return create_replication_pair(
+        load_site(site), data, load_site(target), target_data, wall_clock
+    )
+
+
+# -- notifications ------------------------------------------------------------------------------
+
+
+def preview_alert(
     site: Path | None, rule: str, severity: Severity | None, event: Mapping[str, Any]
 ) -> tuple[str, list[Row]]:
-    """The name of the alert that a rule would open, and a row for each sink it would go to."""
-    from catcher.app.previewing import preview as shown
+    """Returns the name of the alert that a rule would open, and a row for each of its sinks."""
+    from catcher.app.alert_preview import preview_alert as build_previews
 
-    alert, previews = shown(load_site(site), rule, severity, event, wall_clock())
-    return alert.name, [one.as_json() for one in previews]
-
-
-async def send_test(site: Path | None, data: Path | None, sink: str, write: Write = print) -> Row:
-    """Sends a marked test through a sink of the site; a row of `doctor`."""
-    from catcher.app.previewing import send_test as send
-
-    loaded = load_site(site)
-    return await send(loaded, data_folder(loaded, data), sink, wall_clock, write)
+    alert, previews = build_previews(load_site(site), rule, severity, event, wall_clock())
+    return alert.name, [sink_preview.to_json() for sink_preview in previews]
 
 
-def create(site: Path | None, kind: str, name: str) -> Path:
-    """Begins a file of the site's own; where it is."""
-    from catcher.authoring.scaffolds import create as begin
+async def send_test_notification(
+    site: Path | None, data: Path | None, sink: str, write: WriteLine = print
+) -> Row:
+    """Sends a marked test through a sink of the site and returns a row of `doctor`."""
+    from catcher.app.alert_preview import send_test_notification as send_notification
 
-    return begin(find_site(site), kind, name)
+    loaded_site = load_site(site)
+    return await send_notification(
+        loaded_site, resolve_data_folder(loaded_site, data), sink, wall_clock, write
+    )
+
+
+def create_scaffold(site: Path | None, kind: str, name: str) -> Path:
+    """Creates a file of the site from a template and returns its path."""
+    from catcher.authoring.scaffolds import create_file_from_template as write_scaffold
+
+    return write_scaffold(find_site(site), kind, name)

@@ -1,4 +1,4 @@
-"""Following and recording what a running engine lets in."""
+"""Follows and records the events that a running engine admits."""
 
 from __future__ import annotations
 
@@ -11,121 +11,136 @@ from typing import Any
 
 import msgspec
 
-from catcher.api.link import Link
-from catcher.app.places import data_folder
-from catcher.app.running import announced_at
-from catcher.app.sites import load_site
+from catcher.app.engine_handle import read_engine_url
+from catcher.app.paths import resolve_data_folder
+from catcher.app.site import load_site
+from catcher.client.engine_http import EngineHttp
+from catcher.model.errors import CatcherError, EngineNotRunning
 from catcher.model.event import HTTP_PREFIX, RESULT_PREFIX
-from catcher.model.problem import CatcherError, NoEngine
 from catcher.model.time import wall_clock
-from catcher.stores.recording import Recorder, RecorderSettings
+from catcher.recordings.writer import Recorder, RecorderSettings
 
-__all__ = ["RecorderSettings", "find_engine", "follow", "heard_topics", "record"]
+__all__ = [
+    "RecorderSettings",
+    "create_engine_locator",
+    "measure_topic_rates",
+    "record_events",
+    "stream_event_lines",
+]
 
-AGAIN = 1.0
-SILENCE = 60.0
-"""Seconds without a line after which an engine is taken for gone: it gives a sign every ten."""
-LOOKED_AT = 1.0
-_OWN = f'{{"topic":"{RESULT_PREFIX}'.encode()
-_POSTED = f'{{"topic":"{HTTP_PREFIX}'.encode()
-_LOST = b'{"lost":'
-Told = Callable[[str], None]
+RETRY_INTERVAL = 1.0
+SILENCE_TIMEOUT = 60.0
+"""Seconds without a line after which an engine counts as gone: it sends a keep-alive every ten."""
+CHECK_INTERVAL = 1.0
+_RESULT_PREFIX = f'{{"topic":"{RESULT_PREFIX}'.encode()
+_HTTP_PREFIX = f'{{"topic":"{HTTP_PREFIX}'.encode()
+_LOST_PREFIX = b'{"lost":'
+MessageCallback = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """The engine of a folder, wherever it answers now."""
+class EngineLocator:
+    """Finds the engine of a folder at its current URL."""
 
     data: Path
     token: str
 
-    def link(self) -> Link:
-        """A way to it; NoEngine where none runs."""
-        url = announced_at(self.data)
+    def connect(self) -> EngineHttp:
+        """Returns a connection to it. Raises EngineNotRunning if none runs."""
+        url = read_engine_url(self.data)
         if not url:
-            raise NoEngine(
+            raise EngineNotRunning(
                 f"no engine runs on {self.data}",
                 "start one with `catcher run`, or name it with --data",
             )
-        return Link(url, self.token)
+        return EngineHttp(url, self.token)
 
 
-def find_engine(site: Path | None, data: Path | None) -> Engine:
-    """The engine of a site's folder, whether it runs now or not."""
-    loaded = load_site(site)
-    token = loaded.settings.api.token
-    return Engine(data_folder(loaded, data), token.reveal() if token else "")
+def create_engine_locator(site: Path | None, data: Path | None) -> EngineLocator:
+    """Returns the locator of a site's engine, whether it runs now or not."""
+    loaded_site = load_site(site)
+    token = loaded_site.settings.api.token
+    return EngineLocator(resolve_data_folder(loaded_site, data), token.reveal() if token else "")
 
 
-async def follow(engine: Engine, topics: Sequence[str]) -> AsyncIterator[list[bytes]]:
-    """Lines of events from now on, as they come; NoEngine when the engine has ended."""
-    async with engine.link() as link:
-        asked = {"params": [("topic", one) for one in topics]}
-        async with link.stream("GET", "/tail", SILENCE, **asked) as chunks:
-            rest = b""
+async def stream_event_lines(
+    engine: EngineLocator, topics: Sequence[str]
+) -> AsyncIterator[list[bytes]]:
+    """Yields lines of events from now on. Raises EngineNotRunning when the engine ends."""
+    async with engine.connect() as connection:
+        options = {"params": [("topic", topic) for topic in topics]}
+        async with connection.stream_response("GET", "/tail", SILENCE_TIMEOUT, **options) as chunks:
+            remainder = b""
             async for chunk in chunks:
-                *lines, rest = (rest + chunk).split(b"\n")
+                *lines, remainder = (remainder + chunk).split(b"\n")
                 yield [line for line in lines if line]
-    raise NoEngine("the engine has ended", "start it again")
+    raise EngineNotRunning("the engine has ended", "start it again")
 
 
-async def record(
-    engine: Engine, topics: Sequence[str], settings: RecorderSettings, told: Told
+async def record_events(
+    engine: EngineLocator,
+    topics: Sequence[str],
+    settings: RecorderSettings,
+    on_message: MessageCallback,
 ) -> None:
-    """Writes what an engine lets in until it is cancelled, also over restarts of the engine.
-
-    Results of rules are left out: a replay makes them anew. `told` hears what was lost.
+    """Records the events that an engine admits until cancelled, also over restarts of the engine.
+    Results of rules are left out: a replay computes them again. `on_message` receives what was
+    lost.
     """
     recorder = Recorder(settings, wall_clock)
     await asyncio.to_thread(recorder.__enter__)
     try:
-        for words in recorder.mended:
-            told(words)
-        engine.link()
+        for message in recorder.repaired:
+            on_message(message)
+        engine.connect()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_look(recorder))
-            away = ""
+            tasks.create_task(_sync_and_rotate_periodically(recorder))
+            last_error = ""
             while True:
                 try:
-                    async for lines in follow(engine, topics):
-                        away = ""
-                        await _write(recorder, lines, told)
-                except CatcherError as trouble:
-                    if str(trouble) != away:
-                        away = str(trouble)
-                        told(f"{trouble.message}; the recording goes on when it is back")
-                await asyncio.sleep(AGAIN)
+                    async for lines in stream_event_lines(engine, topics):
+                        last_error = ""
+                        await _write_event_lines(recorder, lines, on_message)
+                except CatcherError as error:
+                    if str(error) != last_error:
+                        last_error = str(error)
+                        on_message(f"{error.message}; the recording goes on when it is back")
+                await asyncio.sleep(RETRY_INTERVAL)
     finally:
         await asyncio.to_thread(recorder.__exit__, None, None, None)
-        told(f"{recorder.events} events in {recorder.files} files below {settings.folder}")
+        on_message(f"{recorder.events} events in {recorder.files} files below {settings.folder}")
 
 
-async def _look(recorder: Recorder) -> None:
+async def _sync_and_rotate_periodically(recorder: Recorder) -> None:
     while True:
-        await asyncio.sleep(LOOKED_AT)
-        await asyncio.to_thread(recorder.look)
+        await asyncio.sleep(CHECK_INTERVAL)
+        await asyncio.to_thread(recorder.sync_and_rotate)
 
 
-async def _write(recorder: Recorder, lines: Sequence[bytes], told: Told) -> None:
-    kept = []
+async def _write_event_lines(
+    recorder: Recorder, lines: Sequence[bytes], on_message: MessageCallback
+) -> None:
+    recorded = []
     for line in lines:
-        if line.startswith(_LOST):
-            lost = msgspec.json.decode(line)["lost"]
-            told(f"{lost} events were lost: they came faster than they could be recorded")
-        elif not line.startswith(_OWN) or line.startswith(_POSTED):
-            kept.append(line + b"\n")
-    if kept:
-        await asyncio.to_thread(recorder.write, kept)
+        if line.startswith(_LOST_PREFIX):
+            lost_count = msgspec.json.decode(line)["lost"]
+            on_message(
+                f"{lost_count} events were lost: they came faster than they could be recorded"
+            )
+        elif not line.startswith(_RESULT_PREFIX) or line.startswith(_HTTP_PREFIX):
+            recorded.append(line + b"\n")
+    if recorded:
+        await asyncio.to_thread(recorder.write, recorded)
 
 
-async def heard_topics(engine: Engine, seconds: float) -> list[dict[str, Any]]:
-    """What comes within some seconds, topic by topic: how many a second, and which fields."""
+async def measure_topic_rates(engine: EngineLocator, seconds: float) -> list[dict[str, Any]]:
+    """Samples the events of some seconds: each topic's rate per second, and its fields."""
     counts: Counter[str] = Counter()
     fields: dict[str, dict[str, Any]] = {}
     last: dict[str, str] = {}
 
-    async def listen() -> None:
-        async for lines in follow(engine, ()):
+    async def count_events() -> None:
+        async for lines in stream_event_lines(engine, ()):
             for line in lines:
                 row = msgspec.json.decode(line)
                 topic = row.get("topic", "")
@@ -135,7 +150,7 @@ async def heard_topics(engine: Engine, seconds: float) -> list[dict[str, Any]]:
 
     try:
         async with asyncio.timeout(seconds):
-            await listen()
+            await count_events()
     except TimeoutError:
         pass
     return [

@@ -1,9 +1,8 @@
-"""Copies what a site keeps to a second facility: runs, firings, metrics, fields, artifacts.
-
-Of what is at the second site already nothing is touched, so that it may be stopped, killed and
-begun again at any time. An artifact's bytes are there, read back and found right, before the
-transaction that lists it. Keys are the same at both sites; only the addresses of the stores
-differ, so that a link to a key works at each.
+"""Copies a site's data to a second facility: runs, firings, metrics, fields, artifacts.
+Nothing that is at the second site already is changed, so a copy may be stopped, killed and
+restarted at any time. An artifact's bytes are written, read back and verified before the
+transaction that lists it. Keys are the same at both sites; only the addresses of the stores differ,
+so that a link to a key works at each.
 """
 
 from __future__ import annotations
@@ -16,31 +15,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from catcher.app.editions import SETTINGS
-from catcher.app.places import data_folder, ledger_address, open_objects, readable_objects
-from catcher.model.problem import CatcherError
-from catcher.model.result import Encoded
-from catcher.model.time import HOUR, MINUTE, SECOND, Clock, Instant, Span, to_seconds
-from catcher.ports import ObjectStore, StoreAway
+from catcher.app.paths import (
+    open_artifact_reader,
+    open_artifact_store,
+    resolve_data_folder,
+    resolve_ledger_url,
+)
+from catcher.app.site_version import SETTINGS_FILE
+from catcher.model.errors import CatcherError
+from catcher.model.result import EncodedArtifact
+from catcher.model.time import HOUR, MINUTE, SECOND, Clock, Instant, Span, nanoseconds_to_seconds
+from catcher.ports import ObjectStore, StoreUnavailable
 from catcher.site import Site
-from catcher.stores.ledger_copying import Kind, LedgerCopy, Mark, Rows
-from catcher.stores.objects import Objects
+from catcher.stores.artifacts.object_store import ObstoreStore
+from catcher.stores.ledger.replication import LedgerCopy, PageCursor, RecordKind, TableRows
 
-PAGE = 2000
-TOGETHER = 50
-"""So many runs are one transaction at the second site."""
-AT_ONCE = 4
-"""So many artifacts are on their way at the same time."""
+PAGE_SIZE = 2000
+RUNS_PER_COMMIT = 50
+"""Runs per transaction at the second site."""
+MAX_CONCURRENT_COPIES = 4
+"""Artifacts that are copied at the same time."""
 OVERLAP = HOUR
-"""A run may be kept so long after it ended; what follows looks back as far."""
-WHOLE_EVERY = 6 * HOUR
-"""How often all is compared while following, whatever came late."""
-LONGEST_PAUSE = MINUTE
+"""A run may be stored so long after it ended; an incremental copy looks back as far."""
+FULL_COPY_INTERVAL = 6 * HOUR
+"""How often a continuous copy compares everything, to find whatever was stored late."""
+MAX_RETRY_DELAY = MINUTE
 
 
 @dataclass
-class Tally:
-    """What one comparison came to; `compared` of `total` runs, firings or artifacts so far."""
+class ReplicationReport:
+    """The counts of one comparison; `compared` of `total` runs, firings or artifacts so far."""
 
     compared: int = 0
     total: int = 0
@@ -52,214 +56,253 @@ class Tally:
     mended: int = 0
     problems: list[str] = field(default_factory=list)
 
-    def row(self) -> dict[str, Any]:
-        """As JSON values."""
+    def to_row(self) -> dict[str, Any]:
+        """Returns the report as JSON values."""
         names = ("compared", "runs", "firings", "metrics", "artifacts", "bytes", "mended")
         return {**{name: getattr(self, name) for name in names}, "problems": self.problems}
 
 
-Progress = Callable[[Tally], object]
+ProgressCallback = Callable[[ReplicationReport], object]
 
 
 class Replication:
-    """Two opened sites, the first copied to the second."""
+    """Copies one opened site to another."""
 
     def __init__(
-        self, source: LedgerCopy, target: LedgerCopy, near: ObjectStore, far: Objects,
-        progress: Progress,
-    ) -> None:  # fmt: skip
+        self,
+        source: LedgerCopy,
+        target: LedgerCopy,
+        source_objects: ObjectStore,
+        target_objects: ObstoreStore,
+        on_progress: ProgressCallback,
+    ) -> None:
         self._source, self._target = source, target
-        self._near, self._far = near, far
-        self._progress = progress
-        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._source_objects, self._target_objects = source_objects, target_objects
+        self._on_progress = on_progress
+        self._semaphore = asyncio.Semaphore(MAX_CONCURRENT_COPIES)
 
-    async def copy(self, since: Instant | None = None) -> Tally:
-        """Copies what is over and not there yet: since an instant, or all of it."""
-        tally = Tally()
-        tally.total = await self._source.count("runs") + await self._source.count("firings")
-        async for ids in self._absent("runs", since, tally):
-            for start in range(0, len(ids), TOGETHER):
-                await self._copy_runs(ids[start : start + TOGETHER], tally)
-        async for ids in self._absent("firings", since, tally):
-            rows = await self._source.rows("firings", ids)
-            await self._target.add(rows)
-            tally.firings += len(rows["firings"])
-        return tally
+    async def copy_missing_records(self, since: Instant | None = None) -> ReplicationReport:
+        """Copies what is finished and not there yet: since an instant, or all of it."""
+        report = ReplicationReport()
+        report.total = await self._source.count_records("runs") + await self._source.count_records(
+            "firings"
+        )
+        async for ids in self._iter_missing_ids("runs", since, report):
+            for start in range(0, len(ids), RUNS_PER_COMMIT):
+                await self._copy_runs(ids[start : start + RUNS_PER_COMMIT], report)
+        async for ids in self._iter_missing_ids("firings", since, report):
+            rows = await self._source.read_rows("firings", ids)
+            await self._target.insert_missing_rows(rows)
+            report.firings += len(rows["firings"])
+        return report
 
-    async def verify(self) -> Tally:
-        """Reads every artifact at the second site; what is damaged or missing is copied again."""
-        tally = Tally(total=await self._source.count("artifacts"))
-        async for ids in self._pages("artifacts", None, tally):
-            listed = set(ids) - set(await self._target.missing("artifacts", ids))
-            rows = await self._source.rows("artifacts", [one for one in ids if one in listed])
-            await asyncio.gather(*(self._verified(row, tally) for row in rows["artifacts"]))
-        return tally
+    async def verify_and_repair_artifacts(self) -> ReplicationReport:
+        """Reads every artifact at the second site; copies damaged or missing ones again."""
+        report = ReplicationReport(total=await self._source.count_records("artifacts"))
+        async for ids in self._iter_id_pages("artifacts", None, report):
+            listed_ids = set(ids) - set(await self._target.find_missing_ids("artifacts", ids))
+            rows = await self._source.read_rows(
+                "artifacts", [artifact_id for artifact_id in ids if artifact_id in listed_ids]
+            )
+            await asyncio.gather(
+                *(self._verify_or_repair_artifact(row, report) for row in rows["artifacts"])
+            )
+        return report
 
-    async def _pages(
-        self, kind: Kind, since: Instant | None, tally: Tally
+    async def _iter_id_pages(
+        self, kind: RecordKind, since: Instant | None, report: ReplicationReport
     ) -> AsyncIterator[list[str]]:
-        place = Mark()
-        while page := await self._source.page(kind, place, since, PAGE):
-            place = page[-1]
-            yield [one.id for one in page]
-            tally.compared += len(page)
-            self._progress(tally)
+        cursor = PageCursor()
+        while page := await self._source.read_cursor_page(kind, cursor, since, PAGE_SIZE):
+            cursor = page[-1]
+            yield [entry.id for entry in page]
+            report.compared += len(page)
+            self._on_progress(report)
 
-    async def _absent(
-        self, kind: Kind, since: Instant | None, tally: Tally
+    async def _iter_missing_ids(
+        self, kind: RecordKind, since: Instant | None, report: ReplicationReport
     ) -> AsyncIterator[list[str]]:
-        async for ids in self._pages(kind, since, tally):
-            if absent := await self._target.missing(kind, ids):
-                yield absent
+        async for ids in self._iter_id_pages(kind, since, report):
+            if missing := await self._target.find_missing_ids(kind, ids):
+                yield missing
 
-    async def _copy_runs(self, ids: Sequence[str], tally: Tally) -> None:
-        rows = await self._source.rows("runs", ids)
-        new = set(await self._target.missing("firings", [row["id"] for row in rows["firings"]]))
-        found = await asyncio.gather(*(self._brought(row, tally) for row in rows["artifacts"]))
-        rows["artifacts"] = [row for row, flaw in found if not flaw]
-        _explain(rows, [(row, flaw) for row, flaw in found if flaw])
-        await self._target.add(rows)
-        tally.runs += len(rows["runs"])
-        tally.firings += len(new)
-        tally.metrics += len(rows["metrics"])
-        self._progress(tally)
+    async def _copy_runs(self, ids: Sequence[str], report: ReplicationReport) -> None:
+        rows = await self._source.read_rows("runs", ids)
+        new_firings = set(
+            await self._target.find_missing_ids("firings", [row["id"] for row in rows["firings"]])
+        )
+        copies = await asyncio.gather(
+            *(self._copy_artifact(row, report) for row in rows["artifacts"])
+        )
+        rows["artifacts"] = [row for row, problem in copies if not problem]
+        _add_failure_notes(rows, [(row, problem) for row, problem in copies if problem])
+        await self._target.insert_missing_rows(rows)
+        report.runs += len(rows["runs"])
+        report.firings += len(new_firings)
+        report.metrics += len(rows["metrics"])
+        self._on_progress(report)
 
-    async def _brought(self, row: dict[str, Any], tally: Tally) -> tuple[dict[str, Any], str]:
-        """The index entry of an artifact as it is at the second site, or why there is none."""
+    async def _copy_artifact(
+        self, row: dict[str, Any], report: ReplicationReport
+    ) -> tuple[dict[str, Any], str]:
+        """Copies an artifact; returns its index entry at the second site, or why there is none."""
         key = row["key"]
-        async with self._gate:
+        async with self._semaphore:
             try:
-                data = await self._near.get(key)
-            except StoreAway:
+                data = await self._source_objects.get(key)
+            except StoreUnavailable:
                 raise
             except CatcherError as error:
-                return row, _said(tally, key, error.message)
-            if not _whole(row, data):
-                return row, _said(tally, key, "its bytes are not those that its run wrote")
-            if self._near.url(key) != self._far.url(key):
-                await self._put(row, data)
-        tally.artifacts += 1
-        tally.bytes += len(data)
-        return {**row, "url": self._far.url(key)}, ""
+                return row, _record_problem(report, key, error.message)
+            if not _matches_checksum(row, data):
+                return row, _record_problem(
+                    report, key, "its bytes are not those that its run wrote"
+                )
+            if self._source_objects.build_url(key) != self._target_objects.build_url(key):
+                await self._put_and_verify_artifact(row, data)
+        report.artifacts += 1
+        report.bytes += len(data)
+        return {**row, "url": self._target_objects.build_url(key)}, ""
 
-    async def _put(self, row: dict[str, Any], data: bytes) -> None:
-        await self._far.put(row["key"], Encoded(row["name"], data, row["mime"]))
-        if not _whole(row, await self._far.get(row["key"])):
+    async def _put_and_verify_artifact(self, row: dict[str, Any], data: bytes) -> None:
+        await self._target_objects.put(row["key"], EncodedArtifact(row["name"], data, row["mime"]))
+        if not _matches_checksum(row, await self._target_objects.get(row["key"])):
             raise CatcherError(
                 f"the second site keeps other bytes of {row['key']} than it was given",
                 "see to its object store; nothing refers to them yet",
             )
 
-    async def _verified(self, row: dict[str, Any], tally: Tally) -> None:
-        async with self._gate:
+    async def _verify_or_repair_artifact(
+        self, row: dict[str, Any], report: ReplicationReport
+    ) -> None:
+        async with self._semaphore:
             try:
-                well = _whole(row, await self._far.get(row["key"]))
-            except StoreAway:
+                is_intact = _matches_checksum(row, await self._target_objects.get(row["key"]))
+            except StoreUnavailable:
                 raise
             except CatcherError:
-                well = False
-        if well:
-            tally.artifacts += 1
-            tally.bytes += row["size"]
+                is_intact = False
+        if is_intact:
+            report.artifacts += 1
+            report.bytes += row["size"]
             return
-        _, flaw = await self._brought(row, Tally(problems=tally.problems))
-        tally.mended += not flaw
+        _, problem = await self._copy_artifact(row, ReplicationReport(problems=report.problems))
+        report.mended += not problem
 
 
-def _whole(row: dict[str, Any], data: bytes) -> bool:
-    """Whether bytes are those that an entry of the index names."""
-    kind, _, told = row["checksum"].partition(":")
-    same = kind != "sha256" or hashlib.sha256(data).hexdigest() == told
-    return bool(same and len(data) == row["size"])
+def _matches_checksum(row: dict[str, Any], data: bytes) -> bool:
+    """True if the bytes are those that the index entry names."""
+    kind, _, expected = row["checksum"].partition(":")
+    is_same = kind != "sha256" or hashlib.sha256(data).hexdigest() == expected
+    return bool(is_same and len(data) == row["size"])
 
 
-def _said(tally: Tally, key: str, flaw: str) -> str:
-    tally.problems.append(f"{key}: {flaw}")
-    return flaw
+def _record_problem(report: ReplicationReport, key: str, problem: str) -> str:
+    report.problems.append(f"{key}: {problem}")
+    return problem
 
 
-def _explain(rows: Rows, lost: Sequence[tuple[dict[str, Any], str]]) -> None:
-    """A run whose artifact could not be copied says so in its note."""
+def _add_failure_notes(rows: TableRows, failures: Sequence[tuple[dict[str, Any], str]]) -> None:
+    """Adds the artifacts that could not be copied to their runs' notes."""
     for run in rows["runs"]:
-        words = [run["note"]] if run["note"] else []
-        for row, flaw in lost:
+        notes = [run["note"]] if run["note"] else []
+        for row, problem in failures:
             if row["run"] == run["id"]:
-                words.append(f"{row['name']} was not copied: {flaw}")
-        run["note"] = "; ".join(words)
+                notes.append(f"{row['name']} was not copied: {problem}")
+        run["note"] = "; ".join(notes)
 
 
 # -- sites --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class TwoSites:
+class ReplicationPair:
     """A site and the one that it is copied to, each with its data folder."""
 
     site: Site
     data: Path
-    to: Site
-    to_data: Path
+    target: Site
+    target_data: Path
     clock: Clock
 
-    async def copy(self, span: Span | None, progress: Progress) -> Tally:
-        """Copies once, what was kept within a span or all; StoreAway where a site is away."""
-        async with self._opened(progress) as both:
-            return await both.copy(None if span is None else self.clock() - span)
-
-    async def verify(self, progress: Progress) -> Tally:
-        """Reads every artifact at the second site, and mends it."""
-        async with self._opened(progress) as both:
-            return await both.verify()
-
-    async def follow(self, every: Span, tell: Callable[[str, Tally], object]) -> None:
-        """Copies for ever: what is new every so often, and all that is missing now and then.
-
-        While a site is away it waits, longer each time; `tell` hears why, and what was copied.
+    async def copy_once(
+        self, span: Span | None, on_progress: ProgressCallback
+    ) -> ReplicationReport:
+        """Copies once, what was stored within a span or all.
+        Raises StoreUnavailable if a site is unavailable.
         """
-        pause, trouble = SECOND, ""
+        async with self._open_replication(on_progress) as replication:
+            return await replication.copy_missing_records(
+                None if span is None else self.clock() - span
+            )
+
+    async def verify_and_repair_artifacts(self, on_progress: ProgressCallback) -> ReplicationReport:
+        """Reads every artifact at the second site, and repairs it."""
+        async with self._open_replication(on_progress) as replication:
+            return await replication.verify_and_repair_artifacts()
+
+    async def copy_continuously(
+        self, interval: Span, on_copy: Callable[[str, ReplicationReport], object]
+    ) -> None:
+        """Copies for ever: new data at each interval, and all missing data once in a while.
+        While a site is unavailable it waits, longer each time; `on_copy` receives why, and what was
+        copied.
+        """
+        retry_delay, last_error = SECOND, ""
         while True:
             try:
-                async with self._opened(lambda tally: None) as both:
-                    tally, begun = await both.copy(), self.clock()
-                    tell("", tally)
-                    pause, trouble = SECOND, ""
-                    while self.clock() - begun < WHOLE_EVERY:
-                        await asyncio.sleep(to_seconds(every))
-                        tally = await both.copy(self.clock() - OVERLAP - every)
-                        if tally.runs or tally.firings:
-                            tell("", tally)
-            except StoreAway as away:
-                if str(away) != trouble:
-                    trouble = str(away)
-                    tell(trouble, Tally())
-                await asyncio.sleep(to_seconds(pause))
-                pause = min(2 * pause, LONGEST_PAUSE)
+                async with self._open_replication(lambda report: None) as replication:
+                    report, started = await replication.copy_missing_records(), self.clock()
+                    on_copy("", report)
+                    retry_delay, last_error = SECOND, ""
+                    while self.clock() - started < FULL_COPY_INTERVAL:
+                        await asyncio.sleep(nanoseconds_to_seconds(interval))
+                        report = await replication.copy_missing_records(
+                            self.clock() - OVERLAP - interval
+                        )
+                        if report.runs or report.firings:
+                            on_copy("", report)
+            except StoreUnavailable as error:
+                if str(error) != last_error:
+                    last_error = str(error)
+                    on_copy(last_error, ReplicationReport())
+                await asyncio.sleep(nanoseconds_to_seconds(retry_delay))
+                retry_delay = min(2 * retry_delay, MAX_RETRY_DELAY)
 
     @asynccontextmanager
-    async def _opened(self, progress: Progress) -> AsyncIterator[Replication]:
+    async def _open_replication(self, on_progress: ProgressCallback) -> AsyncIterator[Replication]:
         async with (
-            LedgerCopy(ledger_address(self.site, self.data)) as source,
-            LedgerCopy(ledger_address(self.to, self.to_data), into=True) as target,
+            LedgerCopy(resolve_ledger_url(self.site, self.data)) as source,
+            LedgerCopy(resolve_ledger_url(self.target, self.target_data), writable=True) as target,
         ):
-            near = readable_objects(self.site, self.data)
-            yield Replication(source, target, near, open_objects(self.to, self.to_data), progress)
+            source_objects = open_artifact_reader(self.site, self.data)
+            yield Replication(
+                source,
+                target,
+                source_objects,
+                open_artifact_store(self.target, self.target_data),
+                on_progress,
+            )
 
 
-def two_sites(
-    site: Site, data: Path | None, to: Site, to_data: Path | None, clock: Clock
-) -> TwoSites:
-    """The two sites; CatcherError where they are one, or a file of theirs is broken.
-
-    $CATCHER_DATA speaks of the first alone.
+def create_replication_pair(
+    site: Site, data: Path | None, target: Site, target_data: Path | None, clock: Clock
+) -> ReplicationPair:
+    """Pairs two sites. Raises CatcherError if they share a ledger, or a file of theirs is broken.
+    $CATCHER_DATA applies to the first alone.
     """
-    for one in (site, to):
-        wrong = [str(problem) for problem in one.errors if problem.place.file == SETTINGS]
-        if wrong:
-            raise CatcherError(f"{one.root / SETTINGS} cannot be used: {wrong[0]}", "mend it first")
-    near = data_folder(site, data)
-    far = Path(to_data or to.settings.data or to.root / ".catcher").absolute()
-    if ledger_address(site, near) == ledger_address(to, far):
+    for candidate in (site, target):
+        problems = [
+            str(problem) for problem in candidate.errors if problem.location.file == SETTINGS_FILE
+        ]
+        if problems:
+            raise CatcherError(
+                f"{candidate.root / SETTINGS_FILE} cannot be used: {problems[0]}", "mend it first"
+            )
+    source_folder = resolve_data_folder(site, data)
+    target_folder = Path(target_data or target.settings.data or target.root / ".catcher").absolute()
+    if resolve_ledger_url(site, source_folder) == resolve_ledger_url(target, target_folder):
         raise CatcherError(
             "both sites have one ledger", "name another site with --to, or where it keeps things"
         )
-    return TwoSites(site, near, to, far, clock)
+    return ReplicationPair(site, source_folder, target, target_folder, clock)

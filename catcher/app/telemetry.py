@@ -1,4 +1,4 @@
-"""Where a site's telemetry is: what its streams bring, an archive, and the records of services."""
+"""Where a site's telemetry is: live from its streams, in an archive, and in external records."""
 
 from __future__ import annotations
 
@@ -12,136 +12,150 @@ from typing import TYPE_CHECKING
 from catcher.model.health import Health
 from catcher.model.time import SECOND, Clock, Span
 from catcher.ports import History
-from catcher.site import Section, Site
-from catcher.stores.history import EmbeddedHistory
-from catcher.stores.history_settings import EmbeddedSettings
+from catcher.site import AdapterSection, Site
+from catcher.stores.history.embedded import EmbeddedHistory, EmbeddedSettings
 
 if TYPE_CHECKING:
-    from catcher.stores.history_influx import InfluxSettings
-    from catcher.stores.history_joined import JoinedHistory
-    from catcher.stores.records import Records, Tables
+    from catcher.stores.external.tables import ExternalTableClient, ExternalTableHistory
+    from catcher.stores.history.hybrid import HybridHistory
+    from catcher.stores.history.influxdb import InfluxSettings
 
-STREAMED = SECOND
-"""How long inputs wait for what a stream brings, where the site does not say."""
+STREAM_MAX_WAIT = SECOND
+"""How long inputs wait for stream data, if the site does not say."""
 
 
-def archive_settings(site: Site) -> InfluxSettings | None:
-    """How the archive of a site's telemetry is reached; None where its history is embedded."""
-    told = site.settings.stores.history
-    if told.kind != "influxdb":
+def get_archive_settings(site: Site) -> InfluxSettings | None:
+    """Returns the settings of the site's telemetry archive; None if its history is embedded."""
+    section = site.settings.stores.history
+    if section.kind != "influxdb":
         return None
-    from catcher.stores.history_influx import InfluxSettings
+    from catcher.stores.history.influxdb import InfluxSettings
 
-    return told.bind(InfluxSettings)
-
-
-def patience(site: Site) -> Span:
-    """How long inputs wait for telemetry: as the site says, else as late as rows may come."""
-    told = site.settings.stores.patience
-    if told is not None:
-        return told
-    archive = archive_settings(site)
-    return STREAMED if archive is None else archive.lag
+    return section.bind_settings(InfluxSettings)
 
 
-async def open_archive(
-    site: Site, folder: Path, clock: Clock, lifetimes: AsyncExitStack
+def get_max_input_wait(site: Site) -> Span:
+    """Returns how long inputs wait for telemetry: as configured, else the archive's lag."""
+    configured = site.settings.stores.patience
+    if configured is not None:
+        return configured
+    archive = get_archive_settings(site)
+    return STREAM_MAX_WAIT if archive is None else archive.lag
+
+
+async def open_telemetry_reader(
+    site: Site, folder: Path, clock: Clock, exit_stack: AsyncExitStack
 ) -> History:
-    """The telemetry of a site as a reader finds it: its archive, or what an engine has written.
-
-    Of an engine that runs, that is all but the last half minute.
+    """Opens the telemetry of a site for reading: its archive, or what an engine has written.
+    For a running engine, that is all but the last half minute.
     """
-    records = await open_records(site, clock, lifetimes)
-    settings = archive_settings(site)
+    records = await open_external_records(site, clock, exit_stack)
+    settings = get_archive_settings(site)
     if settings is not None:
-        from catcher.stores.history_influx import InfluxHistory
+        from catcher.stores.history.influxdb import InfluxHistory
 
-        archive = await lifetimes.enter_async_context(InfluxHistory(settings, clock))
-        return _routed(archive, records)
-    is_there = await asyncio.to_thread(folder.is_dir)
-    history = EmbeddedHistory(folder if is_there else None, clock=clock)
-    return _routed(await lifetimes.enter_async_context(history), records)
+        archive = await exit_stack.enter_async_context(InfluxHistory(settings, clock))
+        return _combine_with_records(archive, records)
+    exists = await asyncio.to_thread(folder.is_dir)
+    history = EmbeddedHistory(folder if exists else None, clock=clock)
+    return _combine_with_records(await exit_stack.enter_async_context(history), records)
 
 
 @dataclass(frozen=True, slots=True)
-class Telemetry:
-    """The telemetry of an engine: `history` is all of it, the others what it consists of."""
+class EngineTelemetry:
+    """The telemetry of an engine: `history` is all of it, the others its components."""
 
     history: History
     live: EmbeddedHistory
-    joined: JoinedHistory | None = None
-    records: Mapping[str, Records] = field(default_factory=dict)
+    hybrid: HybridHistory | None = None
+    records: Mapping[str, ExternalTableHistory] = field(default_factory=dict)
 
     def health(self) -> list[Health]:
-        """Of what the streams bring, of the archive and of each of the records."""
-        found = [self.live.health()]
-        if self.joined is not None:
-            found.append(replace(self.joined.health(), name="archive"))
-        return [*found, *(one.health() for one in self.records.values())]
+        """Returns the health of the live history, the archive and each of the records."""
+        healths = [self.live.health()]
+        if self.hybrid is not None:
+            healths.append(replace(self.hybrid.health(), name="archive"))
+        return [*healths, *(source.health() for source in self.records.values())]
 
-    def hears(self, sources: Callable[[], Iterable[Health]]) -> None:
-        """Whose streams may be trusted, as long as they are well."""
-        if self.joined is not None:
-            self.joined.sources = lambda: {one.name: one for one in sources()}
+    def set_source_health_lister(self, list_health: Callable[[], Iterable[Health]]) -> None:
+        """Sets the sources whose streams are trusted as long as they are healthy."""
+        if self.hybrid is not None:
+            self.hybrid.sources = lambda: {health.name: health for health in list_health()}
 
 
-async def open_telemetry(
-    lifetimes: AsyncExitStack, site: Site, folder: Path, clock: Clock
-) -> Telemetry:
-    """The telemetry of an engine that keeps what its streams bring in a folder."""
-    told = site.settings.stores.history
-    own = told.bind(EmbeddedSettings) if told.kind == "embedded" else EmbeddedSettings()
-    live = await lifetimes.enter_async_context(
-        EmbeddedHistory(folder, own.horizon, own.size, clock, _lateness(site))
+async def open_engine_telemetry(
+    exit_stack: AsyncExitStack, site: Site, folder: Path, clock: Clock
+) -> EngineTelemetry:
+    """Opens the telemetry of an engine that stores its streams in a folder."""
+    section = site.settings.stores.history
+    embedded_settings = (
+        section.bind_settings(EmbeddedSettings)
+        if section.kind == "embedded"
+        else EmbeddedSettings()
     )
-    joined, settings = None, archive_settings(site)
+    live = await exit_stack.enter_async_context(
+        EmbeddedHistory(
+            folder,
+            embedded_settings.horizon,
+            embedded_settings.size,
+            clock,
+            _compute_max_lateness(site),
+        )
+    )
+    hybrid, settings = None, get_archive_settings(site)
     if settings is not None:
-        from catcher.stores.history_influx import InfluxHistory
-        from catcher.stores.history_joined import JoinedHistory
+        from catcher.stores.history.hybrid import HybridHistory
+        from catcher.stores.history.influxdb import InfluxHistory
 
-        archive = await lifetimes.enter_async_context(InfluxHistory(settings, clock))
-        joined = JoinedHistory(live, archive, clock)
-    records = await open_records(site, clock, lifetimes)
-    return Telemetry(_routed(joined or live, records), live, joined, records)
+        archive = await exit_stack.enter_async_context(InfluxHistory(settings, clock))
+        hybrid = HybridHistory(live, archive, clock)
+    records = await open_external_records(site, clock, exit_stack)
+    return EngineTelemetry(_combine_with_records(hybrid or live, records), live, hybrid, records)
 
 
-def _lateness(site: Site) -> Span:
-    """By how much samples may come behind others, by any of the sources."""
+def _compute_max_lateness(site: Site) -> Span:
+    """Returns the largest lateness of samples over all sources."""
     spans = [spec.clock.lateness for spec in site.settings.sources.values()]
     return max(spans, default=SECOND)
 
 
-async def open_records(site: Site, clock: Clock, lifetimes: AsyncExitStack) -> dict[str, Records]:
-    """The records that a site names, each asked when it is first needed."""
-    told = site.settings.stores.records
-    if not told:
+async def open_external_records(
+    site: Site, clock: Clock, exit_stack: AsyncExitStack
+) -> dict[str, ExternalTableHistory]:
+    """Opens the records that a site names; each is queried on first use."""
+    sections = site.settings.stores.records
+    if not sections:
         return {}
-    from catcher.stores.records import Records
+    from catcher.stores.external.tables import ExternalTableHistory
 
     return {
-        name: await lifetimes.enter_async_context(Records(name, _tables(section), clock))
-        for name, section in told.items()
+        name: await exit_stack.enter_async_context(
+            ExternalTableHistory(name, _create_table_client(section), clock)
+        )
+        for name, section in sections.items()
     }
 
 
-def _tables(section: Section) -> Tables:
+def _create_table_client(section: AdapterSection) -> ExternalTableClient:
     if section.kind == "consdb":
-        from catcher.stores.records_consdb import ConsDb, ConsDbSettings
+        from catcher.stores.external.consdb import ConsDb, ConsDbSettings
 
-        return ConsDb(section.bind(ConsDbSettings))
+        return ConsDb(section.bind_settings(ConsDbSettings))
     if section.kind == "database":
-        from catcher.stores.records_database import Database, DatabaseSettings
+        from catcher.stores.external.sql_database import DatabaseSettings, SqlDatabaseTables
 
-        return Database(section.bind(DatabaseSettings))
-    from catcher.stores.records_log import Log, LogSettings
+        return SqlDatabaseTables(section.bind_settings(DatabaseSettings))
+    from catcher.stores.external.rubin_logs import LogSettings, RubinLogTable
 
     kind = "exposurelog" if section.kind == "exposurelog" else "narrativelog"
-    return Log(section.bind(LogSettings), kind)  # type: ignore[arg-type]
+    return RubinLogTable(section.bind_settings(LogSettings), kind)  # type: ignore[arg-type]
 
 
-def _routed(telemetry: History, records: Mapping[str, Records]) -> History:
+def _combine_with_records(
+    telemetry: History, records: Mapping[str, ExternalTableHistory]
+) -> History:
     if not records:
         return telemetry
-    from catcher.stores.records import RoutedHistory
+    from catcher.stores.external.tables import NamespacedHistory
 
-    return RoutedHistory(telemetry, records)
+    return NamespacedHistory(telemetry, records)

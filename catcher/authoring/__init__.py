@@ -1,18 +1,25 @@
-"""What the author of a rule needs before it runs: tests, and the past played through it."""
+"""Tools for the author of a rule: rule tests, backtest, tuning, reports, schemas.
+Start with `virtual_engine.py` (an engine on recorded time), then `backtest.py` and `rule_tests.py`.
+"""
 
-from catcher.authoring.backtest import Tally, backtest
-from catcher.authoring.cases import Case, run_cases
-from catcher.authoring.choosing import choose
-from catcher.authoring.rehearsal import OpenRehearsal, Rehearsal, VirtualClock, closure
+from catcher.authoring.backtest import BacktestSummary, backtest_rules
+from catcher.authoring.rule_selection import validate_rule_names
+from catcher.authoring.rule_tests import RuleTestResult, run_tests
+from catcher.authoring.virtual_engine import (
+    OpenVirtualEngine,
+    VirtualClock,
+    VirtualEngine,
+    select_with_dependencies,
+)
 
 __all__ = [
-    "Case",
-    "OpenRehearsal",
-    "Rehearsal",
-    "Tally",
+    "BacktestSummary",
+    "OpenVirtualEngine",
+    "RuleTestResult",
     "VirtualClock",
-    "backtest",
-    "choose",
-    "closure",
-    "run_cases",
+    "VirtualEngine",
+    "backtest_rules",
+    "run_tests",
+    "select_with_dependencies",
+    "validate_rule_names",
 ]

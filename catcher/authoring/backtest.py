@@ -1,4 +1,4 @@
-"""The past played through rules: what would they have done?"""
+"""Backtests rules on recorded events: what would they have done?"""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from catcher.authoring.choosing import choose
-from catcher.authoring.rehearsal import OpenRehearsal, closure
+from catcher.authoring.rule_selection import validate_rule_names
+from catcher.authoring.virtual_engine import OpenVirtualEngine, select_with_dependencies
 from catcher.model.event import Event
 from catcher.model.rule import Rule
 from catcher.model.time import format_instant
 
 Row = dict[str, Any]
-EVERY = 5000
+PROGRESS_INTERVAL = 5000
 
 
-class Tally:
-    """How often each rule fired, ran and changed its alert; how many lines were left out."""
+class BacktestSummary:
+    """Counts how often each rule fired, ran and changed its alert, and the lines left out."""
 
     def __init__(self) -> None:
         self._counts: dict[str, Counter[str]] = {}
-        self.rejected = 0
+        self.rejected_count = 0
 
-    def count(self, row: Mapping[str, Any]) -> None:
+    def count_row(self, row: Mapping[str, Any]) -> None:
         """Counts one row of a backtest."""
         counts = self._counts.setdefault(row["rule"], Counter())
         if row["kind"] == "alert":
@@ -31,41 +31,45 @@ class Tally:
         else:
             counts[f"{row['kind']} {row['state']}" if row["kind"] == "run" else "firings"] += 1
 
-    def words(self) -> str:
-        """A line a rule."""
+    def format_summary(self) -> str:
+        """Formats a line per rule."""
         lines = [
-            f"{rule}: " + ", ".join(f"{count} {what}" for what, count in counts.items())
+            f"{rule}: " + ", ".join(f"{count} {label}" for label, count in counts.items())
             for rule, counts in sorted(self._counts.items())
         ]
         lines = lines or ["nothing fired"]
-        return "\n".join([*lines, *([self.rejection()] if self.rejected else [])])
+        return "\n".join([*lines, *([self.format_rejected_count()] if self.rejected_count else [])])
 
-    def rejection(self) -> str:
-        """How many lines of the recording were left out."""
-        one = self.rejected == 1
-        return "one line was left out" if one else f"{self.rejected} lines were left out"
+    def format_rejected_count(self) -> str:
+        """Formats how many lines of the recording were left out."""
+        is_single = self.rejected_count == 1
+        return (
+            "one line was left out" if is_single else f"{self.rejected_count} lines were left out"
+        )
 
 
-async def backtest(
+async def backtest_rules(
     rules: Mapping[str, Rule],
     names: Sequence[str],
     events: Iterable[Event],
-    open_rehearsal: OpenRehearsal,
-    tell: Callable[[Row], None],
-    progress: Callable[[str], None],
+    open_virtual_engine: OpenVirtualEngine,
+    on_row: Callable[[Row], None],
+    on_progress: Callable[[str], None],
 ) -> None:
-    """Plays events through the named rules (all where none is named) and tells their rows.
-
-    Rules whose results they need run too, and are not told. CatcherError where a name is unknown.
+    """Plays events through the named rules (all if none is named) and reports their rows.
+    Rules whose results they need run too, without being reported. Raises CatcherError if a name is
+    unknown.
     """
-    chosen = choose(names, rules) or list(rules)
-    async with open_rehearsal(closure(rules, chosen)) as rehearsal:
-        rehearsal.listen(tell, chosen)
-        await rehearsal.play(_counted(events, progress))
+    rule_ids = validate_rule_names(names, rules) or list(rules)
+    async with open_virtual_engine(select_with_dependencies(rules, rule_ids)) as virtual_engine:
+        virtual_engine.subscribe_rows(on_row, rule_ids)
+        await virtual_engine.play_events(_iter_with_progress(events, on_progress))
 
 
-def _counted(events: Iterable[Event], progress: Callable[[str], None]) -> Iterator[Event]:
-    for number, event in enumerate(events):
-        if number % EVERY == 0:
-            progress(f"{number} events, {format_instant(event.time)[:19]}")
+def _iter_with_progress(
+    events: Iterable[Event], on_progress: Callable[[str], None]
+) -> Iterator[Event]:
+    for index, event in enumerate(events):
+        if index % PROGRESS_INTERVAL == 0:
+            on_progress(f"{index} events, {format_instant(event.time)[:19]}")
         yield event

@@ -1,4 +1,4 @@
-"""What a question found, as a file: CSV, Parquet, a quick plot."""
+"""Exports query results as files: CSV, Parquet, a quick plot."""
 
 from __future__ import annotations
 
@@ -11,52 +11,55 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from catcher.model.errors import CatcherError
 from catcher.model.event import Series
-from catcher.model.problem import CatcherError
 from catcher.model.table import Table
-from catcher.model.time import from_seconds, parse_instant, to_seconds
+from catcher.model.time import instant_from_seconds, nanoseconds_to_seconds, parse_instant
 
-Found = Table[Any] | Series
+Exportable = Table[Any] | Series
 Row = dict[str, Any]
-FORMS = (".png", ".svg", ".pdf")
-MOST_PANELS = 6
-MOST_LINES = 8
-BINS = 60
+IMAGE_SUFFIXES = (".png", ".svg", ".pdf")
+MAX_PANELS = 6
+MAX_LINES = 8
+HISTOGRAM_BINS = 60
 
 
-def rows_of(found: Found) -> Iterator[Row]:
-    """Plain rows; those of a series have `time` and a cell for each column, None where unknown."""
-    if isinstance(found, Table):
-        yield from found.rows()
+def iter_rows(data: Exportable) -> Iterator[Row]:
+    """Yields plain rows; those of a series have `time` and a cell per column, None if unknown."""
+    if isinstance(data, Table):
+        yield from data.rows()
         return
     from catcher.model.time import format_instant
 
-    names = list(found.columns)
-    columns = [found.columns[name].tolist() for name in names]
-    for place, time in enumerate(found.time.tolist()):
-        cells = (column[place] for column in columns)
-        values = (cell if math.isfinite(cell) else None for cell in cells)
-        yield {"time": format_instant(from_seconds(time)), **dict(zip(names, values, strict=True))}
+    names = list(data.columns)
+    columns = [data.columns[name].tolist() for name in names]
+    for index, time in enumerate(data.time.tolist()):
+        column_values = (column[index] for column in columns)
+        values = (value if math.isfinite(value) else None for value in column_values)
+        yield {
+            "time": format_instant(instant_from_seconds(time)),
+            **dict(zip(names, values, strict=True)),
+        }
 
 
-def write_csv(found: Found, out: TextIO) -> None:
-    """A line of names, then a line a row; what is nested is JSON, a formula stays text."""
-    writer = csv.writer(out, lineterminator="\n")
-    rows = rows_of(found)
-    first = next(rows, None)
-    names = list(first) if first is not None else _names(found)
+def write_csv(data: Exportable, stream: TextIO) -> None:
+    """Writes the header and a line per row; nested values are JSON, a formula stays text."""
+    writer = csv.writer(stream, lineterminator="\n")
+    rows = iter_rows(data)
+    first_row = next(rows, None)
+    names = list(first_row) if first_row is not None else _get_column_names(data)
     writer.writerow(names)
-    if first is not None:
-        writer.writerow([_cell(first.get(name)) for name in names])
+    if first_row is not None:
+        writer.writerow([_format_cell(first_row.get(name)) for name in names])
     for row in rows:
-        writer.writerow([_cell(row.get(name)) for name in names])
+        writer.writerow([_format_cell(row.get(name)) for name in names])
 
 
-def _names(found: Found) -> Sequence[str]:
-    return found.names if isinstance(found, Table) else ["time", *found.columns]
+def _get_column_names(data: Exportable) -> Sequence[str]:
+    return data.names if isinstance(data, Table) else ["time", *data.columns]
 
 
-def _cell(value: Any) -> Any:
+def _format_cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, dict | list):
@@ -66,97 +69,103 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def write_parquet(found: Found, file: Path) -> None:
-    """Typed columns, times as timestamps of UTC, units in the metadata."""
+def write_parquet(data: Exportable, file: Path) -> None:
+    """Writes typed columns, times as timestamps of UTC, units in the metadata."""
     import pyarrow.parquet as pq
 
     try:
-        pq.write_table(found.to_arrow(), file, compression="zstd")
-    except OSError as trouble:
-        raise _unwritable(file, trouble) from trouble
+        pq.write_table(data.to_arrow(), file, compression="zstd")
+    except OSError as error:
+        raise _build_write_error(file, error) from error
 
 
-def _unwritable(file: Path, trouble: OSError) -> CatcherError:
-    return CatcherError(f"{file} cannot be written ({trouble})", "choose another place")
+def _build_write_error(file: Path, error: OSError) -> CatcherError:
+    return CatcherError(f"{file} cannot be written ({error})", "choose another place")
 
 
 # -- a quick plot ---------------------------------------------------------------------------
 
 
-def draw(found: Found, file: Path, title: str) -> None:
-    """Every number over time, a panel for each unit; what has no numbers is counted."""
-    if file.suffix.lower() not in FORMS:
-        raise CatcherError(f"{file.name} is no picture", f"end its name in {', '.join(FORMS)}")
-    series = found if isinstance(found, Series) else numbers_of(found)
+def draw_plot(data: Exportable, file: Path, title: str) -> None:
+    """Draws every number over time, a panel per unit; without numbers, a histogram of the times."""
+    if file.suffix.lower() not in IMAGE_SUFFIXES:
+        raise CatcherError(
+            f"{file.name} is no picture", f"end its name in {', '.join(IMAGE_SUFFIXES)}"
+        )
+    series = data if isinstance(data, Series) else table_to_series(data)
     if not len(series):
         raise CatcherError("nothing was found that could be drawn", "ask for a longer span")
-    # Slow to import, and only a picture needs it.
+    # Slow to import, and only a plot needs it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = _panels(series)
+    panels = _group_columns_by_unit(series)
     figure = Figure(figsize=(10, 1.2 + 2.6 * max(1, len(panels))), layout="constrained")
     FigureCanvasAgg(figure)
     axes = np.ravel(figure.subplots(max(1, len(panels)), 1, sharex=True, squeeze=False))
     times = np.asarray(np.round(series.time * 1e6), dtype="datetime64[us]")
-    mark = "." if len(series) < 400 else ""
-    for place, (unit, names) in zip(axes, panels.items(), strict=False):
-        for name in names[:MOST_LINES]:
-            place.plot(times, series[name], marker=mark, linewidth=1, label=_plain(name))
-        place.set_ylabel("" if unit.startswith(" ") else _plain(unit))
-        place.legend(loc="upper right", frameon=False, fontsize="small")
+    marker = "." if len(series) < 400 else ""
+    for axis, (unit, names) in zip(axes, panels.items(), strict=False):
+        for name in names[:MAX_LINES]:
+            axis.plot(times, series[name], marker=marker, linewidth=1, label=_escape_label(name))
+        axis.set_ylabel("" if unit.startswith(" ") else _escape_label(unit))
+        axis.legend(loc="upper right", frameon=False, fontsize="small")
     if not panels:
-        axes[0].hist(times.astype("datetime64[us]"), bins=BINS, color="#4477aa")
+        axes[0].hist(times.astype("datetime64[us]"), bins=HISTOGRAM_BINS, color="#4477aa")
         axes[0].set_ylabel("how many")
     axes[-1].set_xlabel("UTC")
-    axes[0].set_title(_plain(title), loc="left")
+    axes[0].set_title(_escape_label(title), loc="left")
     try:
         figure.savefig(file, dpi=120)
-    except OSError as trouble:
-        raise _unwritable(file, trouble) from trouble
+    except OSError as error:
+        raise _build_write_error(file, error) from error
 
 
-def _plain(text: str) -> str:
+def _escape_label(text: str) -> str:
     return text[:80].replace("$", r"\$")
 
 
-def _panels(series: Series) -> dict[str, list[str]]:
-    """The columns that share a unit share a panel; without a unit each has one of its own."""
+def _group_columns_by_unit(series: Series) -> dict[str, list[str]]:
+    """Groups the columns by unit, a panel each; a column without a unit has a panel of its own."""
     panels: dict[str, list[str]] = {}
-    telling = [name for name in series.columns if not _is_stamp(name)]
-    for name in telling or series.columns:
+    plotted_columns = [name for name in series.columns if not _is_metadata_column(name)]
+    for name in plotted_columns or series.columns:
         panels.setdefault(series.units.get(name) or f" {name}", []).append(name)
-    return dict(list(panels.items())[:MOST_PANELS])
+    return dict(list(panels.items())[:MAX_PANELS])
 
 
-def _is_stamp(name: str) -> bool:
-    """What SAL adds to every sample, and clocks: numbers that say nothing over time."""
+def _is_metadata_column(name: str) -> bool:
+    """True for SAL's metadata of every sample, and clocks: numbers that mean nothing over time."""
     return name.startswith("private_") or name.endswith("imestamp") or name == "salIndex"
 
 
-def numbers_of(found: Table[Any]) -> Series:
-    """The numbers of rows over their time: of metrics a column for each name."""
-    rows = [row for row in found.rows() if _time_of(row) is not None]
+def table_to_series(table: Table[Any]) -> Series:
+    """Converts the numbers of rows to a series over their time: of metrics a column per name."""
+    rows = [row for row in table.rows() if _parse_row_time(row) is not None]
     if rows and {"name", "value", "unit"} <= rows[0].keys():
-        pivoted = [{"time": row["time"], row["name"]: row["value"]} for row in rows]
+        pivot_rows = [{"time": row["time"], row["name"]: row["value"]} for row in rows]
         units = {row["name"]: row["unit"] for row in rows if row["unit"]}
     else:
-        pivoted, units = rows, {}
-    stamps = [_time_of(row) or 0 for row in pivoted]
-    order = np.argsort(np.array(stamps, dtype=np.int64), kind="stable")
-    names = dict.fromkeys(name for row in pivoted for name, cell in row.items() if _number(cell))
+        pivot_rows, units = rows, {}
+    timestamps = [_parse_row_time(row) or 0 for row in pivot_rows]
+    order = np.argsort(np.array(timestamps, dtype=np.int64), kind="stable")
+    names = dict.fromkeys(
+        name for row in pivot_rows for name, value in row.items() if _is_number(value)
+    )
     columns = {
-        name: np.array([_float(pivoted[place].get(name)) for place in order])
+        name: np.array([_number_or_nan(pivot_rows[index].get(name)) for index in order])
         for name in names
-        if name not in _NO_FIGURES
+        if name not in _NON_PLOTTED
     }
-    return Series(np.array([to_seconds(stamps[place]) for place in order]), columns, units)
+    return Series(
+        np.array([nanoseconds_to_seconds(timestamps[index]) for index in order]), columns, units
+    )
 
 
-_NO_FIGURES = {"ns", "episode", "attempt", "size", "manual", "unknown", "latched"}
+_NON_PLOTTED = {"ns", "episode", "attempt", "size", "manual", "unknown", "latched"}
 
 
-def _time_of(row: Mapping[str, Any]) -> int | None:
+def _parse_row_time(row: Mapping[str, Any]) -> int | None:
     ns, text = row.get("ns"), row.get("time")
     if isinstance(ns, int):
         return ns
@@ -166,9 +175,9 @@ def _time_of(row: Mapping[str, Any]) -> int | None:
         return None
 
 
-def _number(cell: Any) -> bool:
-    return isinstance(cell, int | float) and not isinstance(cell, bool)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _float(cell: Any) -> float:
-    return float(cell) if _number(cell) else math.nan
+def _number_or_nan(value: Any) -> float:
+    return float(value) if _is_number(value) else math.nan

@@ -1,4 +1,4 @@
-"""Beginnings of a site's own files, for `catcher new`."""
+"""Templates of a site's own files, for `catcher new`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from catcher.model.problem import CatcherError
+from catcher.model.errors import CatcherError
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-_SINK = '''"""{name}: a sink of our own.
+_NAME_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_SINK_TEMPLATE = '''"""{name}: a sink of our own.
 
 In alerts/routes.yaml, among the sinks:
 
@@ -37,32 +37,34 @@ async def deliver(notice, message, settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Scaffold:
-    """Where a beginning goes in a site, and what it says."""
+class FileTemplate:
+    """The path of a new file in a site, and its text."""
 
     path: str
     text: str
 
 
-SCAFFOLDS: Mapping[str, Scaffold] = {"sink": Scaffold("alerts/sinks/{name}.py", _SINK)}
+FILE_TEMPLATES: Mapping[str, FileTemplate] = {
+    "sink": FileTemplate("alerts/sinks/{name}.py", _SINK_TEMPLATE)
+}
 
 
-def create(root: Path, kind: str, name: str) -> Path:
-    """Writes the beginning of a site's own file; CatcherError where it cannot be one or is there.
-
-    An existing file is never touched.
+def create_file_from_template(root: Path, kind: str, name: str) -> Path:
+    """Writes a new file of a site from a template, and returns its path.
+    Raises CatcherError if the name is invalid or the file exists; an existing file is never
+    changed.
     """
-    scaffold = SCAFFOLDS[kind]
-    if not _NAME.fullmatch(name):
+    template = FILE_TEMPLATES[kind]
+    if not _NAME_PATTERN.fullmatch(name):
         raise CatcherError(
             f"{name!r} cannot be the name of a {kind}",
             "use small letters, digits and _, like pager",
         )
-    path = root / scaffold.path.format(name=name)
+    path = root / template.path.format(name=name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x", encoding="utf-8") as file:
-            file.write(scaffold.text.format(name=name))
+            file.write(template.text.format(name=name))
     except FileExistsError:
         raise CatcherError(f"{path} is there already", "choose another name") from None
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The blocks that the JSON Schemas of a site's files are built from."""
+"""The building blocks of the JSON Schemas of a site's files."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ _TYPES: tuple[tuple[type, str], ...] = (
 )
 
 
-def ref(name: str, about: str = "") -> Schema:
-    """What stands under a name of the document's `$defs`."""
-    return {"$ref": f"#/$defs/{name}", **({"description": about} if about else {})}
+def ref(name: str, description: str = "") -> Schema:
+    """A reference to a name of the document's `$defs`."""
+    return {"$ref": f"#/$defs/{name}", **({"description": description} if description else {})}
 
 
-def word(about: str, *options: str, default: str = "") -> Schema:
+def enum_of(description: str, *options: str, default: str = "") -> Schema:
     """One of several words."""
-    return _described({"enum": list(options)}, about, default)
+    return _add_description({"enum": list(options)}, description, default)
 
 
-def flag(about: str, default: bool) -> Schema:
+def flag(description: str, default: bool) -> Schema:
     """`true` or `false`."""
-    return {"type": "boolean", "description": about, "default": default}
+    return {"type": "boolean", "description": description, "default": default}
 
 
-def number(about: str, low: float, high: float, whole: bool = True) -> Schema:
+def number_in(description: str, minimum: float, maximum: float, is_integer: bool = True) -> Schema:
     """A number within limits."""
-    kind = "integer" if whole else "number"
-    return {"type": kind, "minimum": low, "maximum": high, "description": about}
+    type_name = "integer" if is_integer else "number"
+    return {"type": type_name, "minimum": minimum, "maximum": maximum, "description": description}
 
 
-def many(items: Schema, about: str = "", least: int = 0) -> Schema:
+def list_of(items: Schema, description: str = "", min_items: int = 0) -> Schema:
     """A list."""
     schema: Schema = {"type": "array", "items": items}
-    return _described({**schema, "minItems": least} if least else schema, about)
+    return _add_description({**schema, "minItems": min_items} if min_items else schema, description)
 
 
-def names(items: Schema, about: str = "", pattern: str = "") -> Schema:
-    """A mapping whose keys are names of the user's own."""
+def map_of(items: Schema, description: str = "", pattern: str = "") -> Schema:
+    """A mapping whose keys are user-defined names."""
     schema: Schema = {"type": "object", "additionalProperties": items}
     if pattern:
         schema["propertyNames"] = {"pattern": pattern}
-    return _described(schema, about)
+    return _add_description(schema, description)
 
 
-def table(
-    properties: Mapping[str, Schema], about: str = "", required: tuple[str, ...] = ()
+def object_of(
+    properties: Mapping[str, Schema], description: str = "", required: tuple[str, ...] = ()
 ) -> Schema:
     """A mapping with these keys and no others."""
     schema: Schema = {
@@ -65,21 +65,26 @@ def table(
     }
     if required:
         schema["required"] = list(required)
-    return _described(schema, about)
+    return _add_description(schema, description)
 
 
-def either(about: str, *options: Schema) -> Schema:
+def any_of(description: str, *options: Schema) -> Schema:
     """One of several forms."""
-    return _described({"anyOf": list(options)}, about)
+    return _add_description({"anyOf": list(options)}, description)
 
 
-def document(title: str, root: Schema, definitions: Mapping[str, Schema]) -> Schema:
-    """A whole schema; the blocks that every one needs are among its definitions."""
-    return {"$schema": DIALECT, "title": title, **root, "$defs": {**_COMMON, **definitions}}
+def build_schema_document(title: str, root: Schema, definitions: Mapping[str, Schema]) -> Schema:
+    """Builds a complete schema, with the common definitions."""
+    return {
+        "$schema": DIALECT,
+        "title": title,
+        **root,
+        "$defs": {**_COMMON_DEFINITIONS, **definitions},
+    }
 
 
-def settings(cls: type) -> Schema:
-    """The keys of an adapter's settings class, as `site.binding` reads them."""
+def build_settings_schema(cls: type) -> Schema:
+    """Builds the schema of an adapter's settings class, as `site.settings_binding` reads it."""
     hints = get_type_hints(cls)
     missing = dataclasses.MISSING
     properties, required = {}, []
@@ -87,56 +92,62 @@ def settings(cls: type) -> Schema:
         if not field.init:
             continue
         key = field.metadata.get("key", field.name.rstrip("_"))
-        properties[key] = _setting(hints[field.name], str(field.type))
+        properties[key] = _build_setting_schema(hints[field.name], str(field.type))
         if field.default is missing and field.default_factory is missing:
             required.append(key)
         elif isinstance(field.default, str | int | float | bool) and "$ref" not in properties[key]:
             properties[key]["default"] = field.default
-    about = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
-    return table(properties, about, tuple(required))
+    description = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+    return object_of(properties, description, tuple(required))
 
 
-def _setting(kind: Any, written: str) -> Schema:
-    options = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    plain = [option for option in options if option is not type(None)]
-    if int in plain and "Span" in written:
+def _build_setting_schema(annotation: Any, annotation_text: str) -> Schema:
+    options = (
+        get_args(annotation)
+        if get_origin(annotation) in (Union, types.UnionType)
+        else (annotation,)
+    )
+    members = [option for option in options if option is not type(None)]
+    if int in members and "Span" in annotation_text:
         return ref("duration")
-    if int in plain and "Size" in written:
+    if int in members and "Size" in annotation_text:
         return ref("size")
-    forms = [_form(option) for option in plain]
-    return forms[0] if len(forms) == 1 else {"anyOf": forms}
+    schemas = [_build_type_schema(option) for option in members]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
-def _form(kind: Any) -> Schema:
-    origin, arguments = get_origin(kind), get_args(kind)
+def _build_type_schema(annotation: Any) -> Schema:
+    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return {"enum": list(arguments)}
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return settings(kind)
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        return build_settings_schema(annotation)
     if origin in (dict, Mapping):
-        return names(_form(arguments[1]))
+        return map_of(_build_type_schema(arguments[1]))
     if origin in (tuple, list, set, frozenset):
-        items = _form(arguments[0])
-        return {"anyOf": [items, many(items)]} if items.get("type") == "string" else many(items)
-    for simple, name in _TYPES:
-        if kind is simple:
-            # `${NAME}` may stand for a number or a truth value, too.
-            return {"type": name} if name == "string" else {"type": [name, "string"]}
+        items = _build_type_schema(arguments[0])
+        return (
+            {"anyOf": [items, list_of(items)]} if items.get("type") == "string" else list_of(items)
+        )
+    for simple_type, type_name in _TYPES:
+        if annotation is simple_type:
+            # `${NAME}` may give a number or a truth value, too.
+            return {"type": type_name} if type_name == "string" else {"type": [type_name, "string"]}
     return {}
 
 
-def _described(schema: Schema, about: str, default: str = "") -> Schema:
+def _add_description(schema: Schema, description: str, default: str = "") -> Schema:
     return {
         **schema,
-        **({"description": about} if about else {}),
+        **({"description": description} if description else {}),
         **({"default": default} if default else {}),
     }
 
 
-_COMMON: Mapping[str, Schema] = {
+_COMMON_DEFINITIONS: Mapping[str, Schema] = {
     "text": {"type": ["string", "number", "boolean"]},
-    "texts": {"anyOf": [ref("text"), many(ref("text"))]},
-    "labels": names(ref("text")),
+    "texts": {"anyOf": [ref("text"), list_of(ref("text"))]},
+    "labels": map_of(ref("text")),
     "duration": {
         "type": "string",
         "pattern": r"^(\d{1,15}(\.\d{1,9})?(ns|us|ms|s|m|h|d|w))+$",

@@ -1,5 +1,8 @@
-"""The command `catcher`."""
+"""The command `catcher`.
 
-from catcher.cli.commands import main
+Start with `main.py`, which registers the commands; each other file holds the commands of one kind.
+"""
+
+from catcher.cli.main import main
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""Before anything runs: check the site, run its rules' tests, play the past through a rule."""
+"""Commands before anything runs: check the site, run its rules' tests, backtest a rule."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from catcher.cli.options import COLOURS, Data, Json, Row, Site, print_row, print_rows
+from catcher.cli.options import (
+    SEVERITY_STYLES,
+    DataOption,
+    JsonOption,
+    Row,
+    SiteOption,
+    print_json_row,
+    print_json_rows,
+)
 from catcher.model.alert import Severity
-from catcher.model.problem import CatcherError, Problem
+from catcher.model.errors import CatcherError, Problem
 
 if TYPE_CHECKING:
-    from catcher.authoring import Case
+    from catcher.authoring import RuleTestResult
 
-MOST_TOLD = 20
-"""Lines of a recording that are told one by one; of the others there is a count."""
+MAX_REPORTED_LINES = 20
+"""Rejected lines of a recording that are printed one by one; the others are counted."""
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +40,7 @@ def register(app: typer.Typer) -> None:
         app.command(rich_help_panel="Before the night")(command)
 
 
-class File(StrEnum):
+class SchemaKind(StrEnum):
     """What a schema is of."""
 
     rule = "rule"
@@ -41,7 +49,7 @@ class File(StrEnum):
     views = "views"
 
 
-def check(site: Site = None, data: Data = None, as_json: Json = False) -> None:
+def check(site: SiteOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
     """Finds everything that is wrong in a site, in one pass, with the place and the mend.
 
     Fields that a stream's own schema does not have are told, too, once an engine has seen it.
@@ -50,16 +58,18 @@ def check(site: Site = None, data: Data = None, as_json: Json = False) -> None:
     from catcher import app as composition
     from catcher.authoring.field_checks import check_fields
 
-    loaded = composition.load_site(site)
-    fields = composition.described_fields(loaded, data)
-    problems = (*loaded.problems, *check_fields(loaded.rules.values(), fields))
+    loaded_site = composition.load_site(site)
+    topic_fields = composition.load_topic_fields(loaded_site, data)
+    problems = (*loaded_site.problems, *check_fields(loaded_site.rules.values(), topic_fields))
     if as_json:
-        print_rows(problem.as_json() for problem in problems)
+        print_json_rows(problem.to_json() for problem in problems)
     else:
         _print_problems(problems)
-        broken = f", {len(loaded.broken)} broken" if loaded.broken else ""
-        rules = "1 rule" if len(loaded.rules) == 1 else f"{len(loaded.rules)} rules"
-        typer.echo(f"{loaded.root}: {rules}{broken}")
+        broken_text = (
+            f", {len(loaded_site.broken_rules)} broken" if loaded_site.broken_rules else ""
+        )
+        rules_text = "1 rule" if len(loaded_site.rules) == 1 else f"{len(loaded_site.rules)} rules"
+        typer.echo(f"{loaded_site.root}: {rules_text}{broken_text}")
     raise typer.Exit(any(problem.severity == "error" for problem in problems))
 
 
@@ -72,7 +82,7 @@ def _print_problems(problems: tuple[Problem, ...]) -> None:
 
 def test(
     rules: Annotated[list[str] | None, typer.Argument(help="Only of these rules.")] = None,
-    site: Site = None, as_json: Json = False,
+    site: SiteOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Runs the tests that stand beside the rules, on the production engine and a fast clock.
 
@@ -80,23 +90,23 @@ def test(
     """
     from catcher import app as composition
 
-    loaded = composition.load_site(site)
-    cases = asyncio.run(composition.run_rule_tests(loaded, rules or []))
+    loaded_site = composition.load_site(site)
+    results = asyncio.run(composition.run_rule_tests(loaded_site, rules or []))
     if as_json:
-        print_rows(case.as_json() for case in cases)
+        print_json_rows(result.to_json() for result in results)
     else:
-        for case in cases:
-            _print_case(case)
-        passed = sum(case.passed for case in cases)
-        untested = " (no rule has tests: write some below it, as `tests:`)" if not cases else ""
-        typer.echo(f"{passed} passed, {len(cases) - passed} failed{untested}")
-    raise typer.Exit(not all(case.passed for case in cases))
+        for result in results:
+            _print_test_result(result)
+        passed = sum(result.has_passed for result in results)
+        untested = " (no rule has tests: write some below it, as `tests:`)" if not results else ""
+        typer.echo(f"{passed} passed, {len(results) - passed} failed{untested}")
+    raise typer.Exit(not all(result.has_passed for result in results))
 
 
-def _print_case(case: Case) -> None:
-    mark = Text("passed", "green") if case.passed else Text("FAILED", "red")
-    Console(soft_wrap=True).print(mark, Text(f"{case.rule}: {case.name}"))
-    for line in case.differences:
+def _print_test_result(result: RuleTestResult) -> None:
+    label = Text("passed", "green") if result.has_passed else Text("FAILED", "red")
+    Console(soft_wrap=True).print(label, Text(f"{result.rule}: {result.name}"))
+    for line in result.differences:
         typer.echo(f"    {line}")
 
 
@@ -106,7 +116,7 @@ def backtest(
         list[Path] | None,
         typer.Option(help="Recorded streams: JSON Lines, plain or gzip, or Parquet."),
     ] = None,
-    site: Site = None, as_json: Json = False,
+    site: SiteOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Plays recorded streams through rules, jobs included, and tells what they would have done.
 
@@ -114,56 +124,60 @@ def backtest(
     `catcher backtest wind-high --data night.jsonl.gz --json`
     """
     from catcher import app as composition
-    from catcher.authoring import Tally
+    from catcher.authoring import BacktestSummary
 
     if not data:
         raise CatcherError("nothing to play", "name a recorded stream with --data FILE")
-    loaded = composition.load_site(site)
-    tally = Tally()
+    loaded_site = composition.load_site(site)
+    summary = BacktestSummary()
 
-    def tell(row: Row) -> None:
-        tally.count(row)
+    def print_backtest_row(row: Row) -> None:
+        summary.count_row(row)
         if as_json:
-            print_row(row)
+            print_json_row(row)
         else:
-            Console(soft_wrap=True).print(backtest_line(row))
+            Console(soft_wrap=True).print(format_backtest_row(row))
 
-    def reject(words: str) -> None:
-        tally.rejected += 1
-        if tally.rejected <= MOST_TOLD:
-            typer.echo(words, err=True)
+    def report_rejected(message: str) -> None:
+        summary.rejected_count += 1
+        if summary.rejected_count <= MAX_REPORTED_LINES:
+            typer.echo(message, err=True)
 
-    with progress_line() as progress:
-        asyncio.run(composition.run_backtest(loaded, rules or [], data, tell, progress, reject))
+    with show_progress() as progress:
+        asyncio.run(
+            composition.run_backtest(
+                loaded_site, rules or [], data, print_backtest_row, progress, report_rejected
+            )
+        )
     if not as_json:
-        typer.echo(tally.words())
-    elif tally.rejected:
-        typer.echo(tally.rejection(), err=True)
+        typer.echo(summary.format_summary())
+    elif summary.rejected_count:
+        typer.echo(summary.format_rejected_count(), err=True)
 
 
 @contextmanager
-def progress_line() -> Iterator[Callable[[str], None]]:
-    """A line on stderr that says how far it is; nothing where nobody looks."""
+def show_progress() -> Iterator[Callable[[str], None]]:
+    """Shows the progress on a line of stderr; nothing if that is no terminal."""
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     if not sys.stderr.isatty():
-        yield lambda words: None
+        yield lambda message: None
         return
     # On the same terminal rows go above the line; rows for a pipe must not be caught by it.
-    bar = Progress(
+    progress = Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
         console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty(),
     )  # fmt: skip
-    with bar:
-        task = bar.add_task("reading")
-        yield lambda words: bar.update(task, description=words)
+    with progress:
+        task = progress.add_task("reading")
+        yield lambda message: progress.update(task, description=message)
 
 
 def schema(
     file: Annotated[
-        File, typer.Argument(help="A rule, catcher.yaml, routes.yaml, or the views of SQL.")
-    ] = File.rule,
-    site: Site = None, data: Data = None,
+        SchemaKind, typer.Argument(help="A rule, catcher.yaml, routes.yaml, or the views of SQL.")
+    ] = SchemaKind.rule,
+    site: SiteOption = None, data: DataOption = None,
 ) -> None:  # fmt: skip
     """Prints the JSON Schema of a file, for completion and hover in an editor.
 
@@ -174,30 +188,34 @@ def schema(
     `"yaml.schemas": {".vscode/rule.json": "rules/*.yaml"}` in the settings.
     Example: `catcher schema site > catcher.schema.json`
     """
-    from catcher.app import SETTINGS, described_fields, load_site, views
-    from catcher.authoring.schema import schema as made
+    from catcher.app import SETTINGS_CLASSES, format_sql_views, load_site, load_topic_fields
+    from catcher.authoring.schema import build_schema as create_schema
 
     match file:
-        case File.views:
-            typer.echo(views())
+        case SchemaKind.views:
+            typer.echo(format_sql_views())
             return
-        case File.rule:
-            schema_of = made("rule", SETTINGS, described_fields(load_site(site), data))
-        case File.site:
-            schema_of = made("site", SETTINGS)
-        case File.routes:
-            schema_of = made("routes", SETTINGS)
-    typer.echo(json.dumps(schema_of, ensure_ascii=False, indent=2))
+        case SchemaKind.rule:
+            schema_document = create_schema(
+                "rule", SETTINGS_CLASSES, load_topic_fields(load_site(site), data)
+            )
+        case SchemaKind.site:
+            schema_document = create_schema("site", SETTINGS_CLASSES)
+        case SchemaKind.routes:
+            schema_document = create_schema("routes", SETTINGS_CLASSES)
+    typer.echo(json.dumps(schema_document, ensure_ascii=False, indent=2))
 
 
-def backtest_line(row: Row) -> Text:
-    """One object of `backtest --json` as a line for people."""
-    head = f"{row['time']:<28} {row['kind']:<7} {row['rule']} {row['key']} "
+def format_backtest_row(row: Row) -> Text:
+    """Formats one object of `backtest --json` as a line for people."""
+    prefix = f"{row['time']:<28} {row['kind']:<7} {row['rule']} {row['key']} "
     if row["kind"] == "firing":
-        return Text(head + row["reason"])
+        return Text(prefix + row["reason"])
     if row["kind"] == "run":
-        known = {name: value for name, value in row["metrics"].items() if value is not None}
-        numbers = "  ".join(f"{name} {value:.4g}" for name, value in known.items())
-        return Text(head + f"{row['state']} {row['error'] or numbers}")
+        known_metrics = {name: value for name, value in row["metrics"].items() if value is not None}
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in known_metrics.items())
+        return Text(prefix + f"{row['state']} {row['error'] or numbers}")
     severity = Severity[row["severity"]]
-    return Text(head + f"{row['severity']} {row['state']} {row['reason']}", COLOURS[severity])
+    return Text(
+        prefix + f"{row['severity']} {row['state']} {row['reason']}", SEVERITY_STYLES[severity]
+    )

@@ -1,4 +1,4 @@
-"""The one door on the command line: metrics, artifacts, runs, alerts, telemetry, SQL."""
+"""The client on the command line: metrics, artifacts, runs, alerts, telemetry, SQL."""
 
 from __future__ import annotations
 
@@ -15,25 +15,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from catcher.cli.options import Data, Json, Limit, Row, Site, print_rows, print_table
-from catcher.cli.spans import labelled, moment
-from catcher.model.problem import CatcherError
-from catcher.model.time import format_instant, from_seconds
+from catcher.cli.options import (
+    DataOption,
+    JsonOption,
+    LimitOption,
+    Row,
+    SiteOption,
+    print_json_rows,
+    print_table,
+)
+from catcher.cli.time_arguments import normalize_time_option, parse_labels
+from catcher.model.errors import CatcherError
+from catcher.model.time import format_instant, instant_from_seconds
 
 if TYPE_CHECKING:
     from catcher.app import Client
     from catcher.model.event import Series
     from catcher.model.table import Table
 
-SHOWN = 9
+MAX_TABLE_COLUMNS = 9
 """Columns of a table on the terminal."""
-MOST = 1000
-HIDDEN = {"kind", "manual", "attempt", "created", "started", "heartbeat", "engine"}
+DEFAULT_LIMIT = 1000
+HIDDEN_COLUMNS = {"kind", "manual", "attempt", "created", "started", "heartbeat", "engine"}
 """Columns that the table of many rows leaves out; CSV and JSON have them."""
 
 
-class Kind(StrEnum):
-    """What can be asked for."""
+class QueryKind(StrEnum):
+    """What can be queried."""
 
     metrics = "metrics"
     artifacts = "artifacts"
@@ -48,10 +56,10 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What was asked on the command line."""
+class QueryArguments:
+    """The arguments of the command line."""
 
-    kind: Kind
+    kind: QueryKind
     name: str
     rule: str
     obs: str
@@ -74,11 +82,11 @@ def register(app: typer.Typer) -> None:
 
 
 def query(
-    kind: Annotated[Kind, typer.Argument(help="What to look for.")],
+    kind: Annotated[QueryKind, typer.Argument(help="What to look for.")],
     name: Annotated[
         str, typer.Argument(help="A metric or artifact; a topic (series, fields); a SELECT (sql).")
     ] = "",
-    site: Site = None, data: Data = None,
+    site: SiteOption = None, data: DataOption = None,
     url: Annotated[str, typer.Option(help="Ask an engine elsewhere: http://host:8787.")] = "",
     token: Annotated[str, typer.Option(help="Its token.", envvar="CATCHER_TOKEN")] = "",
     rule: Annotated[str, typer.Option(help="Only of this rule.")] = "",
@@ -95,7 +103,7 @@ def query(
     last: Annotated[int | None, typer.Option(help="Only the last samples of a topic.")] = None,
     packed: Annotated[bool, typer.Option("--packed", help="The fields are packed arrays.")] = False,
     timeout: Annotated[str, typer.Option(help="How long a SELECT may take.")] = "10s",
-    limit: Limit = MOST, as_json: Json = False,
+    limit: LimitOption = DEFAULT_LIMIT, as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
     parquet: Annotated[Path | None, typer.Option(help="Into a Parquet file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="A quick plot: FILE.png.")] = None,
@@ -106,25 +114,25 @@ def query(
     `catcher query series lsst.sal.ESS.airFlow --field speed --since 1h --csv`,
     `catcher query sql "SELECT name, avg(value) FROM metrics GROUP BY name"`
     """
-    asked = Question(
-        kind, name, rule, obs, state, suffix, labelled(label or []), field or [], index, last,
-        packed, timeout, moment(since), moment(until), limit,
+    arguments = QueryArguments(
+        kind, name, rule, obs, state, suffix, parse_labels(label or []), field or [], index, last,
+        packed, timeout, normalize_time_option(since), normalize_time_option(until), limit,
     )  # fmt: skip
-    found = asyncio.run(_answer(asked, _door(site, data, url, token)))
-    written = _write(found, parquet, plot, f"{kind.value} {name}".strip())
+    result = asyncio.run(_run_query(arguments, _create_client(site, data, url, token)))
+    was_written = _write_output_files(result, parquet, plot, f"{kind.value} {name}".strip())
     if as_csv:
         from catcher.authoring.exports import write_csv
 
-        write_csv(found, sys.stdout)
+        write_csv(result, sys.stdout)
     elif as_json:
-        _print_json(found)
-    elif not written:
-        _print(found)
-    if limit == MOST or not (as_csv or as_json):
-        _tell_cut(found, limit)
+        _print_json(result)
+    elif not was_written:
+        _print_result_table(result)
+    if limit == DEFAULT_LIMIT or not (as_csv or as_json):
+        _warn_if_truncated(result, limit)
 
 
-def _door(
+def _create_client(
     site: Path | None, data: Path | None, url: str, token: str
 ) -> AbstractAsyncContextManager[Client]:
     from catcher import app as composition
@@ -135,115 +143,141 @@ def _door(
     return composition.open_client(address or site, data, token)
 
 
-async def _answer(asked: Question, door: AbstractAsyncContextManager[Client]) -> Any:
-    async with door as client:
-        if asked.kind in (Kind.series, Kind.topics, Kind.fields):
-            return await _telemetry(asked, client)
-        if asked.kind is Kind.sql:
-            if not asked.name:
+async def _run_query(
+    arguments: QueryArguments, client_context: AbstractAsyncContextManager[Client]
+) -> Any:
+    async with client_context as client:
+        if arguments.kind in (QueryKind.series, QueryKind.topics, QueryKind.fields):
+            return await _query_telemetry(arguments, client)
+        if arguments.kind is QueryKind.sql:
+            if not arguments.name:
                 raise CatcherError("no statement is given", 'write sql "SELECT …"')
-            return await client.sql(asked.name, limit=asked.limit, timeout=asked.timeout)
-        return await _kept(asked, client)
+            return await client.sql(
+                arguments.name, limit=arguments.limit, timeout=arguments.timeout
+            )
+        return await _query_records(arguments, client)
 
 
-async def _kept(asked: Question, client: Client) -> Table[Any]:
-    span: dict[str, Any] = {"start": asked.since, "end": asked.until, "limit": asked.limit}
-    rule, obs, name = asked.rule, asked.obs, asked.name
-    match asked.kind:
-        case Kind.metrics:
-            return await client.metrics(name, asked.labels, rule=rule, obs=obs, **span)
-        case Kind.artifacts:
-            return await client.artifacts(rule=rule, obs=obs, name=name, kind=asked.suffix, **span)
-        case Kind.runs:
-            labels = asked.labels
+async def _query_records(arguments: QueryArguments, client: Client) -> Table[Any]:
+    filters: dict[str, Any] = {
+        "start": arguments.since,
+        "end": arguments.until,
+        "limit": arguments.limit,
+    }
+    rule, obs, name = arguments.rule, arguments.obs, arguments.name
+    match arguments.kind:
+        case QueryKind.metrics:
+            return await client.metrics(name, arguments.labels, rule=rule, obs=obs, **filters)
+        case QueryKind.artifacts:
+            return await client.artifacts(
+                rule=rule, obs=obs, name=name, kind=arguments.suffix, **filters
+            )
+        case QueryKind.runs:
+            labels = arguments.labels
             return await client.runs(
-                rule=rule, obs=obs, job=name, state=asked.state, labels=labels, **span
+                rule=rule, obs=obs, job=name, state=arguments.state, labels=labels, **filters
             )
-        case Kind.alerts:
+        case QueryKind.alerts:
             return await client.alerts(
-                rule=rule, obs=obs, name=name, state=asked.state, labels=asked.labels, **span
+                rule=rule,
+                obs=obs,
+                name=name,
+                state=arguments.state,
+                labels=arguments.labels,
+                **filters,
             )
-        case Kind.firings:
-            return await client.firings(rule=rule, obs=obs, **span)
+        case QueryKind.firings:
+            return await client.firings(rule=rule, obs=obs, **filters)
         case _:
-            return await client.audit(who=name, **span)
+            return await client.audit(who=name, **filters)
 
 
-async def _telemetry(asked: Question, client: Client) -> Table[Any] | Series:
+async def _query_telemetry(arguments: QueryArguments, client: Client) -> Table[Any] | Series:
     from catcher.model.table import Table
 
-    if asked.kind is Kind.topics:
-        topics = [{"topic": one} for one in await client.topics() if asked.name in one]
+    if arguments.kind is QueryKind.topics:
+        topics = [{"topic": topic} for topic in await client.topics() if arguments.name in topic]
         return Table(topics, dict, names=("topic",))
-    if not asked.name:
+    if not arguments.name:
         raise CatcherError("no topic is named", "`catcher query topics` lists them")
-    if asked.kind is Kind.fields:
-        return await client.fields(asked.name)
-    if asked.packed:
-        start = asked.since or "-1h"
+    if arguments.kind is QueryKind.fields:
+        return await client.fields(arguments.name)
+    if arguments.packed:
+        start = arguments.since or "-1h"
         return await client.select_packed_time_series(
-            asked.name, asked.fields, start, asked.until, index=asked.index
+            arguments.name, arguments.fields, start, arguments.until, index=arguments.index
         )
-    if asked.last is not None:
+    if arguments.last is not None:
         return await client.select_top_n(
-            asked.name, asked.fields, asked.last, asked.until, index=asked.index
+            arguments.name, arguments.fields, arguments.last, arguments.until, index=arguments.index
         )
     series = await client.select_time_series(
-        asked.name, asked.fields, asked.since or "-1h", asked.until, index=asked.index
+        arguments.name,
+        arguments.fields,
+        arguments.since or "-1h",
+        arguments.until,
+        index=arguments.index,
     )
     if not len(series):
-        await _tell_last(asked, client)
+        await _report_last_sample(arguments, client)
     return series
 
 
-async def _tell_last(asked: Question, client: Client) -> None:
-    """Nothing in a span is told apart from nothing at all."""
-    last = await client.select_top_n(asked.name, asked.fields, 1, index=asked.index)
+async def _report_last_sample(arguments: QueryArguments, client: Client) -> None:
+    """Reports the last sample, to distinguish an empty time range from an empty topic."""
+    last = await client.select_top_n(arguments.name, arguments.fields, 1, index=arguments.index)
     if len(last):
-        time = format_instant(from_seconds(float(last.time[-1])))
-        words = f"nothing in this span; the last sample is of {time}"
-        typer.secho(f"{words}: see --since and --last", fg="yellow", err=True)
+        time = format_instant(instant_from_seconds(float(last.time[-1])))
+        message = f"nothing in this span; the last sample is of {time}"
+        typer.secho(f"{message}: see --since and --last", fg="yellow", err=True)
 
 
-def _write(found: Any, parquet: Path | None, plot: Path | None, title: str) -> bool:
-    from catcher.authoring.exports import draw, write_parquet
+def _write_output_files(result: Any, parquet: Path | None, plot: Path | None, title: str) -> bool:
+    from catcher.authoring.exports import draw_plot, write_parquet
 
-    for file, write in ((parquet, write_parquet), (plot, partial(draw, title=title))):
+    for file, write_file in ((parquet, write_parquet), (plot, partial(draw_plot, title=title))):
         if file is not None:
-            write(found, file)
+            write_file(result, file)
             typer.echo(f"written to {file}", err=True)
     return parquet is not None or plot is not None
 
 
-def _print_json(found: Any) -> None:
-    from catcher.authoring.exports import rows_of
+def _print_json(result: Any) -> None:
+    from catcher.authoring.exports import iter_rows
 
-    print_rows(rows_of(found))
+    print_json_rows(iter_rows(result))
 
 
-def _print(found: Any) -> None:
-    """A table of the columns that say something, as many as fit."""
-    from catcher.authoring.exports import rows_of
+def _print_result_table(result: Any) -> None:
+    """Prints a table of the columns with values, as many as fit."""
+    from catcher.authoring.exports import iter_rows
 
-    most = 100 if sys.stdout.isatty() else len(found)
-    rows = list(islice(rows_of(found), most))
-    empty: tuple[Any, ...] = ("", [], {}, None)
+    max_rows = 100 if sys.stdout.isatty() else len(result)
+    rows = list(islice(iter_rows(result), max_rows))
+    empty_values: tuple[Any, ...] = ("", [], {}, None)
     names = dict.fromkeys(
-        name for row in rows for name in row if row[name] not in empty and name not in HIDDEN
+        name
+        for row in rows
+        for name in row
+        if row[name] not in empty_values and name not in HIDDEN_COLUMNS
     )
-    print_table(rows, {one: partial(_cell, one) for one in list(names)[:SHOWN]})
-    left = [f"{len(found) - most} rows"] * (len(found) > most)
-    left += [f"the columns {', '.join(list(names)[SHOWN:])}"] * (len(names) > SHOWN)
-    if left:
-        typer.secho(f"not shown: {' and '.join(left)}; --csv has all", dim=True, err=True)
+    print_table(
+        rows, {column: partial(_format_cell, column) for column in list(names)[:MAX_TABLE_COLUMNS]}
+    )
+    omitted = [f"{len(result) - max_rows} rows"] * (len(result) > max_rows)
+    omitted += [f"the columns {', '.join(list(names)[MAX_TABLE_COLUMNS:])}"] * (
+        len(names) > MAX_TABLE_COLUMNS
+    )
+    if omitted:
+        typer.secho(f"not shown: {' and '.join(omitted)}; --csv has all", dim=True, err=True)
 
 
-def _tell_cut(found: Any, limit: int) -> None:
-    if getattr(found, "cut", False):
+def _warn_if_truncated(result: Any, limit: int) -> None:
+    if getattr(result, "cut", False):
         typer.secho(f"there are more than {limit}: see --limit", fg="yellow", err=True)
 
 
-def _cell(name: str, row: Row) -> str:
+def _format_cell(name: str, row: Row) -> str:
     value = row.get(name)
     if value is None:
         return "unknown" if name == "value" else ""

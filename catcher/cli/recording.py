@@ -1,4 +1,4 @@
-"""Following what comes: `tail`, `topics`, and `record`, which `replay` plays back."""
+"""Commands that follow events: `tail`, `topics`, and `record`, whose files `replay` replays."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Annotated, Any
 
 import typer
 
-from catcher.cli.options import Data, Json, Site, print_rows, print_table
-from catcher.cli.spans import byte_count
-from catcher.model.problem import CatcherError
+from catcher.cli.options import DataOption, JsonOption, SiteOption, print_json_rows, print_table
+from catcher.cli.time_arguments import parse_byte_count
+from catcher.model.errors import CatcherError
 from catcher.model.time import SECOND, Span, parse_duration
 
-Topics = Annotated[
+TopicsArgument = Annotated[
     list[str] | None, typer.Argument(help="Only topics that fit; * stands for any characters.")
 ]
-_WIDE = 160
+_MAX_LINE_WIDTH = 160
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 
 def record(
-    topics: Topics = None, site: Site = None, data: Data = None,
+    topics: TopicsArgument = None, site: SiteOption = None, data: DataOption = None,
     to: Annotated[Path, typer.Option(help="The folder of the recording.")] = Path("recorded"),
     form: Annotated[
         str, typer.Option("--format", help="jsonl, jsonl.gz or parquet (a file a topic).")
@@ -50,18 +50,18 @@ def record(
     settings = recording.RecorderSettings(
         folder=to,
         form=form,
-        size=byte_count(size),
-        age=_span("--age", age),
+        size=parse_byte_count(size),
+        age=_parse_positive_span("--age", age),
     )
-    engine = recording.find_engine(site, data)
-    work = recording.record(engine, topics or (), settings, _tell)
-    asyncio.run(_until_told(work, exit_after))
+    engine = recording.create_engine_locator(site, data)
+    coroutine = recording.record_events(engine, topics or (), settings, _print_to_stderr)
+    asyncio.run(_run_until_stopped(coroutine, exit_after))
 
 
 def tail(
-    topics: Topics = None, site: Site = None, data: Data = None,
+    topics: TopicsArgument = None, site: SiteOption = None, data: DataOption = None,
     count: Annotated[int, typer.Option("-n", help="End after so many events.", min=0)] = 0,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Shows what a running engine lets in, as it comes.
 
@@ -69,27 +69,29 @@ def tail(
     """
     from catcher.app import recording
 
-    engine = recording.find_engine(site, data)
+    engine = recording.create_engine_locator(site, data)
 
-    async def show() -> None:
-        left = count
-        async for lines in recording.follow(engine, topics or ()):
+    async def print_events() -> None:
+        remaining = count
+        async for lines in recording.stream_event_lines(engine, topics or ()):
             for line in lines:
-                sys.stdout.write(line.decode() + "\n" if as_json else _shown(json.loads(line)))
-                left -= 1
-                if count and left == 0:
+                sys.stdout.write(
+                    line.decode() + "\n" if as_json else _format_event_line(json.loads(line))
+                )
+                remaining -= 1
+                if count and remaining == 0:
                     return
             sys.stdout.flush()
 
-    asyncio.run(_until_told(show(), ""))
+    asyncio.run(_run_until_stopped(print_events(), ""))
 
 
 def topics(
-    site: Site = None, data: Data = None,
+    site: SiteOption = None, data: DataOption = None,
     listen: Annotated[
         str, typer.Option(help="Listen to the running engine for so long instead, such as 10s.")
     ] = "",
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """The topics whose telemetry is held, or with --listen all that come, how often.
 
@@ -99,17 +101,19 @@ def topics(
     from catcher.app import recording
 
     if listen:
-        span = _span("--listen", listen) / SECOND
-        rows = asyncio.run(recording.heard_topics(recording.find_engine(site, data), span))
+        span = _parse_positive_span("--listen", listen) / SECOND
+        rows = asyncio.run(
+            recording.measure_topic_rates(recording.create_engine_locator(site, data), span)
+        )
     else:
 
-        async def held() -> list[dict[str, Any]]:
+        async def fetch_topics() -> list[dict[str, Any]]:
             async with composition.open_client(site, data) as client:
                 return [{"topic": topic} for topic in await client.topics()]
 
-        rows = asyncio.run(held())
+        rows = asyncio.run(fetch_topics())
     if as_json:
-        return print_rows(rows)
+        return print_json_rows(rows)
     columns = {"topic": lambda row: row["topic"]}
     if listen:
         columns["a second"] = lambda row: f"{row['rate']:.3g}"
@@ -118,42 +122,42 @@ def topics(
     print_table(rows, columns)
 
 
-async def _until_told(work: Coroutine[Any, Any, None], exit_after: str) -> None:
-    """Does it until Ctrl-C, SIGTERM or the end of its time."""
-    span = _span("--exit-after", exit_after) if exit_after else 0
-    loop, doing = asyncio.get_running_loop(), asyncio.ensure_future(work)
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, doing.cancel)
-    done, _ = await asyncio.wait({doing}, timeout=span / SECOND if span else None)
+async def _run_until_stopped(coroutine: Coroutine[Any, Any, None], exit_after: str) -> None:
+    """Runs a coroutine until Ctrl-C, SIGTERM or the end of its time."""
+    span = _parse_positive_span("--exit-after", exit_after) if exit_after else 0
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(coroutine)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, task.cancel)
+    done, _ = await asyncio.wait({task}, timeout=span / SECOND if span else None)
     if not done:
-        doing.cancel()
-        await asyncio.wait({doing})
-    if doing.cancelled():
+        task.cancel()
+        await asyncio.wait({task})
+    if task.cancelled():
         return
     try:
-        doing.result()
+        task.result()
     except* CatcherError as group:
         raise group.exceptions[0] from None
 
 
-def _span(option: str, text: str) -> Span:
+def _parse_positive_span(option: str, text: str) -> Span:
     try:
         span = parse_duration(text)
-    except ValueError as trouble:
-        raise CatcherError(f"{option}: {trouble}", "write it like 10s or 1h") from None
+    except ValueError as error:
+        raise CatcherError(f"{option}: {error}", "write it like 10s or 1h") from None
     if span <= 0:
         raise CatcherError(f"{option}: {text} is no time", "write it like 10s or 1h")
     return span
 
 
-def _shown(row: dict[str, Any]) -> str:
+def _format_event_line(row: dict[str, Any]) -> str:
     if "lost" in row:
         return f"… {row['lost']} events were lost here\n"
     fields = " ".join(f"{name}={json.dumps(value)}" for name, value in row["fields"].items())
     line = f"{row['time']} {row['topic']} {fields}"
-    wide = len(line) > _WIDE and sys.stdout.isatty()
-    return (line[: _WIDE - 1] + "…" if wide else line) + "\n"
+    is_wide = len(line) > _MAX_LINE_WIDTH and sys.stdout.isatty()
+    return (line[: _MAX_LINE_WIDTH - 1] + "…" if is_wide else line) + "\n"
 
 
-def _tell(words: str) -> None:
-    typer.echo(words, err=True)
+def _print_to_stderr(message: str) -> None:
+    typer.echo(message, err=True)

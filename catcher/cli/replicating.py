@@ -1,4 +1,4 @@
-"""Copying what a site keeps to a second facility."""
+"""The command that copies a site's data to a second facility."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
-from catcher.cli.options import Data, Json, Site, print_row
+from catcher.cli.options import DataOption, JsonOption, SiteOption, print_json_row
 from catcher.model.time import parse_duration
 
 if TYPE_CHECKING:
-    from catcher.app.replicating import Tally
+    from catcher.app.replicating import ReplicationReport
 
 
 def register(app: typer.Typer) -> None:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def replicate(
     to: Annotated[Path, typer.Option(help="The second site: a folder with a catcher.yaml.")],
-    site: Site = None, data: Data = None,
+    site: SiteOption = None, data: DataOption = None,
     to_data: Annotated[
         Path | None, typer.Option(help="Where the second site keeps things, if not as it says.")
     ] = None,
@@ -38,7 +38,7 @@ def replicate(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every artifact there; mend what is damaged.")
     ] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Copies runs, firings, metrics and artifacts to a second facility.
 
@@ -49,47 +49,57 @@ def replicate(
     from catcher import app as composition
 
     span = parse_duration(since) if since else None
-    both = composition.replication(site, data, to, to_data)
+    replication = composition.create_replication(site, data, to, to_data)
     if follow:
-        asyncio.run(_until_told(both.follow(parse_duration(every), _tell(as_json))))
+        asyncio.run(
+            _run_until_signal(
+                replication.copy_continuously(
+                    parse_duration(every), _create_report_printer(as_json)
+                )
+            )
+        )
         return
-    with Progress(disable=as_json or not sys.stderr.isatty(), transient=True) as bar:
-        task = bar.add_task("verifying" if verify else "comparing", total=None)
+    with Progress(disable=as_json or not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("verifying" if verify else "comparing", total=None)
 
-        def show(tally: Tally) -> None:
-            bar.update(task, completed=tally.compared, total=tally.total)
+        def show_progress(tally: ReplicationReport) -> None:
+            progress.update(task, completed=tally.compared, total=tally.total)
 
-        tally = asyncio.run(both.verify(show) if verify else both.copy(span, show))
-    _tell(as_json)("", tally)
+        tally = asyncio.run(
+            replication.verify_and_repair_artifacts(show_progress)
+            if verify
+            else replication.copy_once(span, show_progress)
+        )
+    _create_report_printer(as_json)("", tally)
     raise typer.Exit(bool(tally.problems))
 
 
-def _tell(as_json: bool) -> Any:
-    def tell(trouble: str, tally: Tally) -> None:
+def _create_report_printer(as_json: bool) -> Any:
+    def print_report(error_text: str, tally: ReplicationReport) -> None:
         if as_json:
-            print_row({**tally.row(), "away": trouble})
+            print_json_row({**tally.to_row(), "away": error_text})
             return
-        if trouble:
-            typer.echo(f"waiting: {trouble}", err=True)
+        if error_text:
+            typer.echo(f"waiting: {error_text}", err=True)
             return
         for problem in tally.problems:
             typer.echo(f"not copied: {problem}", err=True)
-        mended = f", {tally.mended} mended" if tally.mended else ""
+        repaired_text = f", {tally.mended} mended" if tally.mended else ""
         typer.echo(
             f"{tally.runs} runs, {tally.firings} firings, {tally.metrics} metrics, "
-            f"{tally.artifacts} artifacts of {tally.bytes / 1e6:.1f} MB{mended}"
+            f"{tally.artifacts} artifacts of {tally.bytes / 1e6:.1f} MB{repaired_text}"
         )
         sys.stdout.flush()
 
-    return tell
+    return print_report
 
 
-async def _until_told(work: Coroutine[Any, Any, None]) -> None:
-    """Until Ctrl-C or SIGTERM, which may come at any time."""
-    task = asyncio.ensure_future(work)
+async def _run_until_signal(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine until Ctrl-C or SIGTERM, which may come at any time."""
+    task = asyncio.ensure_future(coroutine)
     loop = asyncio.get_running_loop()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(name, task.cancel)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, task.cancel)
     await asyncio.wait({task})
     if not task.cancelled():
         task.result()

@@ -1,4 +1,4 @@
-"""Running the engine: on a site's sources, on a recording, or on a simulated night."""
+"""Commands that run the engine: on a site's sources, a recording, or a simulated night."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from catcher.cli.options import Data, Json, Site, print_rows, print_table
+from catcher.cli.options import DataOption, JsonOption, SiteOption, print_json_rows, print_table
 
-Port = Annotated[int | None, typer.Option(help="Of the API; 0 takes a free one.")]
-ExitAfter = Annotated[str, typer.Option(help="End by itself after a while, such as 60s.")]
+PortOption = Annotated[int | None, typer.Option(help="Of the API; 0 takes a free one.")]
+ExitAfterOption = Annotated[str, typer.Option(help="End by itself after a while, such as 60s.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -22,22 +22,28 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    data: Data = None, exit_after: ExitAfter = "", site: Site = None, port: Port = 0,
+    data: DataOption = None,
+    exit_after: ExitAfterOption = "",
+    site: SiteOption = None,
+    port: PortOption = 0,
     speed: Annotated[float, typer.Option(help="Simulated seconds a second.")] = 0,
-) -> None:  # fmt: skip
+) -> None:
     """A simulated night with everything embedded: no broker, no database server, no account.
 
     Example: `catcher demo --exit-after 60s --data /tmp/night`
     """
     from catcher import app as composition
-    from catcher.cli.following import watch, write
+    from catcher.cli.live_output import print_line_unless_tty, run_and_show_engine
 
-    opened = composition.open_demo(site, data, port, speed, write)
-    asyncio.run(watch(opened, "Catcher: a simulated night", exit_after))
+    engine_context = composition.open_demo_engine(site, data, port, speed, print_line_unless_tty)
+    asyncio.run(run_and_show_engine(engine_context, "Catcher: a simulated night", exit_after))
 
 
 def run(
-    site: Site = None, data: Data = None, port: Port = None, exit_after: ExitAfter = "",
+    site: SiteOption = None,
+    data: DataOption = None,
+    port: PortOption = None,
+    exit_after: ExitAfterOption = "",
     rules: Annotated[
         list[str] | None,
         typer.Option(metavar="TAG", help="Only rules with this tag; may be repeated."),
@@ -49,41 +55,43 @@ def run(
     shared: Annotated[
         bool, typer.Option("--shared", help="Several engines carry these rules at once.")
     ] = False,
-) -> None:  # fmt: skip
+) -> None:
     """Runs a site's rules on its sources until it is told to stop (Ctrl-C, SIGTERM).
 
     With a tag it carries some of the rules, beside other engines on one PostgreSQL ledger
     (docs/scale-out.md). Example: `catcher run --site /etc/catcher`
     """
     from catcher import app as composition
-    from catcher.cli.following import watch, write
+    from catcher.cli.live_output import print_line_unless_tty, run_and_show_engine
 
-    portion = None
+    rule_subset = None
     if rules or without or shared:
-        portion = composition.make_portion(rules or (), without or (), shared)
-    opened = composition.open_engine(site, data, port, write, portion)
-    asyncio.run(watch(opened, "Catcher", exit_after))
+        rule_subset = composition.create_rule_subset(rules or (), without or (), shared)
+    engine_context = composition.open_engine(site, data, port, print_line_unless_tty, rule_subset)
+    asyncio.run(run_and_show_engine(engine_context, "Catcher", exit_after))
 
 
 def replay(
     files: Annotated[list[Path], typer.Argument(help="Recorded streams.")],
-    site: Site = None, data: Data = None, port: Port = 0,
+    site: SiteOption = None, data: DataOption = None, port: PortOption = 0,
     speed: Annotated[str, typer.Option(help="Recorded seconds a second, or max.")] = "1",
-    exit_after: ExitAfter = "",
+    exit_after: ExitAfterOption = "",
 ) -> None:  # fmt: skip
     """Runs a site's rules on recorded streams in place of its sources; ends with them.
 
     Example: `catcher replay night.jsonl.gz --speed 60`
     """
     from catcher import app as composition
-    from catcher.cli.following import watch, write
+    from catcher.cli.live_output import print_line_unless_tty, run_and_show_engine
 
-    opened = composition.open_replay(site, data, files, speed, port, write)
-    asyncio.run(watch(opened, "Catcher: replay", exit_after))
+    engine_context = composition.open_replay_engine(
+        site, data, files, speed, port, print_line_unless_tty
+    )
+    asyncio.run(run_and_show_engine(engine_context, "Catcher: replay", exit_after))
 
 
 def doctor(
-    site: Site = None, data: Data = None,
+    site: SiteOption = None, data: DataOption = None,
     send_test: Annotated[
         str, typer.Option(metavar="SINK", help="Send a marked test through this sink instead.")
     ] = "",
@@ -94,7 +102,7 @@ def doctor(
         bool, typer.Option("--sweep", help="List what nobody needs instead: orphaned artifacts.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --sweep: remove it.")] = False,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Looks at the site, its stores and whatever runs, and says what to do.
 
@@ -104,14 +112,16 @@ def doctor(
     from catcher import app as composition
 
     if sweep:
-        _sweep(asyncio.run(composition.sweep(site, data, yes)), yes, as_json)
+        _print_unused_files(
+            asyncio.run(composition.prune_unused_files(site, data, yes)), yes, as_json
+        )
         return
     if send_test:
-        rows = [asyncio.run(composition.send_test(site, data, send_test, typer.echo))]
+        rows = [asyncio.run(composition.send_test_notification(site, data, send_test, typer.echo))]
     else:
-        rows = asyncio.run(composition.examine(site, data, probe))
+        rows = asyncio.run(composition.run_doctor(site, data, probe))
     if as_json:
-        print_rows(rows)
+        print_json_rows(rows)
     else:
         styles = {"ok": "green", "warning": "yellow", "error": "red"}
         print_table(
@@ -126,9 +136,9 @@ def doctor(
     raise typer.Exit(any(row["state"] == "error" for row in rows))
 
 
-def _sweep(rows: list[dict[str, Any]], removed: bool, as_json: bool) -> None:
+def _print_unused_files(rows: list[dict[str, Any]], was_removed: bool, as_json: bool) -> None:
     if as_json:
-        print_rows(rows)
+        print_json_rows(rows)
         return
     print_table(
         rows,
@@ -140,5 +150,5 @@ def _sweep(rows: list[dict[str, Any]], removed: bool, as_json: bool) -> None:
         },
     )
     size = sum(row["size"] for row in rows) / 1e6
-    done = "removed" if removed else "would be removed; say --yes to remove them"
-    typer.echo(f"{len(rows)} things of {size:.1f} MB {done}")
+    outcome_text = "removed" if was_removed else "would be removed; say --yes to remove them"
+    typer.echo(f"{len(rows)} things of {size:.1f} MB {outcome_text}")

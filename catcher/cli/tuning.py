@@ -1,4 +1,4 @@
-"""Which limits would have told how much: a rule with others, on a recording."""
+"""The command that tries other limits of a rule on a recording."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from catcher.cli.checking import progress_line
-from catcher.cli.options import Json, Site, print_rows, print_table
-from catcher.model.problem import CatcherError
-from catcher.model.time import SECOND, format_duration, to_seconds
+from catcher.cli.checking import show_progress
+from catcher.cli.options import JsonOption, SiteOption, print_json_rows, print_table
+from catcher.model.errors import CatcherError
+from catcher.model.time import SECOND, format_duration, nanoseconds_to_seconds
 
 if TYPE_CHECKING:
-    from catcher.authoring.tuning import Tuned
+    from catcher.authoring.tuning import SweepResult
 
-MOST_FACTORS = 50
-DAY = 86_400
+MAX_FACTORS = 50
+DAY_SECONDS = 86_400
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def tune(
     factor: Annotated[
         list[float] | None, typer.Option(help="Multiplies the limits; may be repeated.")
     ] = None,
-    site: Site = None, as_json: Json = False,
+    site: SiteOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
     """How often a rule would have fired and alerted with lower and higher limits.
 
@@ -44,35 +44,39 @@ def tune(
     `catcher tune wind-high --data night.jsonl.gz --factor 0.8 --factor 1 --factor 1.2`
     """
     from catcher import app as composition
-    from catcher.authoring.tuning import FACTORS
+    from catcher.authoring.tuning import DEFAULT_FACTORS
 
     if not data:
         raise CatcherError("nothing to play", "name a recorded stream with --data FILE")
-    factors = _checked(factor or list(FACTORS))
-    rejected: list[str] = []
-    loaded = composition.load_site(site)
-    with progress_line() as progress:
-        found = asyncio.run(
-            composition.run_tuning(loaded, rule, data, factors, progress, rejected.append)
+    factors = _normalize_factors(factor or list(DEFAULT_FACTORS))
+    rejections: list[str] = []
+    loaded_site = composition.load_site(site)
+    with show_progress() as progress:
+        result = asyncio.run(
+            composition.sweep_rule_limits(
+                loaded_site, rule, data, factors, progress, rejections.append
+            )
         )
     if as_json:
-        print_rows(one.as_json() for one in found.variants)
+        print_json_rows(variant.to_json() for variant in result.variants)
     else:
-        _print(found)
-    if rejected:
-        typer.secho(f"{len(rejected)} lines were left out: {rejected[0]}", fg="yellow", err=True)
+        _print_variants(result)
+    if rejections:
+        typer.secho(
+            f"{len(rejections)} lines were left out: {rejections[0]}", fg="yellow", err=True
+        )
 
 
-def _checked(factors: Sequence[float]) -> list[float]:
-    if len(factors) > MOST_FACTORS or not all(0 < one < 1e6 for one in factors):
-        raise CatcherError("these factors cannot be", f"give up to {MOST_FACTORS}, above nought")
+def _normalize_factors(factors: Sequence[float]) -> list[float]:
+    if len(factors) > MAX_FACTORS or not all(0 < factor < 1e6 for factor in factors):
+        raise CatcherError("these factors cannot be", f"give up to {MAX_FACTORS}, above nought")
     return sorted(set(factors))
 
 
-def _print(found: Tuned) -> None:
-    days = max(to_seconds(found.last - found.first) / DAY, 1e-9)
+def _print_variants(result: SweepResult) -> None:
+    days = max(nanoseconds_to_seconds(result.end - result.start) / DAY_SECONDS, 1e-9)
     print_table(
-        [one.as_json() for one in found.variants],
+        [variant.to_json() for variant in result.variants],
         {
             "of": lambda row: row["what"],
             "times": lambda row: f"{row['factor']:g}",
@@ -83,4 +87,4 @@ def _print(found: Tuned) -> None:
             "open for": lambda row: format_duration(round(row["lasted_s"]) * SECOND),
         },
     )
-    typer.echo(f"on a recording from {found.span} UTC")
+    typer.echo(f"on a recording from {result.span_text} UTC")

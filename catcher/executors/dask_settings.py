@@ -1,12 +1,12 @@
-"""What a site says of its Dask cluster; read by every command, so that Dask itself is not."""
+"""The settings of a site's Dask cluster, apart from Dask itself, since every command reads them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catcher.model.problem import CatcherError
+from catcher.model.errors import CatcherError
 
-MEMORY = 2 * 2**30
+DEFAULT_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class LocalWorkers:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DaskExecutorSettings:
     """The keys under `executor: {dask: ...}`.
 
     `url` is the scheduler's (dask://, tcp:// or tls://), or `local` are workers of the engine's
@@ -30,7 +30,7 @@ class Settings:
 
     url: str = ""
     local: LocalWorkers | None = None
-    memory: int | None = MEMORY
+    memory: int | None = DEFAULT_MEMORY
     resource: str = ""
     least: int = 1
     direct: bool = True
@@ -47,11 +47,11 @@ class Settings:
 
     @property
     def address(self) -> str:
-        """The scheduler's address as Dask has it."""
-        scheme, _, rest = self.url.rpartition("://")
-        return f"{'tcp' if scheme in ('', 'dask') else scheme}://{rest}"
+        """The scheduler's address in Dask's form."""
+        scheme, _, location = self.url.rpartition("://")
+        return f"{'tcp' if scheme in ('', 'dask') else scheme}://{location}"
 
     @property
-    def where(self) -> str:
-        """Where it is, in words."""
+    def display_name(self) -> str:
+        """A description of the cluster for messages."""
         return f"the scheduler {self.address}" if self.url else "the cluster on this machine"

@@ -1,4 +1,4 @@
-"""What a site says of a service that runs jobs; read by every command."""
+"""The settings of a service that runs jobs; every command reads them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from catcher.model.problem import CatcherError
+from catcher.model.errors import CatcherError
 from catcher.model.time import HOUR, SECOND, Span
 
-MEMORY = 2 * 2**30
+DEFAULT_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class HttpExecutorSettings:
     """The keys under `executor: {http: ...}`.
 
     `url` is where the service answers and `form` how: `uws` as OCPS's UWS server, `noteburst`
@@ -30,15 +30,15 @@ class Settings:
     poll: Span = 2 * SECOND
     queue: Span = HOUR
     timeout: Span = 10 * SECOND
-    memory: int | None = MEMORY
-    command: str = "python -m catcher.executors.errand"
+    memory: int | None = DEFAULT_MEMORY
+    command: str = "python -m catcher.executors.portable_call"
     repository: str = ""
     commit: str = ""
     kernel: str = "LSST"
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        url_parts = urlsplit(self.url)
+        if url_parts.scheme not in ("http", "https") or not url_parts.hostname:
             raise CatcherError("`url` is no web address", "write it like https://ocps.example/api")
         if self.jobs < 1:
             raise CatcherError("`jobs` is at least 1", "write it like jobs: 32")

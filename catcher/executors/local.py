@@ -1,12 +1,12 @@
-"""Jobs in worker processes on this machine, `async def` jobs on the loop.
+"""Runs jobs in worker processes on this machine, and `async def` jobs on the loop.
 
     executor: local
     executor: {local: {workers: 4, memory: 2147483648}}
 
-`workers` is the number of processes (by default one a core), `memory` the bytes of address
-space that a job may take beyond the interpreter and its libraries (2 GiB); a rule's `memory`
-overrides it. A job that takes longer than its `timeout` is killed with everything it started;
-other jobs go on. The highest `priority` goes first, among equals the first come.
+`workers` is the number of processes (by default one per core), `memory` the bytes of address space
+that a job may take beyond the interpreter and its libraries (2 GiB); a rule's `memory` overrides
+it. A job that takes longer than its `timeout` is killed with everything it started; other jobs
+continue. The highest `priority` runs first, among equals the earliest.
 """
 
 from __future__ import annotations
@@ -18,54 +18,54 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
-from catcher.executors.slot import Slot
+from catcher.executors.worker_process import WorkerProcess
+from catcher.jobs.worker import execute_call_async
 from catcher.model.health import Health, HealthState
-from catcher.model.run import Call, Outcome
+from catcher.model.run import JobCall, JobOutcome
 from catcher.model.time import Clock, Instant, wall_clock
-from catcher.working.worker import execute_async
 
-MOST_WAITING = 10_000
-MOST_ON_LOOP = 64
-LONGEST_PAUSE = 30.0
-MEMORY = 2 * 2**30
+MAX_QUEUED_CALLS = 10_000
+MAX_ASYNC_JOBS = 64
+MAX_RESTART_DELAY = 30.0
+DEFAULT_MEMORY = 2 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class LocalExecutorSettings:
     """The keys under `executor: {local: ...}`. `memory` in bytes, None for no bound."""
 
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
-    memory: int | None = MEMORY
+    memory: int | None = DEFAULT_MEMORY
 
 
 @dataclass(order=True, slots=True)
-class _Ticket:
-    """A call on its way to a worker, ordered by priority and then by arrival."""
+class _QueuedCall:
+    """A call that waits for a worker, ordered by priority and then by arrival."""
 
-    rank: tuple[int, int]
-    call: Call = field(compare=False)
-    outcome: asyncio.Future[Outcome] = field(compare=False)
+    sort_key: tuple[int, int]
+    call: JobCall = field(compare=False)
+    outcome: asyncio.Future[JobOutcome] = field(compare=False)
 
 
 class LocalExecutor:
-    """Executes calls in worker processes. Enter it to start them, in the background."""
+    """Executes calls in worker processes. As a context manager it starts them in the background."""
 
     def __init__(
         self,
         workers: int | None = None,
-        memory: int | None = MEMORY,
+        memory: int | None = DEFAULT_MEMORY,
         clock: Clock = wall_clock,
         name: str = "local",
     ) -> None:
-        self._workers = workers or Settings().workers
+        self._workers = workers or LocalExecutorSettings().workers
         self._memory = memory
         self._clock = clock
         self._name = name
-        self._queue: asyncio.PriorityQueue[_Ticket] = asyncio.PriorityQueue(MOST_WAITING)
-        self._arrivals = itertools.count()
+        self._queue: asyncio.PriorityQueue[_QueuedCall] = asyncio.PriorityQueue(MAX_QUEUED_CALLS)
+        self._sequence = itertools.count()
         self._counts: Counter[str] = Counter()
-        self._on_loop = asyncio.Semaphore(MOST_ON_LOOP)
-        self._ready = self._busy = 0
+        self._async_slots = asyncio.Semaphore(MAX_ASYNC_JOBS)
+        self._ready_workers = self._busy_workers = 0
         self._problem = ""
         self._since: Instant = clock()
         self._last: Instant | None = None
@@ -74,7 +74,7 @@ class LocalExecutor:
 
     async def __aenter__(self) -> LocalExecutor:
         for number in range(self._workers):
-            task = asyncio.create_task(self._serve(), name=f"worker-{number}")
+            task = asyncio.create_task(self._run_worker(), name=f"worker-{number}")
             self._tasks.append(task)
         return self
 
@@ -84,46 +84,48 @@ class LocalExecutor:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._change("ended")
+        self._set_state("ended")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
         while not self._queue.empty():
-            _answer(self._queue.get_nowait(), Outcome("failed", error="the executor was closed"))
+            _set_call_outcome(
+                self._queue.get_nowait(), JobOutcome("failed", error="the executor was closed")
+            )
 
     @property
-    def away(self) -> bool:
-        """Never: it is here."""
+    def is_unavailable(self) -> bool:
+        """Always False: it runs on this machine."""
         return False
 
     @property
-    def width(self) -> int:
-        """So many that no worker waits for its next call."""
+    def concurrency(self) -> int:
+        """Twice the number of workers, so that none waits for its next call."""
         return 2 * self._workers
 
-    async def back(self) -> None:
-        """At once."""
+    async def wait_until_available(self) -> None:
+        """Returns at once."""
 
-    async def run(self, call: Call) -> Outcome:
-        """Executes a call; whatever its job does is in the outcome. Cancelling ends the work."""
+    async def run(self, call: JobCall) -> JobOutcome:
+        """Executes a call; whatever its job does is in the outcome. Cancelling kills the job."""
         if call.job.is_async:
-            async with self._on_loop:
-                return self._counted(await execute_async(call))
+            async with self._async_slots:
+                return self._record_outcome(await execute_call_async(call))
         if self._state == "ended":
-            return Outcome("failed", error="the executor was closed")
-        bounded = replace(call, memory=call.memory or self._memory)
-        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        rank = (-call.priority, next(self._arrivals))
-        await self._queue.put(_Ticket(rank, bounded, outcome))
-        return self._counted(await outcome)
+            return JobOutcome("failed", error="the executor was closed")
+        limited_call = replace(call, memory=call.memory or self._memory)
+        outcome: asyncio.Future[JobOutcome] = asyncio.get_running_loop().create_future()
+        sort_key = (-call.priority, next(self._sequence))
+        await self._queue.put(_QueuedCall(sort_key, limited_call, outcome))
+        return self._record_outcome(await outcome)
 
     def health(self) -> Health:
-        """How the workers are doing, with counts of calls by how they ended."""
+        """Reports the state of the workers, with counts of calls by their outcome."""
         counts = {
             "workers": self._workers,
-            "ready": self._ready,
-            "running": self._busy,
+            "ready": self._ready_workers,
+            "running": self._busy_workers,
             "waiting": self._queue.qsize(),
             **self._counts,
         }
@@ -131,59 +133,61 @@ class LocalExecutor:
             self._name, "executor", self._state, self._since, self._last, self._problem, counts
         )
 
-    async def _serve(self) -> None:
-        """One worker: opened, used, and opened anew whenever it is no longer sound."""
-        pause = 0.0
+    async def _run_worker(self) -> None:
+        """Runs one worker: opens it, uses it, and replaces it whenever it is no longer healthy."""
+        delay = 0.0
         while True:
-            slot = Slot()
+            worker = WorkerProcess()
             try:
-                await slot.open()
-                self._ready += 1
-                self._change("ok")
-                pause = 0.0
+                await worker.open()
+                self._ready_workers += 1
+                self._set_state("ok")
+                delay = 0.0
                 try:
-                    await self._use(slot)
+                    await self._process_queue(worker)
                 finally:
-                    self._ready -= 1
+                    self._ready_workers -= 1
             except (OSError, TimeoutError) as error:
                 self._problem = str(error) or "a worker process did not answer"
-                self._change("ok" if self._ready else "away")
-                pause = min(LONGEST_PAUSE, 2 * pause or 1.0)
+                self._set_state("ok" if self._ready_workers else "away")
+                delay = min(MAX_RESTART_DELAY, 2 * delay or 1.0)
             finally:
-                if not await asyncio.shield(slot.close()):
+                if not await asyncio.shield(worker.close()):
                     self._counts["abandoned"] += 1
-                slot.release()
+                worker.close_pipes()
             self._counts["restarted"] += 1
-            await asyncio.sleep(pause)
+            await asyncio.sleep(delay)
 
-    async def _use(self, slot: Slot) -> None:
-        while slot.sound:
-            ticket = await self._queue.get()
-            if ticket.outcome.done():
+    async def _process_queue(self, worker: WorkerProcess) -> None:
+        while worker.is_healthy:
+            queued_call = await self._queue.get()
+            if queued_call.outcome.done():
                 continue
-            self._busy += 1
+            self._busy_workers += 1
             try:
-                outcome = await slot.perform(ticket.call, ticket.outcome)
+                outcome = await worker.execute_call(queued_call.call, queued_call.outcome)
             except asyncio.CancelledError:
-                _answer(ticket, Outcome("failed", error="the executor was closed"))
+                _set_call_outcome(
+                    queued_call, JobOutcome("failed", error="the executor was closed")
+                )
                 raise
             finally:
-                self._busy -= 1
+                self._busy_workers -= 1
             if outcome is not None:
-                _answer(ticket, outcome)
+                _set_call_outcome(queued_call, outcome)
 
-    def _counted(self, outcome: Outcome) -> Outcome:
+    def _record_outcome(self, outcome: JobOutcome) -> JobOutcome:
         self._counts[outcome.state] += 1
         self._last = self._clock()
         return outcome
 
-    def _change(self, state: HealthState) -> None:
+    def _set_state(self, state: HealthState) -> None:
         if state == "ok":
-            self._problem = "" if self._ready == self._workers else self._problem
+            self._problem = "" if self._ready_workers == self._workers else self._problem
         if state != self._state and self._state != "ended":
             self._state, self._since = state, self._clock()
 
 
-def _answer(ticket: _Ticket, outcome: Outcome) -> None:
-    if not ticket.outcome.done():
-        ticket.outcome.set_result(outcome)
+def _set_call_outcome(queued_call: _QueuedCall, outcome: JobOutcome) -> None:
+    if not queued_call.outcome.done():
+        queued_call.outcome.set_result(outcome)

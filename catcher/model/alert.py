@@ -1,4 +1,4 @@
-"""A named condition with a severity and a life, and the messages about it."""
+"""Alerts, their severities and states, and the notifications about them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from catcher.model.time import Instant
 
 
 class Severity(IntEnum):
-    """Graded as LOVE and the Watcher number them."""
+    """Severities, numbered as in LOVE and the Watcher."""
 
     NONE = 1
     WARNING = 2
@@ -21,7 +21,7 @@ class Severity(IntEnum):
 
     @classmethod
     def parse(cls, text: str) -> Severity:
-        """From `warning` or `WARNING`; ValueError names what is allowed."""
+        """Parses `warning` or `WARNING`; raises ValueError with the allowed values."""
         try:
             return cls[text.strip().upper()]
         except KeyError:
@@ -34,21 +34,21 @@ class Severity(IntEnum):
 
 
 AlertState = Literal["pending", "firing", "acknowledged", "shelved", "resolved"]
-NoticeKind = Literal["opened", "raised", "lowered", "resolved", "updated", "reminder", "test"]
+NotificationKind = Literal["opened", "raised", "lowered", "resolved", "updated", "reminder", "test"]
 
 
-def alert_id(rule: str, key: str, per: str) -> str:
-    """12 hex digits that name an alert for as long as its rule is called so."""
+def compute_alert_id(rule: str, key: str, per: str) -> str:
+    """Returns 12 hex digits that identify an alert for as long as its rule keeps its name."""
     text = f"{rule}\0{key}\0{per}"
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=6).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class LevelChange:
-    """What the network says of one alert: the severity it now stands at, and why.
+    """The rule evaluator's decision on one alert: its current severity, and why.
 
-    `severity` is the highest level that holds, NONE when none does. `unknown` tells that the
-    level cannot be judged now, with the reason in `reason`; the severity is then the last
+    `severity` is the highest active level, NONE if there is none. `unknown` means that the
+    level cannot be evaluated now, with the reason in `reason`; the severity is then the last
     known one. `values` are the names that a message may show.
     """
 
@@ -64,14 +64,14 @@ class LevelChange:
     firing: str = ""
 
     @property
-    def alert(self) -> str:
+    def alert_id(self) -> str:
         """The id of the alert that this is about."""
-        return alert_id(self.rule, self.key, self.per)
+        return compute_alert_id(self.rule, self.key, self.per)
 
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """Who took an alert, at which severity, and what they said."""
+    """Who acknowledged an alert, at which severity, and their note."""
 
     who: str
     severity: Severity
@@ -80,11 +80,11 @@ class Acknowledgement:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """An alert put aside until an end, with its owner and reason.
+class Shelving:
+    """The shelving of an alert until an end, with its owner and reason.
 
-    `warned`: that it ends soon has been told. `confirm_by`: when it ends unless somebody of the
-    new shift confirms it.
+    `warned`: its upcoming end has been notified. `confirm_by`: when it ends unless somebody of
+    the new shift confirms it.
     """
 
     who: str
@@ -96,14 +96,14 @@ class Shelf:
     confirm_by: Instant | None = None
 
     @property
-    def ends(self) -> Instant:
+    def ends_at(self) -> Instant:
         """When it ends, unless somebody confirms or lifts it before."""
         return self.until if self.confirm_by is None else min(self.until, self.confirm_by)
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
-    """What somebody wrote to an alert, and when."""
+class Comment:
+    """A comment on an alert: who wrote it, and when."""
 
     who: str
     time: Instant
@@ -112,25 +112,29 @@ class Remark:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """The present state of one alert. `episode` counts its openings, from 1 or, where earlier
-    ones may have been forgotten, from beyond them.
+    """The current state of one alert.
+
+    `episode` counts its openings, from 1 or, if earlier ones may have been deleted, from the
+    greatest known number on.
 
     `severity` is what its condition says now, `max_severity` the worst of this episode, at
     which a latched alert stays until it is acknowledged. `links` map names to addresses.
 
-    `opened`, `changed`, `since` (at its present severity), `worst_since` and `data_time` are
+    `opened`, `changed`, `since` (at its current severity), `worst_since` and `data_time` are
     times of the data. `appeared` (when it opened), `taken` (when somebody first acknowledged
-    it), `told` (the last notice), `unknown_since`, `escalates` (when it was or will be handed
-    on, to `escalate_to`, the `handed`th time) and `acknowledges` and `reminds` (when it will be
-    acknowledged or brought back by itself) are times of the engine's clock, as what people do.
+    it), `told` (the last notification), `unknown_since`, `escalates` (when it was or will be
+    escalated, to `escalate_to`, the `handed`th time) and `acknowledges` and `reminds` (when it
+    will be acknowledged or brought back automatically) are times of the engine's clock, as are
+    user actions.
 
-    `sinks` heard of this episode, so they hear its end too; `bundles` are the messages about
-    many alerts in which other sinks heard of it, by sink. `held_back` says why nobody hears of
-    it now. `flapping` alerts are told again when they are calm; `swings` are the latest times at
-    which it came back, `untold` counts changes that were not told one by one, `thread` is the
-    episode in which the message about it began, `loudest` the worst that it told. `assignee` is
-    the person who sees to it, where `owner` is who is responsible for the rule; `aside` is what
-    last befell it other than by its data: a shelf that ended, an escalation.
+    `sinks` were notified of this episode, so they are notified of its end too; `bundles` are the
+    group messages by which other sinks were notified of it, by sink. `held_back` says why nobody
+    is notified of it now. `flapping` alerts are notified again when they are stable; `swings` are
+    the latest times at which it came back, `untold` counts changes that were not notified one by
+    one, `thread` is the episode in which the message about it began, `loudest` the worst severity
+    notified in it. `assignee` is the person who handles it, where `owner` is who is responsible
+    for the rule; `aside` is the last thing that happened to it other than by its data: a shelf
+    that ended, an escalation.
     """
 
     id: str
@@ -157,7 +161,7 @@ class Alert:
     attachment: str = ""
     run: str = ""
     acknowledgement: Acknowledgement | None = None
-    shelf: Shelf | None = None
+    shelf: Shelving | None = None
     sequence: int = 0
     data_time: Instant | None = None
     since: Instant | None = None
@@ -181,7 +185,7 @@ class Alert:
     acknowledges: Instant | None = None
     reminds: Instant | None = None
     assignee: str = ""
-    notes: tuple[Remark, ...] = ()
+    notes: tuple[Comment, ...] = ()
     aside: str = ""
 
     @property
@@ -190,27 +194,27 @@ class Alert:
         return " ".join(part for part in (self.rule, self.key, self.per) if part)
 
     @property
-    def shown_severity(self) -> Severity:
-        """What a display shows: the worst of the episode while latched, else the present one."""
+    def display_severity(self) -> Severity:
+        """What a display shows: the worst of the episode while latched, else the current one."""
         return self.max_severity if self.latched else self.severity
 
     @property
-    def active(self) -> bool:
-        """Whether it is in front of anybody."""
+    def is_active(self) -> bool:
+        """True if it is firing, acknowledged or shelved."""
         return self.state in ("firing", "acknowledged", "shelved")
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """One message about an alert on its way to one sink.
 
-    `id` is the idempotency key: the same change never has two. `sequence` orders the notices
-    of one alert. `alert` is the alert as it stood after the change.
+    `id` is the idempotency key: the same change never has two. `sequence` orders the
+    notifications of one alert. `alert` is the alert after the change.
     """
 
     id: str
     sink: str
-    kind: NoticeKind
+    kind: NotificationKind
     alert: Alert
     sequence: int
     time: Instant

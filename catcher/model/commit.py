@@ -1,4 +1,4 @@
-"""What the engine decided at one step, as one unit of work: all of it is kept, or nothing."""
+"""What the engine decided in one step, as one unit of work: all of it is stored, or nothing."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from catcher.model.alert import Alert, AuditEntry, Notice
-from catcher.model.desk import Bundle, Shift, Silence
-from catcher.model.event import Arrived, Event
+from catcher.model.alert import Alert, AuditEntry, Notification
+from catcher.model.alert_operations import NotificationGroup, Shift, Silence
+from catcher.model.event import Event, ReceivedEvent
 from catcher.model.observation import Observation
 from catcher.model.run import Firing, Run
 
 
 @dataclass(frozen=True, slots=True)
 class TriggerState:
-    """The saved state of one rule and key; `meaning` names the trigger that it belongs to.
+    """The saved state of one rule and key; `fingerprint` identifies the trigger it belongs to.
 
-    One with a `part` is a long list of the state, kept apart since it changes little.
+    One with a `part` is a long list of the state, stored separately since it changes little.
     """
 
     rule: str
     key: str
-    meaning: str
+    fingerprint: str
     state: Mapping[str, Any]
     part: str = ""
 
@@ -31,39 +31,51 @@ class TriggerState:
 class Commit:
     """One transaction of the ledger.
 
-    `inbox`: events of a durable source, written before they are acknowledged. `covers`: the
-    states that are saved know of every event in the inbox, but of those `held` back. `firings`: new
-    decisions, with `runs`, the runs they lead to, as pending. `finished`: runs that are over,
-    with their metrics, fields and artifact index. `alerts` and `notices`: what changed and who
-    is to be told; `silences`, `shifts` and `bundles` what the alert desk keeps beside them.
-    `states` and `positions`: the triggers' state and the sources' positions
-    that belong to exactly these decisions; the states of rules that are `forgotten` go first.
-    `token` is the same whenever the same commit is tried again.
+    `inbox`: events of a durable source, written before they are acknowledged. `covers_inbox`: the
+    saved states cover every event in the inbox, except the buffered `held_events`. `firings`: new
+    decisions, with `runs`, the pending runs that they lead to. `finished`: finished runs, with
+    their metrics, fields and artifact index. `alerts` and `notices`: changed alerts and the
+    notifications of them; `silences`, `shifts` and `groups` are those of the alert pipeline.
+    `states` and `positions`: the triggers' states and the sources' positions that belong to exactly
+    these decisions; the states of rules in `removed_rules` are deleted first. `token` is the same
+    whenever the same commit is retried.
     """
 
-    inbox: tuple[Arrived, ...] = ()
+    inbox: tuple[ReceivedEvent, ...] = ()
     observations: tuple[Observation, ...] = ()
     firings: tuple[Firing, ...] = ()
     runs: tuple[Run, ...] = ()
     finished: tuple[Run, ...] = ()
     alerts: tuple[Alert, ...] = ()
-    notices: tuple[Notice, ...] = ()
+    notices: tuple[Notification, ...] = ()
     audit: tuple[AuditEntry, ...] = ()
     silences: tuple[Silence, ...] = ()
     shifts: tuple[Shift, ...] = ()
-    bundles: tuple[Bundle, ...] = ()
+    groups: tuple[NotificationGroup, ...] = ()
     states: tuple[TriggerState, ...] = ()
     positions: Mapping[str, str] = field(default_factory=dict)
-    forgotten: tuple[str, ...] = ()
-    covers: bool = False
-    held: tuple[Event, ...] = ()
+    removed_rules: tuple[str, ...] = ()
+    covers_inbox: bool = False
+    held_events: tuple[Event, ...] = ()
     token: str = ""
 
     @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write."""
+    def is_empty(self) -> bool:
+        """True if there is nothing to write."""
         return not (
-            self.inbox or self.observations or self.firings or self.runs or self.finished
-            or self.alerts or self.notices or self.audit or self.states or self.positions
-            or self.silences or self.shifts or self.bundles or self.forgotten or self.covers
-        )  # fmt: skip
+            self.inbox
+            or self.observations
+            or self.firings
+            or self.runs
+            or self.finished
+            or self.alerts
+            or self.notices
+            or self.audit
+            or self.states
+            or self.positions
+            or self.silences
+            or self.shifts
+            or self.groups
+            or self.removed_rules
+            or self.covers_inbox
+        )

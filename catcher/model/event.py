@@ -1,4 +1,4 @@
-"""One message of a stream, and a stretch of telemetry as arrays."""
+"""Events of a stream, and series of telemetry as arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from catcher.model import frames
+from catcher.model import dataframes
 from catcher.model.time import Instant
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,20 +21,20 @@ RESULT_PREFIX = "catcher."
 HTTP_PREFIX = "catcher.http."
 """A post to `/http/NAME` enters as the topic `catcher.http.NAME` (the trigger `http: NAME`)."""
 HEALTH_TOPIC = "catcher.health"
-"""How the parts of the pipeline do enters the streams as this topic; no rule is called so."""
+"""The health of the engine's components enters the streams as this topic; no rule has this name."""
 
 
-def is_result(topic: str) -> bool:
-    """Whether the events of a topic are the results of a rule."""
-    own = topic == HEALTH_TOPIC or topic.startswith(HTTP_PREFIX)
-    return topic.startswith(RESULT_PREFIX) and not own
+def is_result_topic(topic: str) -> bool:
+    """True if the events of a topic are the results of a rule."""
+    is_reserved = topic == HEALTH_TOPIC or topic.startswith(HTTP_PREFIX)
+    return topic.startswith(RESULT_PREFIX) and not is_reserved
 
 
 class Event(NamedTuple):
     """A telemetry sample, an event or a job's result.
 
     `fields` holds JSON values: numbers, text, booleans, None, lists, nested mappings. `source`
-    names the source that it came through. Immutable by agreement: nobody writes to `fields`.
+    names the source that it came through. Immutable by convention: nobody writes to `fields`.
     """
 
     topic: str
@@ -43,36 +43,36 @@ class Event(NamedTuple):
     source: str = ""
 
 
-class Admitted(NamedTuple):
-    """An event let in, with what admission found: a late one stays out of windows and holds."""
+class AdmittedEvent(NamedTuple):
+    """An event that passed admission; a `late` one stays out of windows and holds."""
 
     event: Event
     late: bool = False
 
 
-class Arrived(NamedTuple):
-    """An event of a durable source as it came, before admission judged it, and when."""
+class ReceivedEvent(NamedTuple):
+    """An event of a durable source as received, before admission, and when."""
 
     event: Event
     received: Instant
 
 
-_IN_ORDER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
-_FLAT = frozenset((int, float, str, bool, type(None)))
-"""Values whose `repr` is as good as JSON, and quicker had."""
+_SORTED_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str)
+_SCALAR_TYPES = frozenset((int, float, str, bool, type(None)))
+"""Values whose `repr` is as good as JSON, and faster."""
 
 
-def digest(event: Event) -> str:
-    """16 hex digits of topic, time and fields: what makes two events the same.
+def compute_digest(event: Event) -> str:
+    """Returns 16 hex digits of topic, time and fields: what makes two events the same.
 
-    Of the names of the fields alone where the fields defeat it, as a nesting that is too deep.
+    Only the names of the fields are used if these cannot be encoded, as when nested too deeply.
     """
     fields = event.fields
     try:
-        if _FLAT.issuperset(map(type, fields.values())):
+        if _SCALAR_TYPES.issuperset(map(type, fields.values())):
             body = repr(sorted(fields.items()))
         else:
-            body = _IN_ORDER.encode(fields)
+            body = _SORTED_ENCODER.encode(fields)
     except (RecursionError, TypeError, ValueError):
         body = json.dumps(sorted(str(name) for name in fields))
     text = f"{event.topic}\0{event.time}\0{body}"
@@ -81,10 +81,10 @@ def digest(event: Event) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """A stretch of telemetry: `time` (float64, seconds since the epoch UTC) and named columns.
+    """A series of telemetry: `time` (float64, seconds since the epoch UTC) and named columns.
 
     Every column is a float64 array of the length of `time`; a missing value is NaN. `units`
-    names the units that are known. `len(series)` is the number of samples.
+    has the known units by column. `len(series)` is the number of samples.
     """
 
     time: FloatArray
@@ -108,8 +108,8 @@ class Series:
         try:
             return self.columns[name]
         except KeyError:
-            known = ", ".join(sorted(self.columns)) or "none"
-            raise KeyError(f"the series has no column {name!r}; it has {known}") from None
+            known_names = ", ".join(sorted(self.columns)) or "none"
+            raise KeyError(f"the series has no column {name!r}; it has {known_names}") from None
 
     def __contains__(self, name: object) -> bool:
         return name in self.columns
@@ -118,21 +118,21 @@ class Series:
         return int(self.time.shape[0])
 
     def to_arrow(self) -> Any:
-        """An Arrow table: `time` (timestamps of UTC) and the columns, units in their metadata."""
-        return frames.series_to_arrow(self)
+        """Returns an Arrow table: `time` (UTC timestamps), the columns, units in their metadata."""
+        return dataframes.series_to_arrow(self)
 
     def to_pandas(self) -> Any:
-        """A DataFrame of pandas with an index of UTC; `attrs` has topic and units."""
-        return frames.series_to_pandas(self)
+        """Returns a pandas DataFrame with a UTC index; `attrs` has topic and units."""
+        return dataframes.series_to_pandas(self)
 
     def to_polars(self) -> Any:
-        """A DataFrame of polars with the column `time`."""
-        return frames.series_to_polars(self)
+        """Returns a polars DataFrame with the column `time`."""
+        return dataframes.series_to_polars(self)
 
     def to_xarray(self) -> Any:
-        """A Dataset of xarray over `time`."""
-        return frames.series_to_xarray(self)
+        """Returns an xarray Dataset over `time`."""
+        return dataframes.series_to_xarray(self)
 
     def to_astropy(self) -> Any:
-        """A TimeSeries of astropy; columns are quantities where their unit is known."""
-        return frames.series_to_astropy(self)
+        """Returns an astropy TimeSeries; columns are quantities where their unit is known."""
+        return dataframes.series_to_astropy(self)

@@ -1,4 +1,4 @@
-"""How something outside is doing, as operators see it."""
+"""Health of external components, as operators see it, and live updates."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from catcher.model.time import Instant
 
 HealthState = Literal["starting", "ok", "stale", "away", "ended"]
 
-TURNED_DOWN_FOR_GOOD = "turned down for good: "
-"""How the problem of a sink begins that answers, and will not take what it was sent last."""
+PERMANENT_REJECTION_PREFIX = "turned down for good: "
+"""The prefix of the problem of a sink that answers but permanently rejected its last message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """One thing that happened, for those who watch: the board, the terminal, the event stream.
+class LiveUpdate:
+    """A live update for subscribers: the board, the terminal, the event stream.
 
     `kind` is `event`, `firing`, `run`, `alert`, `notice`, `health`, `problem` or `reload`; `body`
-    is the noun itself (Firing, Run, Alert, ...), or words.
+    is the object itself (Firing, Run, Alert, ...), or text.
     """
 
     kind: Literal["event", "firing", "run", "alert", "notice", "health", "problem", "reload"]

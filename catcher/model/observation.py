@@ -1,4 +1,4 @@
-"""An exposure, visit or other thing with an id and a span of time, declared by the site."""
+"""An exposure, visit or other thing with an id and a time span, declared by the site."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from catcher.model.event import Event
-from catcher.model.time import Instant, from_seconds, parse_instant, tai_to_utc
+from catcher.model.time import Instant, instant_from_seconds, parse_instant, tai_to_utc
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +39,24 @@ class ObservationSpec:
     image: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
 
-    def observe(self, event: Event) -> Observation | None:
-        """The observation that an event declares; None where the event is another or lacks the id.
+    def observation_from_event(self, event: Event) -> Observation | None:
+        """Returns the observation that an event declares; None for another event or without id.
 
-        A start or length that cannot be read falls back to the event's own time and to nought.
+        A start or length that cannot be read falls back to the event's own time and to 0.
         """
-        name = event.fields.get(self.id)
-        if event.topic != self.event or name in (None, ""):
+        observation_id = event.fields.get(self.id)
+        if event.topic != self.event or observation_id in (None, ""):
             return None
-        length = _span(event.fields.get(self.length)) if self.length else 0
-        start = self._start(event, length)
-        columns = {new: event.fields.get(old) for new, old in self.columns.items()}
-        return Observation(self.kind, str(name), start, start + length, self.image, columns)
+        length = _parse_length(event.fields.get(self.length)) if self.length else 0
+        start = self._parse_start(event, length)
+        columns = {
+            column: event.fields.get(field_name) for column, field_name in self.columns.items()
+        }
+        return Observation(
+            self.kind, str(observation_id), start, start + length, self.image, columns
+        )
 
-    def _start(self, event: Event, length: int) -> Instant:
+    def _parse_start(self, event: Event, length: int) -> Instant:
         value = event.fields.get(self.start) if self.start else None
         try:
             start = parse_instant(value) if isinstance(value, str | int | float) else None
@@ -63,8 +67,8 @@ class ObservationSpec:
         return tai_to_utc(start) if self.scale == "tai" else start
 
 
-def _span(value: object) -> int:
+def _parse_length(value: object) -> int:
     try:
-        return max(0, from_seconds(float(value)))  # type: ignore[arg-type]
+        return max(0, instant_from_seconds(float(value)))  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
         return 0

@@ -14,7 +14,7 @@ from catcher.model.event import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A named scalar. `value` is None (or NaN) where it cannot be had; `reason` says why."""
+    """A named scalar. `value` is None (or NaN) if unknown; `reason` says why."""
 
     value: float | None
     unit: str = ""
@@ -22,16 +22,16 @@ class Metric:
     reason: str = ""
 
     def __reduce__(self) -> tuple[type[Metric], tuple[Any, ...]]:
-        """As its parts: there are thousands a visit, and a dataclass unpacks itself slowly."""
+        """Pickles as its parts: there are thousands per visit, and a dataclass unpickles slowly."""
         return Metric, (self.value, self.unit, self.labels, self.reason)
 
-    def labelled(self, label: str, value: str) -> Metric:
-        """The same with one more label; `replace` would take five times as long."""
+    def with_label(self, label: str, value: str) -> Metric:
+        """Returns a copy with one more label; `replace` would take five times as long."""
         return Metric(self.value, self.unit, {**self.labels, label: value}, self.reason)
 
     @property
-    def known(self) -> bool:
-        """Whether there is a finite value."""
+    def is_known(self) -> bool:
+        """True if there is a finite value."""
         return self.value is not None and math.isfinite(self.value)
 
 
@@ -39,8 +39,8 @@ class Metric:
 class Field:
     """A scalar for each amp, detector, raft or HEALPix pixel.
 
-    `over` says of what (`amp`, `detector`, `raft`, `healpix`); `ids` names each place and
-    `values` (float64, same length) holds NaN where a place has none.
+    `over` says of what (`amp`, `detector`, `raft`, `healpix`); `ids` names each element and
+    `values` (float64, same length) holds NaN where an element has none.
     """
 
     over: str
@@ -57,9 +57,9 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a job made. A bare number among `metrics` is a metric without a unit.
+    """What a job returns. A bare number among `metrics` is a metric without a unit.
 
-    `artifacts` maps a file name to an object; the suffix says its form (`.json .npz .parquet
+    `artifacts` maps a file name to an object; the suffix selects its format (`.json .npz .parquet
     .csv .png .svg .html .fits .txt`). `note` is one line for the reader of the run.
     """
 
@@ -70,8 +70,8 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """An artifact as bytes, ready to be kept. `name` is a plain file name."""
+class EncodedArtifact:
+    """An artifact as bytes, ready to be stored. `name` is a plain file name."""
 
     name: str
     data: bytes
@@ -79,16 +79,16 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class JobOutput:
     """A checked result as it leaves the worker: numbers, fields and encoded artifacts."""
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     fields: Mapping[str, Field] = field(default_factory=dict)
-    artifacts: tuple[Encoded, ...] = ()
+    artifacts: tuple[EncodedArtifact, ...] = ()
     note: str = ""
 
 
-def part_result(output: Output, label: str, part: str) -> Result:
-    """What a part made, as a gathering job gets it: its metrics labelled, without artifacts."""
-    metrics = {name: metric.labelled(label, part) for name, metric in output.metrics.items()}
+def build_part_result(output: JobOutput, label: str, part: str) -> Result:
+    """Returns the result of a part for the gather job: its metrics labelled, without artifacts."""
+    metrics = {name: metric.with_label(label, part) for name, metric in output.metrics.items()}
     return Result(metrics, output.fields, {}, output.note)

@@ -1,4 +1,4 @@
-"""One decision to act, and one execution of a job for it."""
+"""Firings: decisions to act; and runs: executions of a job for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from catcher.model.event import Event
-from catcher.model.result import Field, Metric, Output
+from catcher.model.result import Field, JobOutput, Metric
 from catcher.model.time import Instant, Span
 
 RunState = Literal[
@@ -20,10 +20,10 @@ RunState = Literal[
 class Firing:
     """One decision of a trigger to act. Its identity is rule, key, time and cause.
 
-    `key` is the `by` value as text (empty without `by`), `cause` what made it: the digest of
+    `key` is the `by` value as text (empty without `by`), `cause` what caused it: the digest of
     the event, `for`, `absent`, `schedule`, `hand:…`. `values` are the names a message or a
     job may use. `once` is the value of `once_per` as text, None without it. A `manual` firing
-    was made by hand; a `quiet` one tells nobody and its result enters no stream.
+    was made by a person; a `quiet` one notifies nobody and its result enters no stream.
     """
 
     rule: str
@@ -46,7 +46,7 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class JobAddress:
-    """Where a job's function is: file, name, digest of the file. Travels instead of a pickle."""
+    """Where a job's function is: file, name, digest of the file. Sent instead of a pickle."""
 
     name: str
     file: str
@@ -57,11 +57,11 @@ class JobAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
-    """Of which runs the results are the argument `parts` of a call, by the name of the part.
+class GatheredParts:
+    """The runs whose results are the argument `parts` of a call, by the name of the part.
 
-    `label` is what each metric is labelled with, and the part's name the label's value. The
-    argument itself is there, too; an executor that still has the results may leave it out.
+    `label` is the label that each metric gets, and the part's name is its value. The argument
+    itself is sent, too; an executor that still has the results may leave it out.
     """
 
     label: str
@@ -69,11 +69,11 @@ class Gathered:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class JobCall:
     """A job with its arguments, ready to be executed anywhere.
 
-    `whole` is the run that will gather its result with others', empty where none will. `files`
-    are the arguments that are paths of files whose checksum is wanted with the outcome.
+    `parent_run` is the run that will gather its result with others', empty if none will. `files`
+    are the arguments that are paths of files whose checksum the outcome should have.
     """
 
     run: str
@@ -82,31 +82,34 @@ class Call:
     timeout: Span
     memory: int | None = None
     priority: int = 0
-    whole: str = ""
-    gathered: Gathered | None = None
+    parent_run: str = ""
+    gathered: GatheredParts | None = None
     files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """How an execution ended: an output, or the state and words of its failure.
+class JobOutcome:
+    """How an execution ended: an output, or the state and error text of its failure.
 
-    `printed` is the end of what the job wrote to its standard output and error. `retry` tells
-    whether another attempt might do better. `files` are the checksum and the size of each file that
-    was asked for, by argument.
+    `console_output` is the end of what the job wrote to its standard output and error. `retry`
+    says whether another attempt might succeed. `files` are the checksum and the size of each
+    requested file, by argument.
     """
 
     state: Literal["done", "failed", "timeout", "skipped"]
-    output: Output | None = None
+    output: JobOutput | None = None
     error: str = ""
     traceback: str = ""
     retry: bool = True
-    printed: str = ""
+    console_output: str = ""
     files: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
-Wholeness = Literal["", "whole", "patience"]
-"""Of what a run read: its store had all of it, or was waited for long enough; empty: unasked."""
+Completeness = Literal["", "whole", "patience"]
+"""Of what a run read: "whole" if its store had all of it, "patience" if the wait timed out.
+
+Empty if it was not checked.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,13 @@ class InputRecord:
     end: Instant | None = None
     samples: int = 0
     checksum: str = ""
-    whole: Wholeness = ""
+    whole: Completeness = ""
     waited: Span = 0
 
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRecord:
-    """The index entry of one kept artifact. `key` is its address in the object store."""
+    """The index entry of one stored artifact. `key` is its address in the object store."""
 
     key: str
     name: str
@@ -147,7 +150,7 @@ class Run:
     """One execution of a job for one firing, or for one part of it.
 
     `observation` is the id of what it is about, `columns` the names that the site declares for
-    it; `inputs` is what it read. `heartbeat` is when its engine was last known to carry it out.
+    it; `inputs` is what it read. `heartbeat` is when its engine was last known to be running it.
     """
 
     id: str
@@ -181,6 +184,6 @@ class Run:
         return self.firing.rule
 
     @property
-    def over(self) -> bool:
-        """Whether nothing more will happen to it."""
+    def is_finished(self) -> bool:
+        """True if its state is final."""
         return self.state not in ("pending", "running")

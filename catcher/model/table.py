@@ -1,4 +1,4 @@
-"""What a question found: rows in an order, with a word on whether they are all."""
+"""The results of a query: rows in order, and whether they are complete."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Generic, TypeVar, overload
 
-from catcher.model import frames
+from catcher.model import dataframes
 
 T = TypeVar("T")
 Row = Mapping[str, Any]
-SHOWN = 20
+MAX_HTML_ROWS = 20
 
 
 class Table(Sequence[T], Generic[T]):
-    """What was found, in its order; a sequence of nouns or rows.
+    """The results of a query, in order; a sequence of domain objects or rows.
 
-    `cut` tells that there was more than was asked for. `rows()` are plain mappings, the others
-    the same in the forms of other libraries. `times` names the columns that hold times.
+    `cut` means that there were more than the limit. `rows()` are plain mappings, the other
+    methods convert to the types of other libraries. `times` names the columns that hold times.
     """
 
     def __init__(
         self,
         items: Sequence[T],
-        as_row: Callable[[T], Row],
+        to_row: Callable[[T], Row],
         *,
         cut: bool = False,
         times: frozenset[str] = frozenset(),
         names: Sequence[str] = (),
     ) -> None:
         self._items = tuple(items)
-        self._as_row = as_row
+        self._to_row = to_row
         self._times = times
         self.names = tuple(names)
         self.cut = cut
 
     @overload
-    def __getitem__(self, place: int) -> T: ...
+    def __getitem__(self, index: int) -> T: ...
     @overload
-    def __getitem__(self, place: slice) -> Sequence[T]: ...
-    def __getitem__(self, place: int | slice) -> T | Sequence[T]:
-        return self._items[place]
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._items[index]
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -54,42 +54,42 @@ class Table(Sequence[T], Generic[T]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        more = ", and there are more" if self.cut else ""
-        return f"<{len(self)} found{more}: {', '.join(map(repr, self._items[:3]))}>"
+        suffix = ", and there are more" if self.cut else ""
+        return f"<{len(self)} found{suffix}: {', '.join(map(repr, self._items[:3]))}>"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Plain mappings, as commands and the API show them."""
-        return [dict(self._as_row(one)) for one in self._items]
+        """Returns plain mappings, as commands and the API show them."""
+        return [dict(self._to_row(item)) for item in self._items]
 
     def to_arrow(self) -> Any:
-        """An Arrow table; what is nested becomes `name.key`."""
-        return frames.rows_to_arrow(self.rows(), self._times, self.names)
+        """Returns an Arrow table; nested values become `name.key`."""
+        return dataframes.rows_to_arrow(self.rows(), self._times, self.names)
 
     def to_pandas(self) -> Any:
-        """A DataFrame of pandas."""
-        return frames.rows_to_pandas(self.rows(), self._times, self.names)
+        """Returns a pandas DataFrame."""
+        return dataframes.rows_to_pandas(self.rows(), self._times, self.names)
 
     def to_polars(self) -> Any:
-        """A DataFrame of polars."""
-        return frames.rows_to_polars(self.rows(), self._times, self.names)
+        """Returns a polars DataFrame."""
+        return dataframes.rows_to_polars(self.rows(), self._times, self.names)
 
     def to_xarray(self) -> Any:
-        """A Dataset of xarray over the number of the row."""
-        return frames.rows_to_xarray(self.rows(), self._times, self.names)
+        """Returns an xarray Dataset over the row number."""
+        return dataframes.rows_to_xarray(self.rows(), self._times, self.names)
 
     def to_astropy(self) -> Any:
-        """A QTable of astropy."""
-        return frames.rows_to_astropy(self.rows(), self._times, self.names)
+        """Returns an astropy QTable."""
+        return dataframes.rows_to_astropy(self.rows(), self._times, self.names)
 
     def _repr_html_(self) -> str:
-        """A notebook shows the first rows."""
-        shown = [dict(self._as_row(one)) for one in self._items[:SHOWN]]
-        names = list(dict.fromkeys([*self.names, *(name for row in shown for name in row)]))
-        lines = [_html_line("th", names)]
-        lines += [_html_line("td", [row.get(name, "") for name in names]) for row in shown]
-        rest = ", and there are more" if self.cut else ""
-        return f"<table>{''.join(lines)}</table><p>{len(self)} in all{rest}</p>"
+        """Shows the first rows in a notebook."""
+        rows = [dict(self._to_row(item)) for item in self._items[:MAX_HTML_ROWS]]
+        names = list(dict.fromkeys([*self.names, *(name for row in rows for name in row)]))
+        lines = [_format_html_row("th", names)]
+        lines += [_format_html_row("td", [row.get(name, "") for name in names]) for row in rows]
+        suffix = ", and there are more" if self.cut else ""
+        return f"<table>{''.join(lines)}</table><p>{len(self)} in all{suffix}</p>"
 
 
-def _html_line(tag: str, cells: Sequence[Any]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(str(cell))}</{tag}>' for cell in cells)}</tr>"
+def _format_html_row(tag: str, values: Sequence[Any]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(str(value))}</{tag}>' for value in values)}</tr>"

@@ -1,7 +1,7 @@
-"""What telemetry at rest is asked by: the fields of a topic, and conditions a store sees through.
+"""The fields of stored topics, predicates that a store can push down, and packed series.
 
-Packed series are here too: one row carries a second of samples, as `field0 … fieldN`, with the
-time of the first of them on a clock of its own.
+In a packed series one row carries a second of samples, as `field0 … fieldN`, with the time of
+the first of them on a clock of its own.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from catcher.model.errors import CatcherError
 from catcher.model.event import FloatArray, Series
-from catcher.model.problem import CatcherError
 from catcher.model.time import SECOND, tai_to_utc
 
 Size = int
@@ -23,14 +23,14 @@ FieldType = Literal["float", "integer", "boolean", "string"]
 Scalar = float | int | str | bool
 PACKED_CLOCK = "cRIO_timestamp"
 """The field that holds the time of the first sample of a packed row, TAI."""
-WIDEST_GAP = 1.5
-"""Rows further apart than this many usual distances have a gap between them."""
-_NUMBERED = re.compile(r"(.*?)(\d+)", re.DOTALL)
+MAX_GAP_FACTOR = 1.5
+"""Rows further apart than this many typical intervals have a gap between them."""
+_NUMBERED_PATTERN = re.compile(r"(.*?)(\d+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class FieldInfo:
-    """One field of a topic as it can be asked for; an array is one for each of its places."""
+    """One field of a topic as it can be queried; an array has one for each of its elements."""
 
     name: str
     type: FieldType
@@ -39,16 +39,16 @@ class FieldInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """A predicate that a store can see through.
+class PushdownPredicate:
+    """A predicate that a store can push down.
 
-    Every row that passes has the values of `equal`, by which a store may narrow what it looks
-    at; it still asks the test, unless they are `exact`: all that the test asks. `names` are all
-    fields that the test looks at.
+    Every row that passes has the values of `equals`, by which a store may narrow its reads; it
+    still calls `test`, unless they are `exact`: all that `test` checks. `names` are all fields
+    that `test` uses.
     """
 
     test: Callable[[Mapping[str, Any]], bool]
-    equal: Mapping[str, Scalar]
+    equals: Mapping[str, Scalar]
     names: frozenset[str]
     exact: bool = False
 
@@ -56,24 +56,24 @@ class Where:
         return self.test(row)
 
 
-def indexed(index: int, field: str = "salIndex") -> Where:
-    """The rows of one instance of a component."""
-    return Where(
+def build_index_predicate(index: int, field: str = "salIndex") -> PushdownPredicate:
+    """Returns a predicate for the rows of one instance of a component."""
+    return PushdownPredicate(
         lambda row: bool(row.get(field) == index), {field: index}, frozenset({field}), True
     )
 
 
-def numbered(name: str, columns: Sequence[str]) -> list[str]:
-    """`name0 … nameN` among these columns, in the order of their numbers."""
-    found = []
+def list_numbered_columns(name: str, columns: Sequence[str]) -> list[str]:
+    """Returns `name0 … nameN` among these columns, in the order of their numbers."""
+    matches = []
     for column in columns:
-        match = _NUMBERED.fullmatch(column)
+        match = _NUMBERED_PATTERN.fullmatch(column)
         if match and match[1] == name:
-            found.append((int(match[2]), column))
-    return [column for _, column in sorted(found)]
+            matches.append((int(match[2]), column))
+    return [column for _, column in sorted(matches)]
 
 
-def unpacked(
+def unpack_series(
     series: Series,
     fields: Sequence[str],
     clock: str = PACKED_CLOCK,
@@ -81,18 +81,18 @@ def unpacked(
     stride: int = 1,
     rate: float = 0.0,
 ) -> Series:
-    """A packed series with a row for each sample, of every `stride`-th sample.
+    """Unpacks a packed series into one row for each sample, taking every `stride`-th sample.
 
     Each row's samples are spread evenly from its clock (seconds since the epoch) up to the next
     row's; before a gap, and in the last row, as in the rows around. `rate` (samples a second)
-    is needed where there is one row only.
+    is needed if there is only one row.
     """
     names = list(series.columns)
-    places = {field: numbered(field, names) for field in fields}
-    width = _width(places, series.topic)
-    if stride < 1 or width % stride:
+    columns_by_field = {field: list_numbered_columns(field, names) for field in fields}
+    samples_per_row = _count_samples_per_row(columns_by_field, series.topic)
+    if stride < 1 or samples_per_row % stride:
         raise CatcherError(
-            f"a row holds {width} samples, which {stride} does not divide",
+            f"a row holds {samples_per_row} samples, which {stride} does not divide",
             "choose a stride that divides them",
         )
     if clock not in series:
@@ -100,37 +100,41 @@ def unpacked(
             f"{series.topic or 'the series'} has no field {clock!r}",
             "name the field that holds the time of a row's first sample",
         )
-    known = ~np.isnan(series[clock])
-    starts = series[clock][known]
-    step = _steps(starts, width, rate)
-    time = (starts[:, None] + step[:, None] * np.arange(0, width, stride)).ravel()
-    time = _utc(time) if scale == "tai" else time
+    has_time = ~np.isnan(series[clock])
+    starts = series[clock][has_time]
+    intervals = _compute_sample_intervals(starts, samples_per_row, rate)
+    time = (starts[:, None] + intervals[:, None] * np.arange(0, samples_per_row, stride)).ravel()
+    time = _tai_to_utc_array(time) if scale == "tai" else time
     order = np.argsort(time, kind="stable")
     columns = {
-        field: np.stack([series[place][known] for place in some[::stride]], axis=1).ravel()[order]
-        for field, some in places.items()
+        field: np.stack(
+            [series[column][has_time] for column in packed_columns[::stride]], axis=1
+        ).ravel()[order]
+        for field, packed_columns in columns_by_field.items()
     }
     units = {name: series.units[name] for name in columns if name in series.units}
     return Series(time[order], columns, units, series.topic)
 
 
-def _width(places: Mapping[str, Sequence[str]], topic: str) -> int:
-    """How many samples a row holds; CatcherError where the fields do not agree."""
-    missing = [field for field, some in places.items() if not some]
-    if missing or not places:
+def _count_samples_per_row(columns_by_field: Mapping[str, Sequence[str]], topic: str) -> int:
+    """Returns the number of samples per row; raises CatcherError if the fields disagree."""
+    missing = [field for field, columns in columns_by_field.items() if not columns]
+    if missing or not columns_by_field:
         raise CatcherError(
             f"{topic or 'the series'} has no packed field {missing[0] if missing else ''!r}",
             "a packed field stands as field0, field1, … in the store; name it without the number",
         )
-    widths = {field: len(some) for field, some in places.items()}
+    widths = {field: len(columns) for field, columns in columns_by_field.items()}
     if len(set(widths.values())) > 1:
-        told = ", ".join(f"{field} has {width}" for field, width in widths.items())
-        raise CatcherError(f"the packed fields differ in length: {told}", "ask for them one by one")
+        lengths = ", ".join(f"{field} has {width}" for field, width in widths.items())
+        raise CatcherError(
+            f"the packed fields differ in length: {lengths}", "ask for them one by one"
+        )
     return next(iter(widths.values()))
 
 
-def _steps(starts: FloatArray, width: int, rate: float) -> FloatArray:
-    """Seconds between two samples, row by row."""
+def _compute_sample_intervals(starts: FloatArray, width: int, rate: float) -> FloatArray:
+    """Returns the seconds between two samples, row by row."""
     if len(starts) == 0:
         return np.empty(0)
     if rate > 0:
@@ -140,18 +144,20 @@ def _steps(starts: FloatArray, width: int, rate: float) -> FloatArray:
             "one packed row alone does not say how fast its samples came",
             "ask for a longer span, or say the rate",
         )
-    rows = np.diff(starts)
-    usual = float(np.median(rows))
-    rows = np.where((rows > WIDEST_GAP * usual) | (rows <= 0), usual, rows)
-    return np.append(rows, usual) / width
+    row_intervals = np.diff(starts)
+    typical = float(np.median(row_intervals))
+    row_intervals = np.where(
+        (row_intervals > MAX_GAP_FACTOR * typical) | (row_intervals <= 0), typical, row_intervals
+    )
+    return np.append(row_intervals, typical) / width
 
 
-def _utc(seconds: FloatArray) -> FloatArray:
-    """TAI to UTC; one offset holds for all of them unless a leap second lies between."""
+def _tai_to_utc_array(seconds: FloatArray) -> FloatArray:
+    """Converts TAI to UTC; one offset holds for all unless a leap second lies between."""
     if len(seconds) == 0:
         return seconds
-    ends = [int(seconds.min() * SECOND), int(seconds.max() * SECOND)]
-    first, last = ((end - tai_to_utc(end)) / SECOND for end in ends)
-    if first == last:
-        return seconds - first
-    return np.array([tai_to_utc(round(one * 1e9)) / SECOND for one in seconds])
+    bounds = [int(seconds.min() * SECOND), int(seconds.max() * SECOND)]
+    first_offset, last_offset = ((bound - tai_to_utc(bound)) / SECOND for bound in bounds)
+    if first_offset == last_offset:
+        return seconds - first_offset
+    return np.array([tai_to_utc(round(second * 1e9)) / SECOND for second in seconds])

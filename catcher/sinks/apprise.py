@@ -1,4 +1,4 @@
-"""Alerts to about a hundred services through Apprise: mail, Teams, PagerDuty, Telegram, and so on.
+"""Alerts to about a hundred services through Apprise: mail, Teams, PagerDuty, Telegram and others.
 
     # alerts/routes.yaml
     sinks:
@@ -10,9 +10,10 @@
             - "ntfys://ntfy.example/${NTFY_TOPIC}"
           tell: [opened, raised]
 
-Each address is Apprise's (github.com/caronc/apprise/wiki says how each service is written). Mail
-and others that show HTML get HTML, those of Markdown Markdown, the others plain lines; a plot goes
-along where the service takes files. Nothing of an address is ever in a log or an error.
+Each URL is Apprise's (github.com/caronc/apprise/wiki says how each service is written). Mail and
+other services that show HTML get HTML, those that show Markdown get Markdown, the others plain
+lines; a plot is attached if the service takes files. No part of a URL ever appears in a log or an
+error.
 """
 
 from __future__ import annotations
@@ -31,36 +32,36 @@ from urllib.parse import unquote
 from apprise import Apprise, AppriseAsset, AppriseAttachment, NotifyBase, NotifyFormat, NotifyType
 from apprise.attachment.memory import AttachMemory
 
-from catcher.model.alert import Notice, NoticeKind, Severity
+from catcher.model.alert import Notification, NotificationKind, Severity
+from catcher.model.errors import CatcherError
 from catcher.model.health import Health, HealthState
-from catcher.model.message import Compose, Message, Shown
-from catcher.model.problem import CatcherError
-from catcher.model.text import Form, plain
+from catcher.model.message import Message, MessageComposer, SinkPreview
+from catcher.model.text import TextFormat, sanitize_single_line
 from catcher.model.time import Instant
 from catcher.ports import Row, SinkError
-from catcher.sinks.layouts import as_html, as_markdown, lines
-from catcher.sinks.own_thread import OwnThread
+from catcher.sinks.message_formats import format_plain_body, render_html, render_markdown
+from catcher.transport.serial_thread import SerialThread
 
-Fetch = Callable[[str], Awaitable[bytes]]
+ArtifactFetcher = Callable[[str], Awaitable[bytes]]
 _LOG = logging.getLogger("apprise")
-# Nobody has to hear of it there: what they say has addresses in it, with whatever is in those.
+# Not propagated: Apprise's messages contain URLs with their secrets.
 _LOG.propagate = False
 _LOG.setLevel(logging.WARNING)
 logging.getLogger("urllib3").setLevel(logging.INFO)
-_NEWS: tuple[NoticeKind, ...] = ("opened", "raised", "reminder", "resolved")
-_FORMS: dict[NotifyFormat, Form] = {
+_DEFAULT_KINDS: tuple[NotificationKind, ...] = ("opened", "raised", "reminder", "resolved")
+_FORM_BY_FORMAT: dict[NotifyFormat, TextFormat] = {
     NotifyFormat.HTML: "html",
     NotifyFormat.MARKDOWN: "markdown",
     NotifyFormat.TEXT: "text",
 }
-_FORMATS = {form: format for format, form in _FORMS.items()}
-_LARGEST_PLOT = 10_000_000
-_REMEMBERED = 1_000
-_PIECES = re.compile(r"[/:@?&=#,+ ]+")
+_FORMAT_BY_FORM = {form: format for format, form in _FORM_BY_FORMAT.items()}
+_MAX_PLOT_SIZE = 10_000_000
+_MAX_TRACKED = 1_000
+_URL_SEPARATORS = re.compile(r"[/:@?&=#,+ ]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class AppriseSinkSettings:
     """`urls` of the services; `tell` names the changes that they hear of.
 
     `plots`: whether the plot goes along where a service takes files. `form`: what the site's own
@@ -68,205 +69,225 @@ class Settings:
     """
 
     urls: tuple[str, ...] = field(repr=False)
-    tell: tuple[str, ...] = _NEWS
+    tell: tuple[str, ...] = _DEFAULT_KINDS
     plots: bool = True
     form: Literal["text", "html", "markdown"] = "text"
 
     def __post_init__(self) -> None:
         if not self.urls:
             raise CatcherError("`urls` is empty", 'write urls: ["mailtos://…"]')
-        for one in self.tell:
-            if one not in get_args(NoticeKind):
-                known = ", ".join(get_args(NoticeKind))
-                raise CatcherError(f"nothing is called {one!r}", f"tell: takes {known}")
-        services(self.urls)
+        for kind in self.tell:
+            if kind not in get_args(NotificationKind):
+                kinds = ", ".join(get_args(NotificationKind))
+                raise CatcherError(f"nothing is called {kind!r}", f"tell: takes {kinds}")
+        create_services(self.urls)
 
 
 class AppriseSink:
-    """Tells every service of each notice. `fetch` gives the bytes of an artifact, for plots.
+    """Sends each notification to every service. `fetch` returns the bytes of a plot.
 
-    After a failure only those that have not heard of the notice yet are told again.
+    After a failure only the services without that notification are tried again.
     """
 
     def __init__(
-        self, name: str, settings: Settings, compose: Compose, thread: OwnThread,
-        fetch: Fetch | None = None, redact: Callable[[str], str] = str,
-    ) -> None:  # fmt: skip
+        self,
+        name: str,
+        settings: AppriseSinkSettings,
+        compose: MessageComposer,
+        thread: SerialThread,
+        fetch: ArtifactFetcher | None = None,
+        redact: Callable[[str], str] = str,
+    ) -> None:
         self.name = name
         self._redact = redact
         self._settings, self._compose, self._thread, self._fetch = settings, compose, thread, fetch
-        self._services = services(settings.urls)
-        self._done: OrderedDict[str, set[int]] = OrderedDict()
+        self._services = create_services(settings.urls)
+        self._delivered: OrderedDict[str, set[int]] = OrderedDict()
         self._last: Instant | None = None
         self._problem = ""
         self._counts = {"sent": 0, "passed_over": 0}
 
-    async def deliver(self, notice: Notice) -> Row:
-        """SinkError names the services that did not take it."""
-        if not told(self._settings, notice):
+    async def deliver(self, notification: Notification) -> Row:
+        """Sends a notification; SinkError names the services that did not take it."""
+        if not should_notify(self._settings, notification):
             self._counts["passed_over"] += 1
             return {}
-        message = self._compose(notice)
-        plot = await self._plot(notice)
+        message = self._compose(notification)
+        plot = await self._fetch_plot(notification)
         failed = []
-        for number, service in enumerate(self._services):
-            if number not in self._done.get(notice.id, ()):
-                words = await self._tell(number, service, notice, message, plot)
-                failed += [words] if words else []
+        for index, service in enumerate(self._services):
+            if index not in self._delivered.get(notification.id, ()):
+                error_text = await self._notify_service(index, service, notification, message, plot)
+                failed += [error_text] if error_text else []
         if failed:
             self._problem = self._redact("; ".join(failed))
             raise SinkError(self._problem)
-        self._done.pop(notice.id, None)
-        self._last, self._problem = notice.time, ""
+        self._delivered.pop(notification.id, None)
+        self._last, self._problem = notification.time, ""
         return {}
 
     def health(self) -> Health:
-        """`away` after a notice that one of the services did not take."""
+        """Returns the health, `away` after a notification that one of the services did not take."""
         state: HealthState = "away" if self._problem else "ok"
         return Health(
             self.name, "apprise", state, last=self._last, problem=self._problem,
             counts=dict(self._counts),
         )  # fmt: skip
 
-    async def _tell(
-        self, number: int, service: NotifyBase, notice: Notice, message: Message,
+    async def _notify_service(
+        self, index: int, service: NotifyBase, notification: Notification, message: Message,
         plot: tuple[str, bytes] | None,
     ) -> str:  # fmt: skip
-        """Tells one service; what went wrong, or nothing."""
-        url = self._settings.urls[number]
-        what = f"service {number + 1} ({url.partition(':')[0]})"
-        heard = await self._thread.run(lambda: _notify(service, notice, message, plot))
-        if heard is None:
+        """Notifies one service; returns the error, or an empty text."""
+        url = self._settings.urls[index]
+        label = f"service {index + 1} ({url.partition(':')[0]})"
+        error_text = await self._thread.run(
+            lambda: _notify_blocking(service, notification, message, plot)
+        )
+        if error_text is None:
             self._counts["sent"] += 1
-            self._remember(notice.id, number)
+            self._mark_delivered(notification.id, index)
             return ""
-        return f"{what} did not take it{_clean(heard, url)}"
+        return f"{label} did not take it{_redact_message(error_text, url)}"
 
-    def _remember(self, id: str, number: int) -> None:
-        self._done.setdefault(id, set()).add(number)
-        if len(self._done) > _REMEMBERED:
-            self._done.popitem(last=False)
+    def _mark_delivered(self, notification_id: str, index: int) -> None:
+        self._delivered.setdefault(notification_id, set()).add(index)
+        if len(self._delivered) > _MAX_TRACKED:
+            self._delivered.popitem(last=False)
 
-    async def _plot(self, notice: Notice) -> tuple[str, bytes] | None:
-        """The alert's plot; without one, or where it is gone, the words go alone."""
-        key = notice.alert.attachment
+    async def _fetch_plot(self, notification: Notification) -> tuple[str, bytes] | None:
+        """Returns the alert's plot; None if it is missing, too large or not wanted."""
+        key = notification.alert.attachment
         if not key or self._fetch is None or not self._settings.plots:
             return None
         try:
             data = await self._fetch(key)
         except (TimeoutError, CatcherError, OSError):
             return None
-        return (key.rpartition("/")[2], data) if len(data) <= _LARGEST_PLOT else None
+        return (key.rpartition("/")[2], data) if len(data) <= _MAX_PLOT_SIZE else None
 
 
-def services(urls: tuple[str, ...]) -> list[NotifyBase]:
-    """The services of these addresses; CatcherError says which is none, and shows none of it."""
+def create_services(urls: tuple[str, ...]) -> list[NotifyBase]:
+    """Creates the services of these URLs; CatcherError names an invalid one by its index."""
     asset = AppriseAsset(app_id="Catcher", app_desc="Catcher", image_url_mask="", async_mode=False)
-    made = []
-    for number, url in enumerate(urls):
+    created = []
+    for index, url in enumerate(urls):
         with warnings.catch_warnings():
-            # Its plugins are read with the first address, and speak of Python's modules then.
+            # Apprise imports its plugins at the first URL, with warnings about Python's modules.
             warnings.simplefilter("ignore", DeprecationWarning)
             service = Apprise.instantiate(url, asset=asset)
         if not isinstance(service, NotifyBase):
-            scheme = plain(url.partition("://")[0], 20) if "://" in url else "no scheme"
+            scheme = (
+                sanitize_single_line(url.partition("://")[0], 20) if "://" in url else "no scheme"
+            )
             raise CatcherError(
-                f"urls[{number}] ({scheme}) is no address that Apprise knows",
+                f"urls[{index}] ({scheme}) is no address that Apprise knows",
                 "github.com/caronc/apprise/wiki says how each service is written",
             )
         if url.startswith("mailto"):
             # The site's own server needs no pause of seconds after each mail.
             service.request_rate_per_sec = 0
-        made.append(service)
-    return made
+        created.append(service)
+    return created
 
 
-def told(settings: Settings, notice: Notice) -> bool:
-    """Whether the services hear of such a change; a test always."""
-    return notice.kind in settings.tell or notice.kind == "test"
+def should_notify(settings: AppriseSinkSettings, notification: Notification) -> bool:
+    """Whether the services are notified of this kind of change; of a test always."""
+    return notification.kind in settings.tell or notification.kind == "test"
 
 
-def form_of(service: NotifyBase) -> Form:
-    """What a service shows best."""
-    return _FORMS.get(service.resolve_format(), "text")
+def get_service_format(service: NotifyBase) -> TextFormat:
+    """Returns the format that a service shows best."""
+    return _FORM_BY_FORMAT.get(service.resolve_format(), "text")
 
 
-def text_of(form: Form, notice: Notice, message: Message) -> str:
-    """A message in the form of a service."""
-    if form == "html":
-        return as_html(notice, message)
-    return as_markdown(message) if form == "markdown" else lines(message)
+def render_message(text_format: TextFormat, notification: Notification, message: Message) -> str:
+    """Renders a message in the format of a service."""
+    if text_format == "html":
+        return render_html(notification, message)
+    return render_markdown(message) if text_format == "markdown" else format_plain_body(message)
 
 
-def show(settings: Settings, compose: Compose, notice: Notice) -> Shown:
-    """What each service would get, for a preview."""
-    if not told(settings, notice):
-        return Shown(f"(nothing: they are not told what is {notice.kind})", None)
-    message = compose(notice)
-    sent = [
-        {"service": str(one.service_name), "format": form_of(one), "title": message.headline,
-         "body": text_of(form_of(one), notice, message)}
-        for one in services(settings.urls)
-    ]  # fmt: skip
-    names = ", ".join(f"{one['service']} ({one['format']})" for one in sent)
-    return Shown(f"{message.headline}\n{lines(message)}\n\nto {names}", sent)
+def build_preview(
+    settings: AppriseSinkSettings, compose: MessageComposer, notification: Notification
+) -> SinkPreview:
+    """Returns a preview of what each service would get."""
+    if not should_notify(settings, notification):
+        return SinkPreview(f"(nothing: they are not told what is {notification.kind})", None)
+    message = compose(notification)
+    payloads = [
+        {
+            "service": str(service.service_name),
+            "format": get_service_format(service),
+            "title": message.headline,
+            "body": render_message(get_service_format(service), notification, message),
+        }
+        for service in create_services(settings.urls)
+    ]
+    names = ", ".join(f"{payload['service']} ({payload['format']})" for payload in payloads)
+    return SinkPreview(f"{message.headline}\n{format_plain_body(message)}\n\nto {names}", payloads)
 
 
-def _notify(
-    service: NotifyBase, notice: Notice, message: Message, plot: tuple[str, bytes] | None
+def _notify_blocking(
+    service: NotifyBase,
+    notification: Notification,
+    message: Message,
+    plot: tuple[str, bytes] | None,
 ) -> str | None:
-    """In the thread: None once the service has it, else what Apprise says of the failure."""
-    # What the site wrote itself stays in its form; Apprise makes the service's of it.
-    form = message.form if message.custom else form_of(service)
+    """Returns None once the service has it, else Apprise's error; runs in the thread."""
+    # The output of the site's template keeps its format; Apprise converts it for the service.
+    text_format = message.text_format if message.custom else get_service_format(service)
     attach = None
     if plot is not None and service.attachment_support:
-        memory = AttachMemory(content=plot[1], name=plot[0])  # type: ignore[no-untyped-call]
-        attach = AppriseAttachment(memory)
-    with _listening() as heard:
-        done = service.notify(
-            body=text_of(form, notice, message),
+        attachment = AttachMemory(content=plot[1], name=plot[0])  # type: ignore[no-untyped-call]
+        attach = AppriseAttachment(attachment)
+    with _capture_log() as messages:
+        is_sent = service.notify(
+            body=render_message(text_format, notification, message),
             title=message.headline,
-            notify_type=_type(notice),
+            notify_type=_get_notify_type(notification),
             attach=attach,
-            body_format=_FORMATS[form],
+            body_format=_FORMAT_BY_FORM[text_format],
         )
-    return None if done else (heard[-1] if heard else "")
+    return None if is_sent else (messages[-1] if messages else "")
 
 
-def _type(notice: Notice) -> NotifyType:
-    alert = notice.alert
-    if notice.kind == "test":
+def _get_notify_type(notification: Notification) -> NotifyType:
+    alert = notification.alert
+    if notification.kind == "test":
         return NotifyType.INFO
-    if alert.state == "resolved" or alert.shown_severity == Severity.NONE:
+    if alert.state == "resolved" or alert.display_severity == Severity.NONE:
         return NotifyType.SUCCESS
-    return NotifyType.WARNING if alert.shown_severity == Severity.WARNING else NotifyType.FAILURE
+    return NotifyType.WARNING if alert.display_severity == Severity.WARNING else NotifyType.FAILURE
 
 
 @contextmanager
-def _listening() -> Iterator[list[str]]:
-    """What Apprise says in this thread, which is how it tells why something failed."""
-    heard: list[str] = []
-    own = threading.get_ident()
+def _capture_log() -> Iterator[list[str]]:
+    """Captures Apprise's log messages in this thread, its only way to report a failure's reason."""
+    messages: list[str] = []
+    thread_id = threading.get_ident()
 
-    class Ear(logging.Handler):
+    class CaptureHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == own and len(heard) < 20:
-                heard.append(record.getMessage())
+            if record.thread == thread_id and len(messages) < 20:
+                messages.append(record.getMessage())
 
-    ear = Ear(logging.WARNING)
-    _LOG.addHandler(ear)
+    handler = CaptureHandler(logging.WARNING)
+    _LOG.addHandler(handler)
     try:
-        yield heard
+        yield messages
     finally:
-        _LOG.removeHandler(ear)
+        _LOG.removeHandler(handler)
 
 
-def _clean(heard: str, url: str) -> str:
-    """Apprise's words without anything that stands in the address, as it is or decoded."""
-    words = plain(heard, 200)
-    whole = url.partition("://")[2]
-    pieces: set[Any] = {piece for text in (whole, unquote(whole)) for piece in _PIECES.split(text)}
-    for piece in sorted(pieces, key=len, reverse=True):
-        if len(piece) >= 3:
-            words = words.replace(piece, "***")
-    return f": {words}" if words else ""
+def _redact_message(message: str, url: str) -> str:
+    """Returns Apprise's message without any part of the URL, as it is or decoded."""
+    cleaned = sanitize_single_line(message, 200)
+    address = url.partition("://")[2]
+    fragments: set[Any] = {
+        fragment for text in (address, unquote(address)) for fragment in _URL_SEPARATORS.split(text)
+    }
+    for fragment in sorted(fragments, key=len, reverse=True):
+        if len(fragment) >= 3:
+            cleaned = cleaned.replace(fragment, "***")
+    return f": {cleaned}" if cleaned else ""

@@ -1,4 +1,4 @@
-"""Notices as plain lines, on the terminal or in a log file.
+"""Notifications as plain lines, on the terminal or in a log file.
 
     # alerts/routes.yaml
     sinks:
@@ -6,7 +6,7 @@
       quiet-console: {console: {links: false}}
       log: {console: {form: json}}      # for a collector of logs
 
-One line a notice, the severity first, or its state as one JSON object:
+One line per notification, the severity first, or its state as one JSON object:
 
     SERIOUS mount-jitter MC_O_1: Mount shook 0.12 arcsec | since 2025-04-24 00:05:13Z | owner tma
 """
@@ -18,16 +18,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from catcher.model.alert import Notice
+from catcher.model.alert import Notification
 from catcher.model.health import Health, HealthState
-from catcher.model.message import Compose, Shown
+from catcher.model.message import MessageComposer, SinkPreview
 from catcher.model.time import Instant
 from catcher.ports import Row, SinkError
-from catcher.sinks.layouts import one_line, state
+from catcher.sinks.message_formats import build_state_payload, format_one_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ConsoleSinkSettings:
     """`links`: whether addresses (runbook, plot, board) are written too, in a line for people."""
 
     links: bool = True
@@ -35,10 +35,14 @@ class Settings:
 
 
 class ConsoleSink:
-    """Writes one line for each notice with `write` (a line without its end)."""
+    """Writes one line for each notification with `write` (a line without its end)."""
 
     def __init__(
-        self, name: str, settings: Settings, compose: Compose, write: Callable[[str], None] = print
+        self,
+        name: str,
+        settings: ConsoleSinkSettings,
+        compose: MessageComposer,
+        write: Callable[[str], None] = print,
     ) -> None:
         self.name = name
         self._settings = settings
@@ -47,32 +51,36 @@ class ConsoleSink:
         self._last: Instant | None = None
         self._problem = ""
 
-    async def deliver(self, notice: Notice) -> Row:
-        """SinkError where the stream is closed."""
+    async def deliver(self, notification: Notification) -> Row:
+        """Writes the line; SinkError if the stream is closed."""
         try:
-            self._write(line(self._settings, self._compose, notice))
+            self._write(format_notification(self._settings, self._compose, notification))
         except (OSError, ValueError) as error:
             self._problem = str(error)
             raise SinkError(f"nothing can be written: {error}") from error
-        self._last, self._problem = notice.time, ""
+        self._last, self._problem = notification.time, ""
         return {}
 
     def health(self) -> Health:
-        """`away` after a line that could not be written."""
-        how: HealthState = "away" if self._problem else "ok"
-        return Health(self.name, "console", how, last=self._last, problem=self._problem)
+        """Returns the health, `away` after a line that could not be written."""
+        health_state: HealthState = "away" if self._problem else "ok"
+        return Health(self.name, "console", health_state, last=self._last, problem=self._problem)
 
 
-def line(settings: Settings, compose: Compose, notice: Notice) -> str:
-    """A notice in one line."""
-    message = compose(notice)
+def format_notification(
+    settings: ConsoleSinkSettings, compose: MessageComposer, notification: Notification
+) -> str:
+    """Formats a notification as one line."""
+    message = compose(notification)
     if settings.form == "json":
-        # ASCII: what turns the direction of text must not do so in a terminal.
-        return json.dumps(state(notice, message))
-    return one_line(message, settings.links)
+        # ASCII, so that no character can reverse the text direction in a terminal.
+        return json.dumps(build_state_payload(notification, message))
+    return format_one_line(message, settings.links)
 
 
-def show(settings: Settings, compose: Compose, notice: Notice) -> Shown:
-    """The line as it would be written, for a preview."""
-    text = line(settings, compose, notice)
-    return Shown(text, text)
+def build_preview(
+    settings: ConsoleSinkSettings, compose: MessageComposer, notification: Notification
+) -> SinkPreview:
+    """Returns a preview of the line."""
+    text = format_notification(settings, compose, notification)
+    return SinkPreview(text, text)

@@ -1,4 +1,4 @@
-"""Where something is published in Kafka: to the cluster itself, or through a REST proxy."""
+"""Where to publish in Kafka: to the cluster itself, or through a REST proxy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
 
-from catcher.model.problem import CatcherError
+from catcher.model.errors import CatcherError
 from catcher.model.time import SECOND, Span
 
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KafkaSettings:
+class KafkaPublisherSettings:
     """The cluster (`servers`) or a REST proxy (`rest`), how to enter it, and the topic.
 
     `format: avro` wants a `registry`, unless a REST proxy sees to that. `ca` is a PEM file,

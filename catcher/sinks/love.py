@@ -1,15 +1,15 @@
-"""Alerts in LOVE, beside those of the Watcher, in the Watcher's own form.
+"""Alerts in LOVE, beside those of the Watcher, in the Watcher's own format.
 
     # alerts/routes.yaml
     sinks:
       love: {love: {url: "ws://love.example/manager/ws/subscription",
                     password: "${LOVE_PASSWORD}"}}
 
-LOVE keeps alarms by name. So each message has one alarm (`alarm`, never the stream `alarms`,
-which replaces every client's whole list and would erase the Watcher's), and each name begins
-with `catcher.`. The whole list of open alerts is sent when the connection comes up, when somebody
-asks for the initial state, and every 30 s, since the Watcher's list erases ours in turn.
-LOVE's acknowledge button speaks to the Watcher, not to us: the reason has the board's address.
+LOVE keeps alarms by name. So each message has one alarm (`alarm`, never the stream `alarms`, which
+replaces every client's whole list and would erase the Watcher's), and each name begins with
+`catcher.`. All open alerts are sent when the connection opens, when somebody requests the initial
+state, and every 30 s, since the Watcher's list erases ours in turn. LOVE's acknowledge button
+addresses the Watcher, not us: the reason has the board's URL.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from urllib.parse import urlencode, urlsplit
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from catcher.model.alert import Alert, Notice
+from catcher.model.alert import Alert, Notification
+from catcher.model.errors import CatcherError
 from catcher.model.health import Health, HealthState
-from catcher.model.message import Compose
-from catcher.model.problem import CatcherError
-from catcher.model.time import SECOND, Clock, Instant, Span, to_seconds
+from catcher.model.message import MessageComposer
+from catcher.model.time import SECOND, Clock, Instant, Span, nanoseconds_to_seconds
 from catcher.ports import Row, SinkError
-from catcher.sinks.love_alarm import alarm_message, subscriptions
+from catcher.sinks.love_alarm import build_alarm_message, build_subscription_requests
 
-# At DEBUG websockets logs the request line, which has the password in it.
+# At DEBUG websockets logs the request line, which contains the password.
 _WIRE_LOG = logging.getLogger("catcher.sinks.love.wire")
 _WIRE_LOG.setLevel(logging.INFO)
-_AFTER_WATCHER = 2 * SECOND
-"""The Watcher answers an initial state too, with its whole list; ours comes again after it."""
+_WATCHER_DELAY = 2 * SECOND
+"""The Watcher answers an initial-state request, too, with its whole list; ours is resent then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class LoveSinkSettings:
     """`url` of LOVE-manager's subscription websocket, `password` of its producers.
 
     `resend`: how often each open alert is sent again; `register`: how often we ask again to
@@ -70,22 +70,22 @@ class Settings:
 class LoveSink:
     """A producer of LOVE-manager, connected while its context lasts.
 
-    `active` gives the open alerts; of these, the ones that this sink was told of are sent.
+    `list_active` returns the open alerts; those that this sink was notified of are sent.
     """
 
     def __init__(
         self,
         name: str,
-        settings: Settings,
-        compose: Compose,
-        active: Callable[[], Iterable[Alert]],
+        settings: LoveSinkSettings,
+        compose: MessageComposer,
+        list_active: Callable[[], Iterable[Alert]],
         clock: Clock,
     ) -> None:
         self.name = name
         self._settings, self._compose = settings, compose
-        self._active, self._clock = active, clock
+        self._list_active, self._clock = list_active, clock
         self._socket: ClientConnection | None = None
-        self._again = asyncio.Event()
+        self._resend_requested = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._state: HealthState = "starting"
         self._since, self._problem = clock(), ""
@@ -93,7 +93,7 @@ class LoveSink:
         self._counts = {"sent": 0, "connections": 0, "unreadable": 0}
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._stay_connected(), name=f"LOVE sink {self.name}")
+        self._task = asyncio.create_task(self._run_connections(), name=f"LOVE sink {self.name}")
         return self
 
     async def __aexit__(
@@ -106,126 +106,138 @@ class LoveSink:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        self._become("ended", "")
+        self._set_state("ended", "")
 
-    async def deliver(self, notice: Notice) -> Row:
-        """Sends the alert as it stands; SinkError while LOVE is away."""
+    async def deliver(self, notification: Notification) -> Row:
+        """Sends the alert's state; SinkError while LOVE is unavailable."""
         socket = self._socket
         if socket is None:
             raise SinkError(self._problem or "LOVE is not connected yet")
         try:
-            await self._send(socket, notice)
+            await self._send_alarm(socket, notification)
         except (OSError, WebSocketException) as error:
-            raise SinkError(f"LOVE went away: {_words(error)}") from error
-        self._last = notice.time
+            raise SinkError(f"LOVE went away: {_describe_error(error)}") from error
+        self._last = notification.time
         return {}
 
-    async def say(self, message: Row) -> None:
-        """Sends what is not about an alert; SinkError while LOVE is away."""
+    async def send_message(self, message: Row) -> None:
+        """Sends a message that is not about an alert; SinkError while LOVE is unavailable."""
         socket = self._socket
         if socket is None:
             raise SinkError(self._problem or "LOVE is not connected yet")
         try:
             await socket.send(json.dumps(message, allow_nan=False))
         except (OSError, WebSocketException) as error:
-            raise SinkError(f"LOVE went away: {_words(error)}") from error
+            raise SinkError(f"LOVE went away: {_describe_error(error)}") from error
 
     def health(self) -> Health:
-        """`away` while there is no connection, with the reason."""
+        """Returns the health, `away` while there is no connection, with the reason."""
         return Health(
             self.name, "love", self._state, self._since, self._last, self._problem,
             dict(self._counts),
         )  # fmt: skip
 
-    # -- the connection --------------------------------------------------------------------------
+    # -- connection ------------------------------------------------------------------------------
 
-    async def _stay_connected(self) -> None:
-        tries = 0
+    async def _run_connections(self) -> None:
+        attempts = 0
         while True:
-            words = "LOVE closed the connection"
-            connections = self._counts["connections"]
+            problem = "LOVE closed the connection"
+            connection_count = self._counts["connections"]
             try:
                 async with self._connect() as socket:
-                    await self._serve(socket)
+                    await self._serve_connection(socket)
             except* (OSError, WebSocketException) as errors:
-                words = _words(errors.exceptions[0])
-            self._become("away", words)
-            tries = 0 if self._counts["connections"] > connections else tries + 1
-            pause = min(self._settings.retry_first << min(tries, 30), self._settings.retry_longest)
-            await asyncio.sleep(to_seconds(pause) * random.uniform(0.5, 1.0))
+                problem = _describe_error(errors.exceptions[0])
+            self._set_state("away", problem)
+            attempts = 0 if self._counts["connections"] > connection_count else attempts + 1
+            pause = min(
+                self._settings.retry_first << min(attempts, 30), self._settings.retry_longest
+            )
+            await asyncio.sleep(nanoseconds_to_seconds(pause) * random.uniform(0.5, 1.0))
 
     def _connect(self) -> connect:
-        address = f"{self._settings.url}?{urlencode({'password': self._settings.password})}"
+        url = f"{self._settings.url}?{urlencode({'password': self._settings.password})}"
         return connect(
-            address, logger=_WIRE_LOG, proxy=None, max_size=2**20, max_queue=64, open_timeout=10
+            url, logger=_WIRE_LOG, proxy=None, max_size=2**20, max_queue=64, open_timeout=10
         )
 
-    async def _serve(self, socket: ClientConnection) -> None:
-        """Until the connection ends: answers requests and repeats what is open."""
+    async def _serve_connection(self, socket: ClientConnection) -> None:
+        """Answers requests and resends open alerts until the connection ends."""
         self._counts["connections"] += 1
-        self._again.set()
+        self._resend_requested.set()
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._repeat(socket))
-                tasks.create_task(self._register(socket))
+            async with asyncio.TaskGroup() as task_group:
+                task_group.create_task(self._resend_alerts(socket))
+                task_group.create_task(self._renew_subscriptions(socket))
                 self._socket = socket
-                self._become("ok", "")
+                self._set_state("ok", "")
                 async for text in socket:
-                    self._hear(text)
+                    self._handle_message(text)
                 raise ConnectionError("LOVE closed the connection")
         finally:
             self._socket = None
 
-    async def _register(self, socket: ClientConnection) -> None:
+    async def _renew_subscriptions(self, socket: ClientConnection) -> None:
         while True:
-            for request in subscriptions():
+            for request in build_subscription_requests():
                 await socket.send(json.dumps(request))
-            await asyncio.sleep(to_seconds(self._settings.register))
+            await asyncio.sleep(nanoseconds_to_seconds(self._settings.register))
 
-    async def _repeat(self, socket: ClientConnection) -> None:
-        """Sends each open alert when asked to, once more soon after, and at intervals."""
+    async def _resend_alerts(self, socket: ClientConnection) -> None:
+        """Sends each open alert on request, once more soon after, and at intervals."""
         pause = 0
         while True:
-            asked = self._again.is_set()
+            is_requested = self._resend_requested.is_set()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(to_seconds(pause)):
-                    asked = await self._again.wait()
-            self._again.clear()
-            for alert in self._mine():
-                notice = Notice("", self.name, "updated", alert, alert.sequence, self._clock())
-                await self._send(socket, notice)
-            pause = min(_AFTER_WATCHER, self._settings.resend) if asked else self._settings.resend
+                async with asyncio.timeout(nanoseconds_to_seconds(pause)):
+                    is_requested = await self._resend_requested.wait()
+            self._resend_requested.clear()
+            for alert in self._list_own_alerts():
+                notification = Notification(
+                    "", self.name, "updated", alert, alert.sequence, self._clock()
+                )
+                await self._send_alarm(socket, notification)
+            pause = (
+                min(_WATCHER_DELAY, self._settings.resend)
+                if is_requested
+                else self._settings.resend
+            )
 
-    def _mine(self) -> list[Alert]:
-        return [alert for alert in self._active() if self.name in alert.sinks]
+    def _list_own_alerts(self) -> list[Alert]:
+        return [alert for alert in self._list_active() if self.name in alert.sinks]
 
-    def _hear(self, text: str | bytes) -> None:
-        """An initial-state request about the Watcher is answered with all that is open."""
+    def _handle_message(self, text: str | bytes) -> None:
+        """Schedules a resend of all open alerts for an initial-state request about the Watcher."""
         try:
             message = json.loads(text)
-            wanted = message.get("category") == "initial_state" and any(
-                one.get("csc") in ("Watcher", "all") for one in message.get("data", ())
+            is_request = message.get("category") == "initial_state" and any(
+                entry.get("csc") in ("Watcher", "all") for entry in message.get("data", ())
             )
         except (ValueError, AttributeError, TypeError, RecursionError):
             self._counts["unreadable"] += 1
             return
-        if wanted:
-            self._again.set()
+        if is_request:
+            self._resend_requested.set()
 
-    async def _send(self, socket: ClientConnection, notice: Notice) -> None:
-        await socket.send(json.dumps(alarm_message(notice, self._compose(notice)), allow_nan=False))
+    async def _send_alarm(self, socket: ClientConnection, notification: Notification) -> None:
+        await socket.send(
+            json.dumps(
+                build_alarm_message(notification, self._compose(notification)), allow_nan=False
+            )
+        )
         self._counts["sent"] += 1
 
-    def _become(self, state: HealthState, problem: str) -> None:
+    def _set_state(self, state: HealthState, problem: str) -> None:
         if state != self._state:
             self._since = self._clock()
         self._state, self._problem = state, problem
 
 
-def _words(error: BaseException) -> str:
-    """What went wrong, without the address: the password is part of that."""
+def _describe_error(error: BaseException) -> str:
+    """Describes an error without the URL, which contains the password."""
     if isinstance(error, BaseExceptionGroup):
-        return _words(error.exceptions[0])
+        return _describe_error(error.exceptions[0])
     if isinstance(error, InvalidStatus):
         code = error.response.status_code
         hint = "; check the password" if code in (401, 403) else ""

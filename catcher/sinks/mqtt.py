@@ -1,14 +1,14 @@
-"""Alerts as retained MQTT messages: whoever subscribes sees at once what is wrong now.
+"""Alerts as retained MQTT messages: a new subscriber sees at once what is wrong now.
 
     # alerts/routes.yaml
     sinks:
       broker: {mqtt: {host: mqtt.example, prefix: catcher/alerts, username: catcher,
                       password: "${MQTT_PASSWORD}"}}
 
-One topic an alert, `PREFIX/RULE/ID`, with its present state as JSON, retained. A resolved alert
-is published once more, not retained, and its retained message is then taken away with an empty
-one (as MQTT says "nothing here"), so that a newcomer sees open alerts only and the topics of
-single exposures do not pile up on the broker. A subscriber drops repeats by `notice`.
+One topic per alert, `PREFIX/RULE/ID`, with its current state as JSON, retained. A resolved alert is
+published once more, not retained, and its retained message is then deleted with an empty one (as
+MQTT prescribes), so that a new subscriber sees open alerts only and the topics of single exposures
+do not pile up on the broker. A subscriber drops repeats by `notice`.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from catcher.model.alert import Alert, Notice
+from catcher.model.alert import Alert, Notification
+from catcher.model.errors import CatcherError
 from catcher.model.health import Health, HealthState
-from catcher.model.message import Compose, Shown
-from catcher.model.problem import CatcherError
+from catcher.model.message import MessageComposer, SinkPreview
 from catcher.model.time import Instant
 from catcher.ports import Row, SinkError
-from catcher.sinks.layouts import state
+from catcher.sinks.message_formats import build_state_payload
 
-_UNFIT = re.compile(r"[+#/\x00-\x1f\x7f\ud800-\udfff]")
+_INVALID_TOPIC_CHARS = re.compile(r"[+#/\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class MqttSinkSettings:
     """The broker and how to enter it, and the beginning of each alert's topic.
 
     `port` 0 means 1883, or 8883 with `tls`; `ca` is a PEM file, empty for the machine's own
@@ -55,21 +55,25 @@ class Settings:
             )
 
 
-class Publisher(Protocol):
-    """A connection to a broker, kept up by itself."""
+class TopicPublisher(Protocol):
+    """A connection to a broker that reconnects by itself."""
 
     async def publish(
         self, topic: str, payload: bytes, qos: Literal[0, 1, 2] = 1, retain: bool = False
     ) -> None:
-        """Returns when the broker has the message; OSError where it has not."""
+        """Returns once the broker has the message; raises OSError if it does not take it."""
         ...
 
 
 class MqttSink:
-    """Publishes each alert's state through a publisher, which has a lifetime of its own."""
+    """Publishes each alert's state through a publisher with its own lifetime."""
 
     def __init__(
-        self, name: str, settings: Settings, publisher: Publisher, compose: Compose
+        self,
+        name: str,
+        settings: MqttSinkSettings,
+        publisher: TopicPublisher,
+        compose: MessageComposer,
     ) -> None:
         self.name = name
         self._settings = settings
@@ -78,34 +82,43 @@ class MqttSink:
         self._last: Instant | None = None
         self._problem = ""
 
-    async def deliver(self, notice: Notice) -> Row:
-        """SinkError where the broker did not take it in time."""
-        alert, place = notice.alert, topic(self._settings.prefix, notice.alert)
-        text = json.dumps(state(notice, self._compose(notice)), allow_nan=False).encode()
-        gone = alert.state == "resolved"
+    async def deliver(self, notification: Notification) -> Row:
+        """Publishes the state; SinkError if the broker does not take it in time."""
+        alert, topic_name = (
+            notification.alert,
+            build_alert_topic(self._settings.prefix, notification.alert),
+        )
+        payload = json.dumps(
+            build_state_payload(notification, self._compose(notification)), allow_nan=False
+        ).encode()
+        is_resolved = alert.state == "resolved"
         try:
-            await self._publisher.publish(place, text, self._settings.qos, not gone)
-            if gone:
-                await self._publisher.publish(place, b"", self._settings.qos, True)
+            await self._publisher.publish(topic_name, payload, self._settings.qos, not is_resolved)
+            if is_resolved:
+                await self._publisher.publish(topic_name, b"", self._settings.qos, True)
         except (OSError, ValueError) as error:
             self._problem = str(error)
             raise SinkError(str(error)) from error
-        self._last, self._problem = notice.time, ""
-        return {"topic": place}
+        self._last, self._problem = notification.time, ""
+        return {"topic": topic_name}
 
     def health(self) -> Health:
-        """`away` after a message that was not taken."""
-        how: HealthState = "away" if self._problem else "ok"
-        return Health(self.name, "mqtt", how, last=self._last, problem=self._problem)
+        """Returns the health, `away` after a message that was not taken."""
+        health_state: HealthState = "away" if self._problem else "ok"
+        return Health(self.name, "mqtt", health_state, last=self._last, problem=self._problem)
 
 
-def topic(prefix: str, alert: Alert) -> str:
-    """`catcher/alerts/wind-high/0123456789ab`."""
-    return f"{prefix.strip('/')}/{_UNFIT.sub('_', alert.rule)[:200]}/{alert.id}"
+def build_alert_topic(prefix: str, alert: Alert) -> str:
+    """Returns the topic of an alert, such as `catcher/alerts/wind-high/0123456789ab`."""
+    return f"{prefix.strip('/')}/{_INVALID_TOPIC_CHARS.sub('_', alert.rule)[:200]}/{alert.id}"
 
 
-def show(settings: Settings, compose: Compose, notice: Notice) -> Shown:
-    """Topic and payload as they would be published, for a preview."""
-    body = state(notice, compose(notice))
-    place = topic(settings.prefix, notice.alert)
-    return Shown(f"{place}\n{json.dumps(body, indent=2, ensure_ascii=False)}", body)
+def build_preview(
+    settings: MqttSinkSettings, compose: MessageComposer, notification: Notification
+) -> SinkPreview:
+    """Returns a preview of topic and payload."""
+    payload = build_state_payload(notification, compose(notification))
+    topic_name = build_alert_topic(settings.prefix, notification.alert)
+    return SinkPreview(
+        f"{topic_name}\n{json.dumps(payload, indent=2, ensure_ascii=False)}", payload
+    )

@@ -11,12 +11,12 @@
           # signing_secret: "${SLACK_SIGNING_SECRET}"     or by POST /slack/interactive
           users: {U012AB3CD: ana}           # Slack's ids and Catcher's names
 
-The app has to be in the channel. An edit pings nobody, so a worsening is also posted, in the
+The app must be in the channel. An edit pings nobody, so a worsening is also posted, in the
 message's thread and into the channel, with the mention; that post is edited, too, when somebody
-takes the alert. What else happens is a line in the
-thread, where the plot goes too. What comes from events is shown as text: `<!here>` in a name
-mentions nobody. With an `app_token` (a connection outwards, as a closed network needs) or a
-`signing_secret` the message has buttons: Acknowledge, Shelve 30 m, Open.
+acknowledges the alert. Other changes are a line in the thread, where the plot goes too. Text from
+events is shown as plain text: `<!here>` in a name mentions nobody. With an `app_token` (an outgoing
+connection, as a closed network needs) or a `signing_secret` the message has buttons: Acknowledge,
+Shelve 30 m, Open.
 """
 
 from __future__ import annotations
@@ -30,32 +30,37 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import parse_qs
 
-from catcher.model.alert import Alert, Notice, Severity
+from catcher.model.alert import Alert, Notification, Severity
+from catcher.model.errors import CatcherError
 from catcher.model.health import Health, HealthState
-from catcher.model.message import Compose, Message, Shown
-from catcher.model.problem import CatcherError
+from catcher.model.message import Message, MessageComposer, SinkPreview
 from catcher.model.time import SECOND, Clock, Instant, Span
-from catcher.ports import Busy, Door, Row, SinkError
-from catcher.sinks.layouts import lines
-from catcher.sinks.slack_actions import Actions
-from catcher.sinks.slack_blocks import MENTION, blocks, fallback, history
-from catcher.sinks.slack_client import SlackClient, SlackRefused
-from catcher.sinks.slack_signature import Signatures
-from catcher.sinks.slack_socket import SocketMode
-from catcher.sinks.web import open_session
+from catcher.ports import EngineApi, EngineBusy, Row, SinkError
+from catcher.sinks.message_formats import format_plain_body
+from catcher.sinks.slack_actions import ButtonHandler
+from catcher.sinks.slack_blocks import (
+    MENTION_PATTERN,
+    build_blocks,
+    build_thread_blocks,
+    format_fallback_text,
+)
+from catcher.sinks.slack_client import SlackClient, SlackResponseError
+from catcher.sinks.slack_signature import SignatureVerifier
+from catcher.sinks.slack_socket_mode import SocketModeClient
+from catcher.transport.http import open_session
 
-INTERACTIVE = "/slack/interactive"
-_GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
-_LARGEST_PLOT = 20_000_000
-_LOUD = ("raised", "reminder")
-_SILENT = ("opened", "test", *_LOUD)
-"""Changes that are no line of the thread: the message itself tells them."""
+INTERACTIVE_PATH = "/slack/interactive"
+_MESSAGE_GONE_CODES = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+_MAX_PLOT_SIZE = 20_000_000
+_BROADCAST_KINDS = ("raised", "reminder")
+_NO_THREAD_KINDS = ("opened", "test", *_BROADCAST_KINDS)
+"""Kinds without a line in the thread: the message itself shows them."""
 
-Fetch = Callable[[str], Awaitable[bytes]]
+ArtifactFetcher = Callable[[str], Awaitable[bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class SlackSinkSettings:
     """`mention` (`<!subteam^S…>`, `<@U…>`, `<!here>`) is added from `mention_from` on.
 
     `app_token` opens Socket Mode, `signing_secret` lets `POST /slack/interactive` in; either gives
@@ -80,67 +85,72 @@ class Settings:
                 "the slack sink needs a channel and a token",
                 'write channel: "#alerts" and token: "${SLACK_TOKEN}"',
             )
-        if self.mention and not MENTION.fullmatch(self.mention):
+        if self.mention and not MENTION_PATTERN.fullmatch(self.mention):
             raise CatcherError(
                 f"{self.mention!r} mentions nobody in Slack",
                 'write it like "<!subteam^S123>", "<@U123>" or "<!here>"',
             )
 
     @property
-    def interactive(self) -> bool:
-        """Whether somebody hears when a button is pressed."""
+    def is_interactive(self) -> bool:
+        """Whether button presses are received."""
         return bool(self.app_token or self.signing_secret)
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """What buttons act on: the engine's door, and the alerts that are open."""
+class SlackContext:
+    """What buttons act on: the engine's API, and the open alerts."""
 
-    door: Callable[[], Door]
-    active: Callable[[], Iterable[Alert]]
+    get_engine_api: Callable[[], EngineApi]
+    list_active: Callable[[], Iterable[Alert]]
 
 
 class SlackSink:
-    """Speaks to one channel. `fetch` gives the bytes of an artifact by its key, for plots.
+    """Posts to one channel. `fetch` returns the bytes of an artifact by its key, for plots.
 
-    Without a `reach` buttons are shown, and nobody hears them.
+    Without a `context` buttons are shown, but have no effect.
     """
 
     def __init__(
         self,
         name: str,
-        settings: Settings,
-        compose: Compose,
+        settings: SlackSinkSettings,
+        compose: MessageComposer,
         clock: Clock,
-        fetch: Fetch | None = None,
-        reach: Reach | None = None,
+        fetch: ArtifactFetcher | None = None,
+        context: SlackContext | None = None,
     ) -> None:
         self.name = name
         self._settings, self._compose, self._fetch = settings, compose, fetch
-        self._clock, self._reach = clock, reach
+        self._clock, self._context = clock, context
         self._mention_from = Severity.parse(settings.mention_from)
-        self._signatures = Signatures(settings.signing_secret)
-        self._open = AsyncExitStack()
+        self._signature_verifier = SignatureVerifier(settings.signing_secret)
+        self._exit_stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._client = SlackClient(settings.token, settings.base_url, settings.timeout, None)
-        self._actions: Actions | None = None
-        self._socket: SocketMode | None = None
+        self._button_handler: ButtonHandler | None = None
+        self._socket_mode: SocketModeClient | None = None
         self._last: Instant | None = None
         self._problem = ""
         self._counts = {"posted": 0, "edited": 0, "plots": 0, "plots_failed": 0}
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-        session = await self._open.enter_async_context(open_session(settings.timeout))
+        session = await self._exit_stack.enter_async_context(open_session(settings.timeout))
         self._client = SlackClient(settings.token, settings.base_url, settings.timeout, session)
-        if self._reach is not None and settings.interactive:
-            self._actions = Actions(
-                self._reach.door, self._reach.active, self._client, settings.users
+        if self._context is not None and settings.is_interactive:
+            self._button_handler = ButtonHandler(
+                self._context.get_engine_api,
+                self._context.list_active,
+                self._client,
+                settings.users,
             )
-            self._start(self._actions.run(), f"actions of {self.name}")
+            self._start_task(self._button_handler.run(), f"actions of {self.name}")
             if settings.app_token:
-                self._socket = SocketMode(session, self._address, self._actions.take)
-                self._start(self._socket.run(), f"Socket Mode of {self.name}")
+                self._socket_mode = SocketModeClient(
+                    session, self._fetch_socket_url, self._button_handler.enqueue
+                )
+                self._start_task(self._socket_mode.run(), f"Socket Mode of {self.name}")
         return self
 
     async def __aexit__(
@@ -152,163 +162,183 @@ class SlackSink:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._open.__aexit__(kind, error, trace)
+        await self._exit_stack.__aexit__(kind, error, trace)
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=name))
+    def _start_task(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.append(asyncio.create_task(coroutine, name=name))
 
-    async def deliver(self, notice: Notice) -> Row:
-        """Posts or edits the alert's message; the receipt says where it is."""
-        message = self._compose(notice)
+    async def deliver(self, notification: Notification) -> Row:
+        """Posts or edits the alert's message; the receipt has its location."""
+        message = self._compose(notification)
         try:
-            receipt = await self._tell(notice, message)
+            receipt = await self._post_or_edit_message(notification, message)
         except SinkError as error:
             self._problem = str(error)
             raise
-        self._last, self._problem = notice.time, ""
-        return await self._with_plot(notice, message, receipt)
+        self._last, self._problem = notification.time, ""
+        return await self._upload_plot(notification, message, receipt)
 
-    async def callback(self, headers: Mapping[str, str], body: bytes) -> Row:
-        """`POST /slack/interactive`; CatcherError unless it is signed by Slack, new and in form."""
-        self._signatures.check(headers, body, self._clock())
+    async def handle_interaction(self, headers: Mapping[str, str], body: bytes) -> Row:
+        """Handles `POST /slack/interactive`.
+
+        Raises CatcherError unless the request is signed by Slack, new and well-formed.
+        """
+        self._signature_verifier.verify_request(headers, body, self._clock())
         try:
             payload = json.loads(parse_qs(body.decode())["payload"][0])
         except (ValueError, KeyError, RecursionError):
             payload = None
-        if not isinstance(payload, Mapping) or self._actions is None:
+        if not isinstance(payload, Mapping) or self._button_handler is None:
             raise CatcherError("the request has no payload", "Slack sends it as payload=JSON")
-        if not self._actions.take(payload):
-            raise Busy
+        if not self._button_handler.enqueue(payload):
+            raise EngineBusy
         return {}
 
     def health(self) -> Health:
-        """`away` after a request that failed, or while Socket Mode cannot be had."""
+        """Returns the health, `away` after a failed request or while Socket Mode is unavailable."""
         problem = self._problem
-        if not problem and (deaf := self._deaf()):
-            problem = f"buttons are not heard: {deaf}"
+        if not problem and (socket_problem := self._find_socket_problem()):
+            problem = f"buttons are not heard: {socket_problem}"
         state: HealthState = "away" if problem else "ok"
-        counts = {**self._counts, **(self._actions.counts if self._actions else {})}
+        counts = {**self._counts, **(self._button_handler.counts if self._button_handler else {})}
         return Health(self.name, "slack", state, last=self._last, problem=problem, counts=counts)
 
-    def _deaf(self) -> str:
+    def _find_socket_problem(self) -> str:
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 return f"{type(error).__name__}: {error}"
-        return self._socket.problem if self._socket is not None else ""
+        return self._socket_mode.problem if self._socket_mode is not None else ""
 
     # -- messages --------------------------------------------------------------------------------
 
-    async def _tell(self, notice: Notice, message: Message) -> dict[str, Any]:
-        receipt = dict(notice.receipt)
+    async def _post_or_edit_message(
+        self, notification: Notification, message: Message
+    ) -> dict[str, Any]:
+        receipt = dict(notification.receipt)
         if not receipt.get("ts"):
-            return await self._post(notice, message)
+            return await self._post_message(notification, message)
         channel, ts = str(receipt["channel"]), str(receipt["ts"])
-        # Before anything is posted: what is tried again must not be posted twice.
-        await self._edit_worsening(notice, message, receipt)
+        # Before anything is posted: a retry must not post twice.
+        await self._edit_worsening_post(notification, message, receipt)
         try:
-            await self._client.update(
+            await self._client.update_message(
                 channel=channel,
                 ts=ts,
-                text=fallback(message),
-                blocks=blocks(notice, message, buttons=self._settings.interactive),
+                text=format_fallback_text(message),
+                blocks=build_blocks(
+                    notification, message, interactive=self._settings.is_interactive
+                ),
             )
-        except SlackRefused as error:
-            if error.code in _GONE:
-                return await self._post(notice, message)
+        except SlackResponseError as error:
+            if error.code in _MESSAGE_GONE_CODES:
+                return await self._post_message(notification, message)
             raise
         self._counts["edited"] += 1
-        if notice.kind in _LOUD:
-            posted = await self._post(notice, message, thread=ts)
+        if notification.kind in _BROADCAST_KINDS:
+            posted = await self._post_message(notification, message, thread=ts)
             receipt["worsening"] = posted["ts"]
-        elif notice.kind not in _SILENT:
-            await self._client.post(
+        elif notification.kind not in _NO_THREAD_KINDS:
+            await self._client.post_message(
                 channel=channel,
                 thread_ts=ts,
-                text=fallback(message),
-                blocks=history(notice, message),
-                metadata=_mark(notice),
+                text=format_fallback_text(message),
+                blocks=build_thread_blocks(notification, message),
+                metadata=_build_metadata(notification),
             )
         return receipt
 
-    async def _edit_worsening(
-        self, notice: Notice, message: Message, receipt: Mapping[str, Any]
+    async def _edit_worsening_post(
+        self, notification: Notification, message: Message, receipt: Mapping[str, Any]
     ) -> None:
-        """The last post of a worsening, once the alert is taken or over or posted anew.
+        """Edits the last post of a worsening, once the alert is acknowledged, over or posted again.
 
-        It says how the alert stands, without buttons: those of the live message are in force.
+        It then shows the alert's state, without buttons: those of the live message apply.
         """
         ts = receipt.get("worsening")
-        if not ts or (notice.alert.state == "firing" and notice.kind not in _LOUD):
+        if not ts or (
+            notification.alert.state == "firing" and notification.kind not in _BROADCAST_KINDS
+        ):
             return
         try:
-            await self._client.update(
-                channel=str(receipt["channel"]), ts=str(ts), text=fallback(message),
-                blocks=blocks(notice, message),
+            await self._client.update_message(
+                channel=str(receipt["channel"]), ts=str(ts), text=format_fallback_text(message),
+                blocks=build_blocks(notification, message),
             )  # fmt: skip
-        except SlackRefused as error:
-            if error.code not in _GONE:
+        except SlackResponseError as error:
+            if error.code not in _MESSAGE_GONE_CODES:
                 raise
         self._counts["edited"] += 1
 
-    async def _post(self, notice: Notice, message: Message, thread: str = "") -> dict[str, Any]:
-        """A new message; in a thread it is shown in the channel as well."""
-        mention = self._mention(notice)
-        receipt: dict[str, Any] = await self._client.post(
-            channel=str(notice.receipt.get("channel") or self._settings.channel),
-            text=fallback(message, mention),
-            blocks=blocks(notice, message, mention, self._settings.interactive),
+    async def _post_message(
+        self, notification: Notification, message: Message, thread: str = ""
+    ) -> dict[str, Any]:
+        """Posts a new message; one in a thread is shown in the channel as well."""
+        mention = self._get_mention(notification)
+        receipt: dict[str, Any] = await self._client.post_message(
+            channel=str(notification.receipt.get("channel") or self._settings.channel),
+            text=format_fallback_text(message, mention),
+            blocks=build_blocks(notification, message, mention, self._settings.is_interactive),
             thread_ts=thread or None,
             reply_broadcast=True if thread else None,
-            metadata=_mark(notice),
+            metadata=_build_metadata(notification),
         )
         self._counts["posted"] += 1
         return receipt
 
-    def _mention(self, notice: Notice) -> str:
-        alert = notice.alert
-        worse = notice.kind == "raised" or alert.shown_severity >= self._mention_from
-        quiet = notice.kind == "test" or alert.state in ("resolved", "shelved", "acknowledged")
-        return self._settings.mention if worse and not quiet else ""
+    def _get_mention(self, notification: Notification) -> str:
+        alert = notification.alert
+        is_severe = notification.kind == "raised" or alert.display_severity >= self._mention_from
+        is_quiet = notification.kind == "test" or alert.state in (
+            "resolved",
+            "shelved",
+            "acknowledged",
+        )
+        return self._settings.mention if is_severe and not is_quiet else ""
 
-    async def _with_plot(
-        self, notice: Notice, message: Message, receipt: dict[str, Any]
+    async def _upload_plot(
+        self, notification: Notification, message: Message, receipt: dict[str, Any]
     ) -> dict[str, Any]:
-        """Uploads a plot that is new. One that fails is counted: the words are out already."""
-        key = notice.alert.attachment
-        old = notice.receipt.get("plot", "")
-        if not key or key == old or not self._settings.plots or self._fetch is None:
-            return {**receipt, "plot": old} if old else receipt
+        """Uploads a new plot. A failure is only counted: the text has already been posted."""
+        key = notification.alert.attachment
+        previous_key = notification.receipt.get("plot", "")
+        if not key or key == previous_key or not self._settings.plots or self._fetch is None:
+            return {**receipt, "plot": previous_key} if previous_key else receipt
         name = key.rpartition("/")[2]
         try:
             data = await self._fetch(key)
-            if len(data) > _LARGEST_PLOT:
+            if len(data) > _MAX_PLOT_SIZE:
                 raise CatcherError(f"the plot has {len(data)} bytes", "make a smaller one")
-            await self._client.upload(
+            await self._client.upload_file(
                 receipt["channel"], receipt["ts"], name, message.headline, data
             )
         except (SinkError, CatcherError) as error:
-            words = error.message if isinstance(error, CatcherError) else str(error)
+            error_text = error.message if isinstance(error, CatcherError) else str(error)
             self._counts["plots_failed"] += 1
-            self._problem = f"the plot was not uploaded: {words}"
+            self._problem = f"the plot was not uploaded: {error_text}"
             return receipt
         self._counts["plots"] += 1
         return {**receipt, "plot": key}
 
-    async def _address(self) -> str:
-        return await self._client.socket_address(self._settings.app_token)
+    async def _fetch_socket_url(self) -> str:
+        return await self._client.fetch_socket_url(self._settings.app_token)
 
 
-def show(settings: Settings, compose: Compose, notice: Notice) -> Shown:
-    """The message as Slack would show it, for a preview."""
-    message = compose(notice)
-    sent = blocks(notice, message, buttons=settings.interactive)
-    buttons = [one["text"]["text"] for part in sent if part["type"] == "actions"
-               for one in part["elements"]]  # fmt: skip
-    shown = "".join(f"[ {one} ] " for one in buttons).rstrip()
-    text = f"{settings.channel}\n{sent[0]['text']['text']}\n{lines(message)}\n{shown}".rstrip()
-    return Shown(text, {"text": fallback(message), "blocks": sent})
+def build_preview(
+    settings: SlackSinkSettings, compose: MessageComposer, notification: Notification
+) -> SinkPreview:
+    """Returns a preview of the message."""
+    message = compose(notification)
+    message_blocks = build_blocks(notification, message, interactive=settings.is_interactive)
+    buttons = [element["text"]["text"] for block in message_blocks if block["type"] == "actions"
+               for element in block["elements"]]  # fmt: skip
+    button_line = "".join(f"[ {label} ] " for label in buttons).rstrip()
+    text = (
+        f"{settings.channel}\n{message_blocks[0]['text']['text']}"
+        f"\n{format_plain_body(message)}\n{button_line}"
+    ).rstrip()
+    return SinkPreview(text, {"text": format_fallback_text(message), "blocks": message_blocks})
 
 
-def _mark(notice: Notice) -> dict[str, Any]:
-    """By which a repeat can be told from news."""
-    return {"event_type": "catcher_notice", "event_payload": {"id": notice.id}}
+def _build_metadata(notification: Notification) -> dict[str, Any]:
+    """Returns the metadata by which a repeat can be recognized."""
+    return {"event_type": "catcher_notice", "event_payload": {"id": notification.id}}

@@ -1,34 +1,37 @@
-"""A site's files become rules, routes and settings, or problems with line and column."""
+"""Reads a site's files into rules, routes and settings, or problems with line and column.
+Start with `loading.py`; `yaml_tree.py` holds the YAML with its source locations, `cross_checks.py`
+compares documents.
+"""
 
 from catcher.site.adapters import Adapters
-from catcher.site.binding import Section
-from catcher.site.drafts import BrokenRule
-from catcher.site.folder import digest
-from catcher.site.heartbeat import Heartbeat
-from catcher.site.loading import Site, load, load_settings
-from catcher.site.lookup import find_site, shipped_site
-from catcher.site.nodes import Secret
+from catcher.site.files import compute_site_digest
+from catcher.site.heartbeat import HeartbeatSettings
+from catcher.site.loading import Site, load_settings_only, load_site_folder
+from catcher.site.lookup import find_shipped_site, find_site
+from catcher.site.rule_loading import BrokenRule
 from catcher.site.secrets import Redactor
-from catcher.site.settings import Api, Limits, Location, Settings, SourceSpec
-from catcher.site.stores import Stores
+from catcher.site.settings import ApiSettings, LimitSettings, SiteLocation, SiteSettings, SourceSpec
+from catcher.site.settings_binding import AdapterSection
+from catcher.site.stores import StoreSettings
+from catcher.site.yaml_tree import Secret
 
 __all__ = [
+    "AdapterSection",
     "Adapters",
-    "Api",
+    "ApiSettings",
     "BrokenRule",
-    "Heartbeat",
-    "Limits",
-    "Location",
+    "HeartbeatSettings",
+    "LimitSettings",
     "Redactor",
     "Secret",
-    "Section",
-    "Settings",
     "Site",
+    "SiteLocation",
+    "SiteSettings",
     "SourceSpec",
-    "Stores",
-    "digest",
+    "StoreSettings",
+    "compute_site_digest",
+    "find_shipped_site",
     "find_site",
-    "load",
-    "load_settings",
-    "shipped_site",
+    "load_settings_only",
+    "load_site_folder",
 ]

@@ -1,4 +1,4 @@
-"""The `alert:` of a rule: whom to tell, how loud, in which words."""
+"""Reads the `alert:` of a rule: whom to notify, at which severity, with which message."""
 
 from __future__ import annotations
 
@@ -6,109 +6,121 @@ import re
 
 from catcher.model.alert import Severity
 from catcher.model.rule import AlertSpec, LevelSpec, UnknownSpec
-from catcher.site.nodes import Branch, Scalar, quoted
-from catcher.site.reader import Table
+from catcher.site.mapping_reader import MappingReader
+from catcher.site.yaml_tree import YamlMapping, YamlScalar, quote_text
 
-FORMS = ("json", "npz", "parquet", "csv", "png", "svg", "html", "fits", "txt")
-_FILE = re.compile(rf"[A-Za-z0-9_][\w.-]{{0,99}}\.(?:{'|'.join(FORMS)})", re.ASCII)
+ARTIFACT_FORMATS = ("json", "npz", "parquet", "csv", "png", "svg", "html", "fits", "txt")
+_ARTIFACT_NAME = re.compile(
+    rf"[A-Za-z0-9_][\w.-]{{0,99}}\.(?:{'|'.join(ARTIFACT_FORMATS)})", re.ASCII
+)
 _LEVELS = tuple(level for level in Severity if level > Severity.NONE)
-_LEVEL = "write an expression, `always`, or {when: …, for: …, clear: …}"
+_LEVEL_HINT = "write an expression, `always`, or {when: …, for: …, clear: …}"
 
 
-def read_alert(rule: Table, has_job: bool) -> AlertSpec | None:
-    """The alert of a rule."""
-    table = rule.table("alert", hint="write it like alert: {warning: speed > 10}")
-    if table is None:
+def parse_alert(rule_reader: MappingReader, has_job: bool) -> AlertSpec | None:
+    """Reads the alert of a rule."""
+    reader = rule_reader.get_child_reader(
+        "alert", hint="write it like alert: {warning: speed > 10}"
+    )
+    if reader is None:
         return None
     spec = AlertSpec(
-        levels=_levels(table),
-        per=table.expression("per"),
-        message=table.text("message"),
-        message_place=table.place_of("message"),
-        attach=_attach(table),
-        expires=table.duration("expires"),
-        lasts=table.duration("lasts"),
-        latch=table.severity("latch") or Severity.SERIOUS,
-        failed=table.severity("failed"),
-        unknown=_unknown(table),
-        to=table.texts("to"),
-        labels=table.labels("labels"),
-        owner=table.text("owner"),
+        levels=_parse_levels(reader),
+        per=reader.read_expression("per"),
+        message=reader.read_text("message"),
+        message_location=reader.value_location("message"),
+        attach=_parse_attachment_name(reader),
+        expires=reader.read_positive_span("expires"),
+        lasts=reader.read_positive_span("lasts"),
+        latch=reader.read_severity("latch") or Severity.SERIOUS,
+        failed=reader.read_severity("failed"),
+        unknown=_parse_unknown_spec(reader),
+        to=reader.read_text_list("to"),
+        labels=reader.read_text_mapping("labels"),
+        owner=reader.read_text("owner"),
     )
-    known = table.done()
-    _check(table, has_job, known)
+    has_known_keys = reader.check_keys()
+    _check_alert_keys(reader, has_job, has_known_keys)
     return spec
 
 
-def _check(table: Table, has_job: bool, known: bool) -> None:
-    if known and not table.has("warning", "serious", "critical", "failed", "unknown"):
+def _check_alert_keys(reader: MappingReader, has_job: bool, has_known_keys: bool) -> None:
+    if has_known_keys and not reader.has_any_key(
+        "warning", "serious", "critical", "failed", "unknown"
+    ):
         hint = "add one, for instance warning: speed > 10"
         message = "the alert has no level: warning, serious or critical"
-        table.report.error(table.place, message, hint)
-    for key, use in (("expires", "use `lasts`"), ("failed", "delete it"), ("attach", "delete it")):
-        if table.has(key) and not has_job:
+        reader.collector.add_error(reader.location, message, hint)
+    for key, remedy in (
+        ("expires", "use `lasts`"),
+        ("failed", "delete it"),
+        ("attach", "delete it"),
+    ):
+        if reader.has_any_key(key) and not has_job:
             message = f"`{key}` speaks of a job, and this rule has none"
-            table.report.error(table.key_place(key), message, f"{use}, or give the rule a job")
+            reader.collector.add_error(
+                reader.key_location(key), message, f"{remedy}, or give the rule a job"
+            )
 
 
-def _levels(table: Table) -> dict[Severity, LevelSpec]:
-    made = {level: _level(table, str(level).lower()) for level in _LEVELS}
-    return {level: spec for level, spec in made.items() if spec is not None}
+def _parse_levels(reader: MappingReader) -> dict[Severity, LevelSpec]:
+    specs = {level: _parse_level(reader, str(level).lower()) for level in _LEVELS}
+    return {level: spec for level, spec in specs.items() if spec is not None}
 
 
-def _level(table: Table, key: str) -> LevelSpec | None:
-    node = table.raw(key)
+def _parse_level(reader: MappingReader, key: str) -> LevelSpec | None:
+    node = reader.get_node(key)
     if node is None:
         return None
-    if isinstance(node, Branch):
-        return _full_level(table, key)
-    if isinstance(node, Scalar) and node.text.strip() == "always":
+    if isinstance(node, YamlMapping):
+        return _parse_level_mapping(reader, key)
+    if isinstance(node, YamlScalar) and node.text.strip() == "always":
         return LevelSpec(when=None)
-    if isinstance(node, Scalar) and node.value is True:
+    if isinstance(node, YamlScalar) and node.value is True:
         message = f"`{key}` takes an expression, not {node.text}"
-        table.report.error(node.place, message, "write `always` for every firing")
+        reader.collector.add_error(node.location, message, "write `always` for every firing")
         return None
-    when = table.expression(key)
+    when = reader.read_expression(key)
     return LevelSpec(when) if when else None
 
 
-def _full_level(table: Table, key: str) -> LevelSpec | None:
-    below = table.table(key, hint=_LEVEL)
-    if below is None:
+def _parse_level_mapping(reader: MappingReader, key: str) -> LevelSpec | None:
+    child = reader.get_child_reader(key, hint=_LEVEL_HINT)
+    if child is None:
         return None
-    below.require("when", _LEVEL)
-    when = below.expression("when")
+    child.require_key("when", _LEVEL_HINT)
+    when = child.read_expression("when")
     spec = LevelSpec(
         when=None if when and when.text.strip() == "always" else when,
-        hold=below.duration("for"),
-        clear=below.expression("clear"),
-        clear_hold=below.duration("clear_for"),
+        hold=child.read_positive_span("for"),
+        clear=child.read_expression("clear"),
+        clear_hold=child.read_positive_span("clear_for"),
     )
-    below.done()
+    child.check_keys()
     if spec.when is None and when and (spec.hold or spec.clear or spec.clear_hold):
         message = "`always` takes neither `for`, `clear` nor `clear_for`"
-        below.report.error(below.place, message, f"write {key}: always")
+        child.collector.add_error(child.location, message, f"write {key}: always")
     return spec
 
 
-def _attach(table: Table) -> str:
-    name = table.text("attach")
-    if name and not _FILE.fullmatch(name):
-        message = f"`attach` cannot be {quoted(name)}"
-        hint = f"name an artifact of the job, ending in .{', .'.join(FORMS)}"
-        table.report.error(table.place_of("attach"), message, hint)
+def _parse_attachment_name(reader: MappingReader) -> str:
+    name = reader.read_text("attach")
+    if name and not _ARTIFACT_NAME.fullmatch(name):
+        message = f"`attach` cannot be {quote_text(name)}"
+        hint = f"name an artifact of the job, ending in .{', .'.join(ARTIFACT_FORMATS)}"
+        reader.collector.add_error(reader.value_location("attach"), message, hint)
     return name
 
 
-def _unknown(table: Table) -> UnknownSpec | None:
-    if not isinstance(table.raw("unknown"), Branch):
-        severity = table.severity("unknown")
+def _parse_unknown_spec(reader: MappingReader) -> UnknownSpec | None:
+    if not isinstance(reader.get_node("unknown"), YamlMapping):
+        severity = reader.read_severity("unknown")
         return UnknownSpec(severity) if severity else None
-    below = table.table("unknown")
-    if below is None:
+    child = reader.get_child_reader("unknown")
+    if child is None:
         return None
-    below.require("severity", "write it like unknown: {severity: warning, for: 5m}")
-    severity = below.severity("severity")
-    after = below.span("for") or 0
-    below.done()
+    child.require_key("severity", "write it like unknown: {severity: warning, for: 5m}")
+    severity = child.read_severity("severity")
+    after = child.read_span("for") or 0
+    child.check_keys()
     return UnknownSpec(severity, after) if severity else None

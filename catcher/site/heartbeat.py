@@ -1,4 +1,4 @@
-"""The sections `heartbeat:` and `announce:` of `catcher.yaml`: the ways out, and how often."""
+"""Reads the sections `heartbeat:` and `announce:` of `catcher.yaml`: targets and interval."""
 
 from __future__ import annotations
 
@@ -6,86 +6,103 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from catcher.model.problem import Place
+from catcher.model.errors import SourceLocation
 from catcher.model.time import MINUTE, SECOND, Span
-from catcher.site.adapters import ANNOUNCEMENTS, HEARTBEATS, Adapters, Kinds, fit
-from catcher.site.binding import Section
-from catcher.site.nodes import Branch, Report, lost, quoted
-from catcher.site.reader import Table
-from catcher.site.words import closest
+from catcher.site.adapters import (
+    ANNOUNCEMENT_KINDS,
+    HEARTBEAT_KINDS,
+    AdapterKinds,
+    Adapters,
+    validate_section,
+)
+from catcher.site.mapping_reader import MappingReader
+from catcher.site.settings_binding import AdapterSection
+from catcher.site.suggestions import find_closest_name
+from catcher.site.yaml_tree import ProblemCollector, YamlMapping, has_missing_secret, quote_text
 
-EVERY = 10 * SECOND
-SHORTEST, LONGEST = SECOND, 10 * MINUTE
-_DECLARE = "declare one: sinks: {love: {love: {url: …}}}"
-_HINT = "write it like heartbeat: {every: 10s, mqtt: {host: broker.example}}"
+DEFAULT_INTERVAL = 10 * SECOND
+MIN_INTERVAL, MAX_INTERVAL = SECOND, 10 * MINUTE
+_DECLARE_HINT = "declare one: sinks: {love: {love: {url: …}}}"
+_HEARTBEAT_HINT = "write it like heartbeat: {every: 10s, mqtt: {host: broker.example}}"
 
 
 @dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """How often a heartbeat leaves the engine, and the ways that it takes, by their kind."""
+class HeartbeatSettings:
+    """How often the engine sends a heartbeat, and its targets by kind."""
 
-    every: Span = EVERY
-    ways: tuple[Section, ...] = ()
-    place: Place = field(default=Place(), compare=False)
+    every: Span = DEFAULT_INTERVAL
+    targets: tuple[AdapterSection, ...] = ()
+    location: SourceLocation = field(default=SourceLocation(), compare=False)
 
-    def values(self) -> dict[str, Any]:
-        """What it says, to see whether it was edited."""
-        return {"every": self.every, **{way.kind: way.values() for way in self.ways}}
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the settings as plain values, to see whether they were edited."""
+        return {"every": self.every, **{target.kind: target.to_dict() for target in self.targets}}
 
 
-def read_heartbeat(table: Table, adapters: Adapters) -> Heartbeat:
-    """The section as far as it is good; without one, no heartbeat leaves."""
-    below = table.table("heartbeat", hint=_HINT)
-    if below is None:
-        return Heartbeat()
-    every = below.duration("every") or EVERY
-    if not SHORTEST <= every <= LONGEST:
+def parse_heartbeat(reader: MappingReader, adapters: Adapters) -> HeartbeatSettings:
+    """Reads the valid part of the section; without one, no heartbeat is sent."""
+    child = reader.get_child_reader("heartbeat", hint=_HEARTBEAT_HINT)
+    if child is None:
+        return HeartbeatSettings()
+    every = child.read_positive_span("every") or DEFAULT_INTERVAL
+    if not MIN_INTERVAL <= every <= MAX_INTERVAL:
         message = "a heartbeat comes every second at most, and every 10 minutes at least"
-        below.report.error(below.place_of("every"), message, "write it like every: 10s")
-        every = EVERY
-    ways = read_ways(below, replace(HEARTBEATS, classes=adapters))
-    below.done()
-    return Heartbeat(every, ways, below.place)
+        child.collector.add_error(
+            child.value_location("every"), message, "write it like every: 10s"
+        )
+        every = DEFAULT_INTERVAL
+    targets = parse_targets(child, replace(HEARTBEAT_KINDS, settings_classes=adapters))
+    child.check_keys()
+    return HeartbeatSettings(every, targets, child.location)
 
 
-def read_announcements(table: Table, adapters: Adapters) -> tuple[Section, ...]:
-    """The section `announce:`: who else hears of each result, and by which ways."""
-    below = table.table("announce", hint="write it like announce: {mqtt: {host: broker.example}}")
-    if below is None:
+def parse_announcements(reader: MappingReader, adapters: Adapters) -> tuple[AdapterSection, ...]:
+    """Reads the section `announce:`: where results are announced, and by which transport."""
+    child = reader.get_child_reader(
+        "announce", hint="write it like announce: {mqtt: {host: broker.example}}"
+    )
+    if child is None:
         return ()
-    ways = read_ways(below, replace(ANNOUNCEMENTS, classes=adapters))
-    below.done()
-    return ways
+    targets = parse_targets(child, replace(ANNOUNCEMENT_KINDS, settings_classes=adapters))
+    child.check_keys()
+    return targets
 
 
-def read_ways(below: Table, kinds: Kinds) -> tuple[Section, ...]:
-    """The kinds that a table names, one at least, as far as their settings are good."""
-    ways: list[Section] = []
-    for kind in kinds.here:
-        node = below.raw(kind)
-        if node is None or lost(node):
+def parse_targets(reader: MappingReader, kinds: AdapterKinds) -> tuple[AdapterSection, ...]:
+    """Reads the kinds that a mapping names, at least one, as far as their settings are valid."""
+    targets: list[AdapterSection] = []
+    for kind in kinds.available:
+        node = reader.get_node(kind)
+        if node is None or has_missing_secret(node):
             continue
-        section = below.table(kind, hint=f"write it like {kind}: {{key: value}}")
-        if section is not None:
-            way = Section(kind, below.key_place(kind), section.node, kind)
-            ways += [made] if (made := fit(way, kinds, below.report)) else []
-    if not any(map(below.has, kinds.here)):
-        message = f"{below.what} does not say where to"
-        below.report.error(below.place, message, f"add one of {', '.join(kinds.here)}")
-    return tuple(ways)
+        section_reader = reader.get_child_reader(kind, hint=f"write it like {kind}: {{key: value}}")
+        if section_reader is not None:
+            target = AdapterSection(kind, reader.key_location(kind), section_reader.node, kind)
+            targets += (
+                [validated]
+                if (validated := validate_section(target, kinds, reader.collector))
+                else []
+            )
+    if not any(map(reader.has_any_key, kinds.available)):
+        message = f"{reader.title} does not say where to"
+        reader.collector.add_error(
+            reader.location, message, f"add one of {', '.join(kinds.available)}"
+        )
+    return tuple(targets)
 
 
-def check_sink(heartbeat: Heartbeat, loves: Collection[str] | None, report: Report) -> None:
-    """Reports a heartbeat that goes through a sink which is not LOVE, or not there.
-
-    `loves` are the names of the sinks to LOVE; None where the routes cannot be read.
+def check_heartbeat_sinks(
+    heartbeat: HeartbeatSettings, love_sinks: Collection[str] | None, collector: ProblemCollector
+) -> None:
+    """Reports a heartbeat whose sink does not exist or is no sink to LOVE.
+    `love_sinks` are the names of the sinks to LOVE; None if the routes cannot be read.
     """
-    for way in heartbeat.ways:
-        entry = way.node.entries.get("sink") if isinstance(way.node, Branch) else None
-        name = str(way.values().get("sink", ""))
-        if way.kind != "love" or entry is None or loves is None or name in loves:
+    for target in heartbeat.targets:
+        entry = target.node.entries.get("sink") if isinstance(target.node, YamlMapping) else None
+        name = str(target.to_dict().get("sink", ""))
+        if target.kind != "love" or entry is None or love_sinks is None or name in love_sinks:
             continue
-        best = closest(name, sorted(loves))
-        hint = f"did you mean {quoted(best)}?" if best else _DECLARE
-        message = f"there is no sink to LOVE named {quoted(name)} in alerts/routes.yaml"
-        report.error(entry.node.place, message, hint)
+        match = find_closest_name(name, sorted(love_sinks))
+        hint = f"did you mean {quote_text(match)}?" if match else _DECLARE_HINT
+        message = f"there is no sink to LOVE named {quote_text(name)} in alerts/routes.yaml"
+        collector.add_error(entry.node.location, message, hint)

@@ -1,169 +1,202 @@
-"""The `job:` of a rule: what to run, on what, and under which promises."""
+"""Reads the `job:` of a rule: what to run, on which inputs, and with which guarantees."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from catcher.model.rule import DETECTOR, Gather, Input, JobSpec, Overlap
-from catcher.model.time import MINUTE, Span, parse_duration, to_seconds
-from catcher.site.nodes import Branch, Entry, Items, Node, Scalar, quoted
-from catcher.site.reader import LONGEST, Table
-from catcher.site.words import suggestion
+from catcher.model.rule import DETECTOR, GatherSpec, InputSpec, JobSpec, OverlapPolicy
+from catcher.model.time import MINUTE, Span, nanoseconds_to_seconds, parse_duration
+from catcher.site.mapping_reader import MAX_SPAN, MappingReader
+from catcher.site.suggestions import format_suggestion
+from catcher.site.yaml_tree import (
+    YamlEntry,
+    YamlMapping,
+    YamlNode,
+    YamlScalar,
+    YamlSequence,
+    quote_text,
+)
 
-_PARALLEL = re.compile(r"parallel\((\d{1,4})\)", re.ASCII)
-_HINT = "write it like job: {run: name_of_the_job}"
-_INPUT = "write it like wind: {topic: TOPIC, last: 30m}"
-_WAYS = ("topic", "metric", "image")
+_PARALLEL_PATTERN = re.compile(r"parallel\((\d{1,4})\)", re.ASCII)
+_JOB_HINT = "write it like job: {run: name_of_the_job}"
+_INPUT_HINT = "write it like wind: {topic: TOPIC, last: 30m}"
+_INPUT_KINDS = ("topic", "metric", "image")
 
 
-def read_job(rule: Table) -> JobSpec | None:
-    """The job of a rule; a bare text is the name of a job without inputs."""
-    node = rule.raw("job")
-    if isinstance(node, Scalar) and isinstance(node.value, str):
-        return JobSpec(run=node.text, place=node.place)
-    table = rule.table("job", hint=_HINT)
-    if table is None:
+def parse_job(rule_reader: MappingReader) -> JobSpec | None:
+    """Reads the job of a rule; a plain text is the name of a job without inputs."""
+    node = rule_reader.get_node("job")
+    if isinstance(node, YamlScalar) and isinstance(node.value, str):
+        return JobSpec(run=node.text, location=node.location)
+    reader = rule_reader.get_child_reader("job", hint=_JOB_HINT)
+    if reader is None:
         return None
-    table.require("run", "name the function, for instance run: wind_extrapolation")
+    reader.require_key("run", "name the function, for instance run: wind_extrapolation")
     spec = JobSpec(
-        run=table.text("run"),
-        inputs=table.named("inputs", "the input", _input, _INPUT),
-        arguments=_arguments(table, "with"),
-        timeout=table.duration("timeout") or MINUTE,
-        retry=table.integer("retry", 0, 100) or 0,
-        overlap=_overlap(table),
-        deadline=table.duration("deadline"),
-        critical=table.flag("critical", False),
-        priority=table.integer("priority", -100, 100) or 0,
-        memory=table.size("memory"),
-        each=table.text("each"),
-        last=_last(table),
-        gather=_gather(table),
-        degraded=_degraded(table),
-        keep_inputs=table.flag("keep_inputs", False),
-        place=table.place_of("run"),
+        run=reader.read_text("run"),
+        inputs=reader.build_named_items("inputs", "the input", _parse_input, _INPUT_HINT),
+        arguments=_parse_arguments(reader, "with"),
+        timeout=reader.read_positive_span("timeout") or MINUTE,
+        retry=reader.read_integer("retry", 0, 100) or 0,
+        overlap=_parse_overlap_policy(reader),
+        deadline=reader.read_positive_span("deadline"),
+        critical=reader.read_bool("critical", False),
+        priority=reader.read_integer("priority", -100, 100) or 0,
+        memory=reader.read_size("memory"),
+        each=reader.read_text("each"),
+        last=_parse_lookback(reader),
+        gather=_parse_gather(reader),
+        degraded=_parse_degraded_mode(reader),
+        keep_inputs=reader.read_bool("keep_inputs", False),
+        location=reader.value_location("run"),
     )
-    table.done()
+    reader.check_keys()
     return spec
 
 
-def _input(entry: Entry, table: Table) -> Input | None:
-    ways = [way for way in _WAYS if table.has(way)]
-    if len(ways) != 1:
-        found = f"both `{ways[0]}` and `{ways[1]}`" if ways else "no topic, metric or image"
-        hint = _INPUT if not ways else "keep one of them"
-        table.report.error(table.place, f"{table.what} has {found}", hint)
-        for way in ways:
-            table.raw(way)
+def _parse_input(entry: YamlEntry, reader: MappingReader) -> InputSpec | None:
+    kinds = [kind for kind in _INPUT_KINDS if reader.has_any_key(kind)]
+    if len(kinds) != 1:
+        problem_text = (
+            f"both `{kinds[0]}` and `{kinds[1]}`" if kinds else "no topic, metric or image"
+        )
+        hint = _INPUT_HINT if not kinds else "keep one of them"
+        reader.collector.add_error(reader.location, f"{reader.title} has {problem_text}", hint)
+        for kind in kinds:
+            reader.get_node(kind)
         return None
-    made = {"topic": _telemetry, "metric": _metric, "image": _image}[ways[0]](table)
-    table.done()
-    return made
+    input_spec = {
+        "topic": _parse_telemetry_input,
+        "metric": _parse_metric_input,
+        "image": _parse_image_input,
+    }[kinds[0]](reader)
+    reader.check_keys()
+    return input_spec
 
 
-def _telemetry(table: Table) -> Input:
-    made = Input(
-        topic=table.text("topic"),
-        fields=table.texts("fields"),
-        where=table.expression("where"),
-        last=table.duration("last"),
-        during=table.text("during"),
-        start=table.expression("from"),
-        end=table.expression("to"),
-        packed=table.text("packed"),
-        patience=table.span("patience"),
+def _parse_telemetry_input(reader: MappingReader) -> InputSpec:
+    input_spec = InputSpec(
+        topic=reader.read_text("topic"),
+        fields=reader.read_text_list("fields"),
+        where=reader.read_expression("where"),
+        last=reader.read_positive_span("last"),
+        during=reader.read_text("during"),
+        start=reader.read_expression("from"),
+        end=reader.read_expression("to"),
+        packed=reader.read_text("packed"),
+        max_wait=reader.read_span("patience"),
     )
-    if made.packed and not made.fields:
+    if input_spec.packed and not input_spec.fields:
         hint = "name them without their numbers: fields: [angle]"
-        table.report.error(table.place_of("packed"), "`packed` needs the packed `fields`", hint)
-    asked = [table.has("last"), table.has("during"), table.has("from", "to")]
-    if sum(asked) != 1:
+        reader.collector.add_error(
+            reader.value_location("packed"), "`packed` needs the packed `fields`", hint
+        )
+    range_flags = [
+        reader.has_any_key("last"),
+        reader.has_any_key("during"),
+        reader.has_any_key("from", "to"),
+    ]
+    if sum(range_flags) != 1:
         hint = "give one of last: 30m, during: exposure, or from: and to:"
-        what = "several spans of time" if any(asked) else "no span of time"
-        table.report.error(table.place, f"{table.what} has {what}", hint)
-    elif asked[2] and not (table.has("from") and table.has("to")):
-        table.report.error(table.place, f"{table.what} has only one end", "give from: and to:")
-    return made
+        problem_text = "several spans of time" if any(range_flags) else "no span of time"
+        reader.collector.add_error(reader.location, f"{reader.title} has {problem_text}", hint)
+    elif range_flags[2] and not (reader.has_any_key("from") and reader.has_any_key("to")):
+        reader.collector.add_error(
+            reader.location, f"{reader.title} has only one end", "give from: and to:"
+        )
+    return input_spec
 
 
-def _metric(table: Table) -> Input:
-    table.require("of", "name the rule whose metric it is, for instance of: images")
-    table.require("last", "say how far back, for instance last: 2h")
-    return Input(
-        metric=table.text("metric"),
-        of=table.text("of"),
-        last=table.duration("last"),
-        where=table.expression("where"),
+def _parse_metric_input(reader: MappingReader) -> InputSpec:
+    reader.require_key("of", "name the rule whose metric it is, for instance of: images")
+    reader.require_key("last", "say how far back, for instance last: 2h")
+    return InputSpec(
+        metric=reader.read_text("metric"),
+        of=reader.read_text("of"),
+        last=reader.read_positive_span("last"),
+        where=reader.read_expression("where"),
     )
 
 
-def _image(table: Table) -> Input:
-    return Input(image=table.text("image"))
+def _parse_image_input(reader: MappingReader) -> InputSpec:
+    return InputSpec(image=reader.read_text("image"))
 
 
-def _overlap(table: Table) -> Overlap:
-    word = table.text("overlap", "queue").replace(" ", "")
-    if word in ("queue", "latest", "skip"):
-        return Overlap(word)  # type: ignore[arg-type]
-    match = _PARALLEL.fullmatch(word)
+def _parse_overlap_policy(reader: MappingReader) -> OverlapPolicy:
+    policy = reader.read_text("overlap", "queue").replace(" ", "")
+    if policy in ("queue", "latest", "skip"):
+        return OverlapPolicy(policy)  # type: ignore[arg-type]
+    match = _PARALLEL_PATTERN.fullmatch(policy)
     if match and int(match[1]) > 0:
-        return Overlap("parallel", int(match[1]))
+        return OverlapPolicy("parallel", int(match[1]))
     options = ("queue", "latest", "skip", "parallel(4)")
-    message = f"`overlap` cannot be {quoted(word)}"
-    table.report.error(table.place_of("overlap"), message, suggestion(word, options))
-    return Overlap()
+    message = f"`overlap` cannot be {quote_text(policy)}"
+    reader.collector.add_error(
+        reader.value_location("overlap"), message, format_suggestion(policy, options)
+    )
+    return OverlapPolicy()
 
 
-def _gather(table: Table) -> Gather | None:
+def _parse_gather(reader: MappingReader) -> GatherSpec | None:
     hint = "write it like gather: {run: visit_summary, patience: 20s}"
-    below = table.table("gather", hint=hint)
-    if below is None:
+    child = reader.get_child_reader("gather", hint=hint)
+    if child is None:
         return None
-    below.require("run", hint)
-    made = Gather(below.text("run"), below.duration("patience"), _arguments(below, "with"))
-    below.done()
-    return made
+    child.require_key("run", hint)
+    gather_spec = GatherSpec(
+        child.read_text("run"),
+        child.read_positive_span("patience"),
+        _parse_arguments(child, "with"),
+    )
+    child.check_keys()
+    return gather_spec
 
 
-def _last(table: Table) -> Span | None:
-    """How far back the observations of `each` may have begun."""
-    last = table.duration("last")
-    if table.has("last") and table.text("each") in ("", DETECTOR):
+def _parse_lookback(reader: MappingReader) -> Span | None:
+    """Reads how far back the observations of `each` may have begun."""
+    last = reader.read_positive_span("last")
+    if reader.has_any_key("last") and reader.read_text("each") in ("", DETECTOR):
         message = "`last` belongs to an `each` over observations"
         hint = "write it like each: exposure, or give it to an input"
-        table.report.error(table.key_place("last"), message, hint)
+        reader.collector.add_error(reader.key_location("last"), message, hint)
     return last
 
 
-def _degraded(table: Table) -> dict[str, tuple[str, ...]]:
-    """What is done while the cluster is away: which detectors and metrics, and what of the rest."""
+def _parse_degraded_mode(reader: MappingReader) -> dict[str, tuple[str, ...]]:
+    """Reads what runs while the cluster is unavailable.
+    That is which detectors and metrics, and what becomes of the rest.
+    """
     hint = "write it like degraded: {detectors: [R22_S11], rest: wait}"
-    below = table.table("degraded", hint=hint)
-    if below is None:
+    child = reader.get_child_reader("degraded", hint=hint)
+    if child is None:
         return {}
-    made = {key: below.texts(key) for key in ("detectors", "metrics") if below.has(key)}
-    if below.has("rest"):
-        made["rest"] = (below.choice("rest", {"wait": "wait", "skip": "skip"}, "wait"),)
-    below.done()
-    return made
+    degraded = {
+        key: child.read_text_list(key) for key in ("detectors", "metrics") if child.has_any_key(key)
+    }
+    if child.has_any_key("rest"):
+        degraded["rest"] = (child.read_choice("rest", {"wait": "wait", "skip": "skip"}, "wait"),)
+    child.check_keys()
+    return degraded
 
 
-def _arguments(table: Table, key: str) -> dict[str, Any]:
-    below = table.table(key, hint="write it like with: {threshold: 15}")
-    return {entry.key: in_seconds(entry.node) for entry in below.entries()} if below else {}
+def _parse_arguments(reader: MappingReader, key: str) -> dict[str, Any]:
+    child = reader.get_child_reader(key, hint="write it like with: {threshold: 15}")
+    return (
+        {entry.key: node_to_argument(entry.node) for entry in child.iter_entries()} if child else {}
+    )
 
 
-def in_seconds(node: Node) -> Any:
-    """The plain value of an argument; a text that is a duration becomes seconds."""
-    if isinstance(node, Branch):
-        return {entry.key: in_seconds(entry.node) for entry in node.entries.values()}
-    if isinstance(node, Items):
-        return [in_seconds(item) for item in node.items]
+def node_to_argument(node: YamlNode) -> Any:
+    """Returns the plain value of an argument; a text that is a duration becomes seconds."""
+    if isinstance(node, YamlMapping):
+        return {entry.key: node_to_argument(entry.node) for entry in node.entries.values()}
+    if isinstance(node, YamlSequence):
+        return [node_to_argument(item) for item in node.items]
     if not isinstance(node.value, str):
         return node.value
     try:
         span = parse_duration(node.value)
     except ValueError:
         return node.value
-    return to_seconds(span) if span <= LONGEST else node.value
+    return nanoseconds_to_seconds(span) if span <= MAX_SPAN else node.value

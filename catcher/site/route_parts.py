@@ -1,128 +1,134 @@
-"""The parts of a route: what it matches, when, and to whom it hands on."""
+"""Reads the parts of a route: what it matches, when, and to whom it escalates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TypeVar
 
-from catcher.alerting.matching import Match, SeverityTest, SunWindow
-from catcher.alerting.noise import Flapping, Flood, Noise, Rate
-from catcher.alerting.windows import Window, parse_window
-from catcher.site.nodes import Branch, Items, Scalar
-from catcher.site.reader import Table
+from catcher.alerting.limits import FlappingLimit, FloodLimit, NoiseLimits, RateLimit
+from catcher.alerting.matchers import AlertMatcher, SeverityMatcher, SolarInterval
+from catcher.alerting.time_intervals import RecurringInterval, parse_interval
+from catcher.site.mapping_reader import MappingReader
+from catcher.site.yaml_tree import YamlMapping, YamlScalar, YamlSequence
 
-HAND_ON = "write it like {after: 5m, to: [console]}"
-TO = "write it like to: [console]"
-_NOISE = "write it like noise: {flood: {above: 10, below: 5, within: 10m}}"
-Parsed = TypeVar("Parsed")
+ESCALATION_HINT = "write it like {after: 5m, to: [console]}"
+SINKS_HINT = "write it like to: [console]"
+_NOISE_HINT = "write it like noise: {flood: {above: 10, below: 5, within: 10m}}"
+ParsedT = TypeVar("ParsedT")
 
 
-def read_match(table: Table, key: str) -> Match | None:
-    """What an alert must be."""
-    below = table.table(key, hint="write it like match: {owner: tma, severity: '>= serious'}")
-    if below is None:
-        return None
-    severity = parsed(below, "severity", SeverityTest.parse)
-    unknown = below.flag("unknown", True)
-    match = Match(
-        rule=below.texts("rule"),
-        severity=severity[0] if severity else None,
-        owner=below.texts("owner"),
-        tags=below.texts("tags"),
-        labels=below.labels("labels"),
-        time=windows(below, "time"),
-        unknown=unknown if below.has("unknown") else None,
-        place=below.place,
+def parse_alert_matcher(reader: MappingReader, key: str) -> AlertMatcher | None:
+    """Reads which alerts match."""
+    child = reader.get_child_reader(
+        key, hint="write it like match: {owner: tma, severity: '>= serious'}"
     )
-    below.done()
+    if child is None:
+        return None
+    severity = parse_each_text(child, "severity", SeverityMatcher.parse)
+    unknown = child.read_bool("unknown", True)
+    match = AlertMatcher(
+        rule=child.read_text_list("rule"),
+        severity=severity[0] if severity else None,
+        owner=child.read_text_list("owner"),
+        tags=child.read_text_list("tags"),
+        labels=child.read_text_mapping("labels"),
+        time_intervals=parse_time_intervals(child, "time"),
+        unknown=unknown if child.has_any_key("unknown") else None,
+        location=child.location,
+    )
+    child.check_keys()
     return match
 
 
-def windows(table: Table, key: str) -> tuple[Window, ...]:
-    """Stretches of time: hours, `day`, `night`, `sun < -12`."""
-    return parsed(table, key, parse_window)
+def parse_time_intervals(reader: MappingReader, key: str) -> tuple[RecurringInterval, ...]:
+    """Reads time intervals: hours, `day`, `night`, `sun < -12`."""
+    return parse_each_text(reader, key, parse_interval)
 
 
-def by_the_sun(found: tuple[Window, ...]) -> bool:
-    """Whether one of them asks where the sun stands."""
-    return any(isinstance(one, SunWindow) for one in found)
+def has_solar_interval(windows: tuple[RecurringInterval, ...]) -> bool:
+    """True if one of the intervals depends on the elevation of the sun."""
+    return any(isinstance(window, SolarInterval) for window in windows)
 
 
-def parsed(table: Table, key: str, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
-    """The texts of a key, each parsed; what cannot be is a problem."""
-    made = []
-    for text in table.texts(key):
+def parse_each_text(
+    reader: MappingReader, key: str, parse: Callable[[str], ParsedT]
+) -> tuple[ParsedT, ...]:
+    """Reads the texts of a key, each parsed; reports those that cannot be."""
+    values = []
+    for text in reader.read_text_list(key):
         try:
-            made.append(parse(text))
+            values.append(parse(text))
         except ValueError as error:
             message, _, hint = str(error).partition("; ")
-            table.report.error(table.place_of(key), message, hint)
-    return tuple(made)
+            reader.collector.add_error(reader.value_location(key), message, hint)
+    return tuple(values)
 
 
-def read_rate(table: Table) -> Rate | None:
-    """`rate: 30 per 1m` of a sink."""
-    made = parsed(table, "rate", Rate.parse)
-    return made[0] if made else None
+def parse_rate_limit(reader: MappingReader) -> RateLimit | None:
+    """Reads `rate: 30 per 1m` of a sink."""
+    rates = parse_each_text(reader, "rate", RateLimit.parse)
+    return rates[0] if rates else None
 
 
-def hand_ons(table: Table, key: str) -> list[Table]:
-    """The steps of an escalation: one mapping, or a list of them."""
-    if isinstance(table.raw(key), Items):
-        return table.tables(key, f"`{key}`")
-    below = table.table(key, hint=HAND_ON)
-    return [below] if below is not None else []
+def list_escalation_readers(reader: MappingReader, key: str) -> list[MappingReader]:
+    """Reads the steps of an escalation: one mapping, or a list of them."""
+    if isinstance(reader.get_node(key), YamlSequence):
+        return reader.list_child_readers(key, f"`{key}`")
+    child = reader.get_child_reader(key, hint=ESCALATION_HINT)
+    return [child] if child is not None else []
 
 
-def read_noise(table: Table) -> Noise:
-    """When an alert flaps and when alerts are a flood; `off` switches one off."""
-    below = table.table("noise", hint=_NOISE)
-    if below is None:
-        return Noise()
-    noise = Noise(_flapping(below), _flood(below))
-    below.done()
+def parse_noise_limits(reader: MappingReader) -> NoiseLimits:
+    """Reads when an alert flaps and when alerts are a flood; `off` disables one of them."""
+    child = reader.get_child_reader("noise", hint=_NOISE_HINT)
+    if child is None:
+        return NoiseLimits()
+    noise = NoiseLimits(_parse_flapping_limit(child), _parse_flood_limit(child))
+    child.check_keys()
     return noise
 
 
-def _flapping(table: Table) -> Flapping | None:
-    found = _bounds(table, "flapping")
-    if not isinstance(found, Table):
-        return Flapping() if found else None
-    usual = Flapping()
-    law = Flapping(
-        swings=found.integer("swings", 2, 50) or usual.swings,
-        within=found.duration("within") or usual.within,
-        calm=found.duration("calm") or usual.calm,
+def _parse_flapping_limit(reader: MappingReader) -> FlappingLimit | None:
+    bounds = _get_limit_reader(reader, "flapping")
+    if not isinstance(bounds, MappingReader):
+        return FlappingLimit() if bounds else None
+    defaults = FlappingLimit()
+    flapping = FlappingLimit(
+        min_flaps=bounds.read_integer("swings", 2, 50) or defaults.min_flaps,
+        within=bounds.read_positive_span("within") or defaults.within,
+        calm_after=bounds.read_positive_span("calm") or defaults.calm_after,
     )
-    found.done()
-    return law
+    bounds.check_keys()
+    return flapping
 
 
-def _flood(table: Table) -> Flood | None:
-    found = _bounds(table, "flood")
-    if not isinstance(found, Table):
-        return Flood() if found else None
-    usual = Flood()
-    above = found.integer("above", 1, 10_000) or usual.above
-    below = found.integer("below", 1, 10_000) or min(usual.below, above)
-    within = found.duration("within") or usual.within
-    found.done()
+def _parse_flood_limit(reader: MappingReader) -> FloodLimit | None:
+    bounds = _get_limit_reader(reader, "flood")
+    if not isinstance(bounds, MappingReader):
+        return FloodLimit() if bounds else None
+    defaults = FloodLimit()
+    above = bounds.read_integer("above", 1, 10_000) or defaults.start_above
+    below = bounds.read_integer("below", 1, 10_000) or min(defaults.end_below, above)
+    within = bounds.read_positive_span("within") or defaults.within
+    bounds.check_keys()
     if below > above:
         message = "a flood cannot end while it would begin anew"
-        found.report.error(found.place_of("below"), message, "`below` is at most `above`")
+        bounds.collector.add_error(
+            bounds.value_location("below"), message, "`below` is at most `above`"
+        )
         below = above
-    return Flood(above, below, within)
+    return FloodLimit(above, below, within)
 
 
-def _bounds(table: Table, key: str) -> Table | bool:
-    """The table of a bound; False where it is `off`, True where nothing is said."""
-    node = table.raw(key)
+def _get_limit_reader(reader: MappingReader, key: str) -> MappingReader | bool:
+    """Reads the mapping of a limit; False if it is `off`, True if it is absent."""
+    node = reader.get_node(key)
     if node is None:
         return True
-    if isinstance(node, Branch):
-        return table.table(key) or True
-    if isinstance(node, Scalar) and node.text == "off":
+    if isinstance(node, YamlMapping):
+        return reader.get_child_reader(key) or True
+    if isinstance(node, YamlScalar) and node.text == "off":
         return False
     hint = f"write {key}: off, or a mapping"
-    table.report.error(node.place, f"`{key}` takes a mapping or off", hint)
+    reader.collector.add_error(node.location, f"`{key}` takes a mapping or off", hint)
     return True

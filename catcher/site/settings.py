@@ -1,4 +1,4 @@
-"""The whole of `catcher.yaml`: one frozen tree, all of it optional.
+"""All settings of `catcher.yaml`: one frozen tree, all of it optional.
 
 site: cerro-pachon
 location: {latitude: -30.2446, longitude: -70.7494}
@@ -27,38 +27,45 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from catcher.evaluation import SourceClock
+from catcher.model.errors import SourceLocation
 from catcher.model.observation import ObservationSpec
-from catcher.model.portion import WHOLE, Portion
-from catcher.model.problem import Place
+from catcher.model.rule_subset import ALL_RULES, RuleSubset
 from catcher.model.time import Span
 from catcher.site.adapters import (
-    EXECUTORS,
-    SOURCES,
+    EXECUTOR_KINDS,
+    SOURCE_KINDS,
+    AdapterKinds,
     Adapters,
-    Kinds,
-    one_of,
-    read_adapter,
+    parse_adapter,
+    parse_adapter_mapping,
 )
-from catcher.site.binding import Section, section
-from catcher.site.heartbeat import Heartbeat, read_announcements, read_heartbeat
-from catcher.site.nodes import Entry, Node, Report, Secret, quoted, shown
-from catcher.site.portions import read_portion
-from catcher.site.reader import Table, table_of
-from catcher.site.stores import Stores, read_stores
-from catcher.watching import SourceClock
+from catcher.site.heartbeat import HeartbeatSettings, parse_announcements, parse_heartbeat
+from catcher.site.mapping_reader import MappingReader, create_reader
+from catcher.site.rule_subsets import parse_rule_subset
+from catcher.site.settings_binding import AdapterSection, create_section
+from catcher.site.stores import StoreSettings, parse_stores
+from catcher.site.yaml_tree import (
+    ProblemCollector,
+    Secret,
+    YamlEntry,
+    YamlNode,
+    describe_node,
+    quote_text,
+)
 
-FILE = "catcher.yaml"
-_START = Place(FILE, 1, 1)
-_WALL = SourceClock()
-_LOCAL = section("local", _START)
-_STORES = Stores()
-_NO_HEARTBEAT = Heartbeat()
-SHORTEST_TOKEN = 16
-_STREAMED = ("replay", "simulator")
+SETTINGS_FILE = "catcher.yaml"
+_START_LOCATION = SourceLocation(SETTINGS_FILE, 1, 1)
+_WALL_CLOCK = SourceClock()
+_LOCAL_EXECUTOR = create_section("local", _START_LOCATION)
+_DEFAULT_STORES = StoreSettings()
+_NO_HEARTBEAT = HeartbeatSettings()
+MIN_TOKEN_LENGTH = 16
+_STREAM_CLOCK_KINDS = ("replay", "simulator")
 
 
 @dataclass(frozen=True, slots=True)
-class Location:
+class SiteLocation:
     """Where the observatory is: degrees, east positive, and metres above the sea."""
 
     latitude: float
@@ -68,32 +75,32 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """One source: its adapter, and how its time is to be understood."""
+    """One source: its adapter, and its clock settings."""
 
     name: str
-    adapter: Section
-    clock: SourceClock = _WALL
+    adapter: AdapterSection
+    clock: SourceClock = _WALL_CLOCK
 
 
 @dataclass(frozen=True, slots=True)
-class Api:
+class ApiSettings:
     """Where the API listens. Beyond loopback it needs a token.
-
-    `posts` are tokens that let programs post events and do nothing else, by name, and `readers`
-    those that let them read what was kept and do nothing else.
+    `post_tokens` are tokens that let programs post events and do nothing else, by name, and
+    `read_tokens` those that let them read stored data and do nothing else.
     """
 
     host: str = "127.0.0.1"
     port: int = 8787
     token: Secret | None = None
-    posts: Mapping[str, Secret] = field(default_factory=dict)
-    readers: Mapping[str, Secret] = field(default_factory=dict)
+    post_tokens: Mapping[str, Secret] = field(default_factory=dict)
+    read_tokens: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Worker processes, bytes of memory for each, bytes of a payload, and how long a stop may
-    take; None: the default."""
+class LimitSettings:
+    """Limits of the engine; None: the default.
+    Worker processes, bytes of memory for each, bytes of a payload, and how long a stop may take.
+    """
 
     workers: int | None = None
     memory: int | None = None
@@ -102,181 +109,199 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What `catcher.yaml` says. `data` is absolute, None where the file does not name it."""
+class SiteSettings:
+    """The settings of `catcher.yaml`. `data` is absolute, None if the file does not name it."""
 
     site: str = ""
-    location: Location | None = None
+    location: SiteLocation | None = None
     sources: Mapping[str, SourceSpec] = field(default_factory=dict)
-    stores: Stores = _STORES
-    executor: Section = _LOCAL
+    stores: StoreSettings = _DEFAULT_STORES
+    executor: AdapterSection = _LOCAL_EXECUTOR
     observations: Mapping[str, ObservationSpec] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
-    api: Api = Api()
+    api: ApiSettings = ApiSettings()
     data: Path | None = None
-    limits: Limits = Limits()
-    heartbeat: Heartbeat = _NO_HEARTBEAT
-    announce: tuple[Section, ...] = ()
-    engine: Portion = WHOLE
+    limits: LimitSettings = LimitSettings()
+    heartbeat: HeartbeatSettings = _NO_HEARTBEAT
+    announce: tuple[AdapterSection, ...] = ()
+    engine: RuleSubset = ALL_RULES
 
 
-def read_settings(node: Node, report: Report, root: Path, adapters: Adapters) -> Settings:
-    """The settings of a document; a part with a problem is left out or stays at its default."""
-    table = table_of(node, FILE, report, "write it like site: my-observatory")
-    if table is None:
-        return Settings(site=root.name)
-    sources = replace(SOURCES, classes=adapters)
-    settings = Settings(
-        site=table.text("site", root.name),
-        location=_location(table),
-        sources=table.named(
+def parse_settings(
+    node: YamlNode, collector: ProblemCollector, root: Path, adapters: Adapters
+) -> SiteSettings:
+    """Reads the settings of a document; an invalid part is left out or stays at its default."""
+    reader = create_reader(node, SETTINGS_FILE, collector, "write it like site: my-observatory")
+    if reader is None:
+        return SiteSettings(site=root.name)
+    source_kinds = replace(SOURCE_KINDS, settings_classes=adapters)
+    settings = SiteSettings(
+        site=reader.read_text("site", root.name),
+        location=_parse_location(reader),
+        sources=reader.build_named_items(
             "sources",
             "the source",
-            lambda entry, below: _source(entry, below, sources),
+            lambda entry, child: _parse_source(entry, child, source_kinds),
             "write it like efd: {mqtt: {…}}",
         ),
-        stores=read_stores(table, adapters),
-        executor=read_adapter(table, "executor", replace(EXECUTORS, classes=adapters)) or _LOCAL,
-        observations=table.named("observations", "the observation", _observation),
-        links=_links(table),
-        api=_api(table),
-        data=_data(table, root),
-        limits=_limits(table),
-        heartbeat=read_heartbeat(table, adapters),
-        announce=read_announcements(table, adapters),
+        stores=parse_stores(reader, adapters),
+        executor=parse_adapter(
+            reader, "executor", replace(EXECUTOR_KINDS, settings_classes=adapters)
+        )
+        or _LOCAL_EXECUTOR,
+        observations=reader.build_named_items(
+            "observations", "the observation", _parse_observation
+        ),
+        links=_parse_links(reader),
+        api=_parse_api_settings(reader),
+        data=_parse_data_folder(reader, root),
+        limits=_parse_engine_limits(reader),
+        heartbeat=parse_heartbeat(reader, adapters),
+        announce=parse_announcements(reader, adapters),
     )
     clocks = {name: spec.clock for name, spec in settings.sources.items()}
-    portion = read_portion(table, settings.stores.ledger.kind, clocks)
-    settings = replace(settings, engine=portion)
-    table.done()
+    rule_subset = parse_rule_subset(reader, settings.stores.ledger.kind, clocks)
+    settings = replace(settings, engine=rule_subset)
+    reader.check_keys()
     return settings
 
 
-def _location(table: Table) -> Location | None:
-    below = table.table("location", hint="write it like {latitude: -30.2, longitude: -70.7}")
-    if below is None:
+def _parse_location(reader: MappingReader) -> SiteLocation | None:
+    child = reader.get_child_reader(
+        "location", hint="write it like {latitude: -30.2, longitude: -70.7}"
+    )
+    if child is None:
         return None
     for key in ("latitude", "longitude"):
-        below.require(key, "give it in degrees")
-    latitude = below.number("latitude", -90, 90)
-    longitude = below.number("longitude", -180, 360)
-    elevation = below.number("elevation", -500, 10_000) or 0.0
-    below.done()
+        child.require_key(key, "give it in degrees")
+    latitude = child.read_number("latitude", -90, 90)
+    longitude = child.read_number("longitude", -180, 360)
+    elevation = child.read_number("elevation", -500, 10_000) or 0.0
+    child.check_keys()
     if latitude is None or longitude is None:
         return None
-    return Location(latitude, longitude, elevation)
+    return SiteLocation(latitude, longitude, elevation)
 
 
-def _source(entry: Entry, table: Table, kinds: Kinds) -> SourceSpec | None:
-    adapter = one_of(table, kinds, entry.key)
-    streamed = adapter is not None and adapter.kind in _STREAMED
-    clocks: dict[str, Literal["wall", "stream"]] = {"wall": "wall", "stream": "stream"}
-    spans = {key: table.span(key) for key in ("lateness", "reorder", "max_ahead")}
+def _parse_source(
+    entry: YamlEntry, reader: MappingReader, kinds: AdapterKinds
+) -> SourceSpec | None:
+    adapter = parse_adapter_mapping(reader, kinds, entry.key)
+    uses_stream_clock = adapter is not None and adapter.kind in _STREAM_CLOCK_KINDS
+    clock_options: dict[str, Literal["wall", "stream"]] = {"wall": "wall", "stream": "stream"}
+    spans = {key: reader.read_span(key) for key in ("lateness", "reorder", "max_ahead")}
     clock = SourceClock(
-        clock=table.choice("clock", clocks, "stream" if streamed else "wall"),
-        lateness=_or(spans["lateness"], _WALL.lateness),
-        reorder=_or(spans["reorder"], _WALL.reorder),
-        max_ahead=_or(spans["max_ahead"], _WALL.max_ahead),
+        clock=reader.read_choice("clock", clock_options, "stream" if uses_stream_clock else "wall"),
+        lateness=_span_or_default(spans["lateness"], _WALL_CLOCK.lateness),
+        reorder=_span_or_default(spans["reorder"], _WALL_CLOCK.reorder),
+        max_ahead=_span_or_default(spans["max_ahead"], _WALL_CLOCK.max_ahead),
     )
-    table.done()
+    reader.check_keys()
     return SourceSpec(entry.key, adapter, clock) if adapter else None
 
 
-def _or(span: int | None, default: int) -> int:
+def _span_or_default(span: int | None, default: int) -> int:
     return default if span is None else span
 
 
-def _observation(entry: Entry, table: Table) -> ObservationSpec | None:
+def _parse_observation(entry: YamlEntry, reader: MappingReader) -> ObservationSpec | None:
     hint = "name the event that declares an observation, and the field that holds its id"
-    whole = [table.require(key, hint) for key in ("event", "id")]
-    scales: dict[str, Literal["utc", "tai"]] = {"utc": "utc", "tai": "tai"}
+    has_required = [reader.require_key(key, hint) for key in ("event", "id")]
+    scale_options: dict[str, Literal["utc", "tai"]] = {"utc": "utc", "tai": "tai"}
     spec = ObservationSpec(
         kind=entry.key,
-        event=table.text("event"),
-        id=table.text("id"),
-        start=table.text("start"),
-        length=table.text("length"),
-        scale=table.choice("scale", scales, "utc"),
-        image=table.text("image"),
-        columns=table.labels("columns"),
+        event=reader.read_text("event"),
+        id=reader.read_text("id"),
+        start=reader.read_text("start"),
+        length=reader.read_text("length"),
+        scale=reader.read_choice("scale", scale_options, "utc"),
+        image=reader.read_text("image"),
+        columns=reader.read_text_mapping("columns"),
     )
-    table.done()
-    return spec if all(whole) else None
+    reader.check_keys()
+    return spec if all(has_required) else None
 
 
-def _links(table: Table) -> dict[str, str]:
-    links = table.labels("links")
-    below = table.table("links")
+def _parse_links(reader: MappingReader) -> dict[str, str]:
+    links = reader.read_text_mapping("links")
+    child = reader.get_child_reader("links")
     for name, address in links.items():
-        if below and not _is_web(address):
-            message = f"the link {quoted(name)} is no web address"
-            table.report.error(below.place_of(name), message, "write it like https://…/{id}")
-    return {name: address for name, address in links.items() if _is_web(address)}
+        if child and not _is_web_url(address):
+            message = f"the link {quote_text(name)} is no web address"
+            reader.collector.add_error(
+                child.value_location(name), message, "write it like https://…/{id}"
+            )
+    return {name: address for name, address in links.items() if _is_web_url(address)}
 
 
-def _is_web(address: str) -> bool:
+def _is_web_url(address: str) -> bool:
     try:
-        parts = urlsplit(address)
+        url_parts = urlsplit(address)
     except ValueError:
         return False
-    return parts.scheme in ("http", "https") and bool(parts.netloc)
+    return url_parts.scheme in ("http", "https") and bool(url_parts.netloc)
 
 
-def _api(table: Table) -> Api:
-    below = table.table("api", hint="write it like api: {port: 8787}")
-    if below is None:
-        return Api()
-    host, port = below.text("host", "127.0.0.1"), below.integer("port", 0, 65_535)
-    token = below.text("token")
-    posts, readers = _named_tokens(below, "post_tokens"), _named_tokens(below, "read_tokens")
-    below.done()
+def _parse_api_settings(reader: MappingReader) -> ApiSettings:
+    child = reader.get_child_reader("api", hint="write it like api: {port: 8787}")
+    if child is None:
+        return ApiSettings()
+    host, port = child.read_text("host", "127.0.0.1"), child.read_integer("port", 0, 65_535)
+    token = child.read_text("token")
+    post_tokens, read_tokens = (
+        _parse_named_tokens(child, "post_tokens"),
+        _parse_named_tokens(child, "read_tokens"),
+    )
+    child.check_keys()
     if not token and not is_loopback(host):
-        named = below.raw("host")
-        message = f"`host` {shown(named) if named else ''} is open to the network"
+        host_node = child.get_node("host")
+        message = f"`host` {describe_node(host_node) if host_node else ''} is open to the network"
         hint = "add token: ${CATCHER_TOKEN}, or listen on 127.0.0.1"
-        table.report.error(below.place_of("host"), message, hint)
+        reader.collector.add_error(child.value_location("host"), message, hint)
         host = "127.0.0.1"
-    own = Secret(token) if token else None
-    return Api(host, 8787 if port is None else port, own, posts, readers)
+    own_token = Secret(token) if token else None
+    return ApiSettings(host, 8787 if port is None else port, own_token, post_tokens, read_tokens)
 
 
-def _named_tokens(table: Table, key: str) -> dict[str, Secret]:
-    """Who may post events, or read, each under a name."""
-    named = table.labels(key)
-    below = table.table(key)
-    for name, token in named.items():
-        if below and len(token) < SHORTEST_TOKEN:
-            message = f"the token of {quoted(name)} can be guessed"
-            hint = f"take at least {SHORTEST_TOKEN} random characters: openssl rand -hex 24"
-            table.report.error(below.place_of(name), message, hint)
-    return {name: Secret(token) for name, token in named.items() if len(token) >= SHORTEST_TOKEN}
+def _parse_named_tokens(reader: MappingReader, key: str) -> dict[str, Secret]:
+    """Reads the tokens of programs that may post events, or read, by name."""
+    tokens = reader.read_text_mapping(key)
+    child = reader.get_child_reader(key)
+    for name, token in tokens.items():
+        if child and len(token) < MIN_TOKEN_LENGTH:
+            message = f"the token of {quote_text(name)} can be guessed"
+            hint = f"take at least {MIN_TOKEN_LENGTH} random characters: openssl rand -hex 24"
+            reader.collector.add_error(child.value_location(name), message, hint)
+    return {name: Secret(token) for name, token in tokens.items() if len(token) >= MIN_TOKEN_LENGTH}
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the host."""
+    """True if only this machine can reach the host."""
     try:
         return host == "localhost" or ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
 
 
-def _data(table: Table, root: Path) -> Path | None:
-    text = table.text("data")
+def _parse_data_folder(reader: MappingReader, root: Path) -> Path | None:
+    text = reader.read_text("data")
     if not text:
         return None
     try:
         return (root / Path(text).expanduser()).absolute()
     except RuntimeError:
-        message = f"there is no home folder for {quoted(text)}"
-        table.report.error(table.place_of("data"), message, "write an absolute path")
+        message = f"there is no home folder for {quote_text(text)}"
+        reader.collector.add_error(reader.value_location("data"), message, "write an absolute path")
         return None
 
 
-def _limits(table: Table) -> Limits:
-    below = table.table("limits", hint="write it like limits: {workers: 4, memory: 2GiB}")
-    if below is None:
-        return Limits()
-    workers, memory = below.integer("workers", 1, 1024), below.size("memory")
-    limits = Limits(workers, memory, below.size("payload"), below.span("stop"))
-    below.done()
+def _parse_engine_limits(reader: MappingReader) -> LimitSettings:
+    child = reader.get_child_reader(
+        "limits", hint="write it like limits: {workers: 4, memory: 2GiB}"
+    )
+    if child is None:
+        return LimitSettings()
+    workers, memory = child.read_integer("workers", 1, 1024), child.read_size("memory")
+    limits = LimitSettings(workers, memory, child.read_size("payload"), child.read_span("stop"))
+    child.check_keys()
     return limits

@@ -1,70 +1,88 @@
-"""What is wrong with a site's own sinks and the templates among the settings of sinks."""
+"""Checks a site's custom sinks and the templates among the settings of sinks."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
 
-from catcher.model.problem import Place, Problem
-from catcher.site.binding import Section
-from catcher.site.drafts import check_text
-from catcher.site.nodes import Scalar, scalars
+from catcher.model.errors import Problem, SourceLocation
+from catcher.site.rule_loading import check_template_text
+from catcher.site.settings_binding import AdapterSection
+from catcher.site.yaml_tree import YamlScalar, iter_scalars
 
-_TEMPLATES = ("json", "template")
-_WANTED = "write def deliver(notice, message, settings): …, async or not"
+_TEMPLATE_KEYS = ("json", "template")
+_DELIVER_HINT = "write def deliver(notice, message, settings): …, async or not"
 
 
-def check_templates(sinks: Mapping[str, Section]) -> Iterable[Problem]:
-    """The templates of HTTP sinks, each problem at its place."""
+def check_http_sink_templates(sinks: Mapping[str, AdapterSection]) -> Iterable[Problem]:
+    """Checks the templates of HTTP sinks; yields each problem at its location."""
     for section in sinks.values():
         if section.kind != "http":
             continue
-        for key in _TEMPLATES:
+        for key in _TEMPLATE_KEYS:
             node = section.node.get(key)
-            for scalar in scalars(node) if node is not None else ():
-                yield from _check(scalar)
+            for scalar in iter_scalars(node) if node is not None else ():
+                yield from _check_scalar_template(scalar)
 
 
-def _check(scalar: Scalar) -> Iterable[Problem]:
-    if isinstance(scalar.value, str) and not scalar.secret and "{" in scalar.text:
-        yield from check_text(scalar.text, scalar.place)
+def _check_scalar_template(scalar: YamlScalar) -> Iterable[Problem]:
+    if isinstance(scalar.value, str) and not scalar.is_secret and "{" in scalar.text:
+        yield from check_template_text(scalar.text, scalar.location)
 
 
-def check_code(text: str, file: str) -> list[Problem]:
-    """Whether a file defines a sink. It is read, not run."""
+def check_sink_code(text: str, file: str) -> list[Problem]:
+    """Checks that a file defines a sink. The file is parsed, not run."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
         column = getattr(error, "offset", None) or 1
-        words = getattr(error, "msg", None) or str(error)
-        return [Problem(Place(file, line, max(column, 1)), f"this is no Python: {words}", "")]
+        error_text = getattr(error, "msg", None) or str(error)
+        return [
+            Problem(
+                SourceLocation(file, line, max(column, 1)), f"this is no Python: {error_text}", ""
+            )
+        ]
     except (RecursionError, MemoryError):
-        return [Problem(Place(file, 1, 1), "the code is nested too deeply", "write it flatter")]
+        return [
+            Problem(SourceLocation(file, 1, 1), "the code is nested too deeply", "write it flatter")
+        ]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "deliver":
-            return [] if _takes_three(node.args) else [_misfit(file, node)]
-        if _names(node):
+            return (
+                []
+                if _accepts_three_arguments(node.args)
+                else [_build_signature_problem(file, node)]
+            )
+        if _binds_deliver(node):
             return []
-    return [Problem(Place(file, 1, 1), "no function `deliver` is in this file", _WANTED)]
+    return [
+        Problem(SourceLocation(file, 1, 1), "no function `deliver` is in this file", _DELIVER_HINT)
+    ]
 
 
-def _names(node: ast.stmt) -> bool:
-    """Whether a statement gives the name `deliver` to something that only running tells."""
+def _binds_deliver(node: ast.stmt) -> bool:
+    """True if a statement binds the name `deliver` to something that only running it reveals."""
     if isinstance(node, ast.Assign):
-        return any(isinstance(one, ast.Name) and one.id == "deliver" for one in node.targets)
+        return any(
+            isinstance(target, ast.Name) and target.id == "deliver" for target in node.targets
+        )
     if isinstance(node, ast.Import | ast.ImportFrom):
-        return any((one.asname or one.name) == "deliver" for one in node.names)
+        return any((imported.asname or imported.name) == "deliver" for imported in node.names)
     return isinstance(node, ast.ClassDef) and node.name == "deliver"
 
 
-def _takes_three(arguments: ast.arguments) -> bool:
+def _accepts_three_arguments(arguments: ast.arguments) -> bool:
     positional = len(arguments.posonlyargs) + len(arguments.args)
-    needed = positional - len(arguments.defaults)
-    extra = [default for default in arguments.kw_defaults if default is None]
-    return not extra and needed <= 3 and (positional >= 3 or arguments.vararg is not None)
+    required_count = positional - len(arguments.defaults)
+    required_keywords = [default for default in arguments.kw_defaults if default is None]
+    return (
+        not required_keywords
+        and required_count <= 3
+        and (positional >= 3 or arguments.vararg is not None)
+    )
 
 
-def _misfit(file: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Problem:
-    place = Place(file, node.lineno, node.col_offset + 1)
-    return Problem(place, "`deliver` does not take what it is called with", _WANTED)
+def _build_signature_problem(file: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> Problem:
+    location = SourceLocation(file, node.lineno, node.col_offset + 1)
+    return Problem(location, "`deliver` does not take what it is called with", _DELIVER_HINT)

@@ -1,4 +1,4 @@
-"""The `trigger:` of a rule: exactly one kind, and the keys that have a meaning for it."""
+"""Reads the `trigger:` of a rule: exactly one kind, and the keys that are valid for it."""
 
 from __future__ import annotations
 
@@ -6,183 +6,206 @@ from dataclasses import replace
 from typing import Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
+from catcher.evaluation.cron import CronSchedule, ScheduleError
 from catcher.model.event import HTTP_PREFIX, RESULT_PREFIX
-from catcher.model.rule import Step, Trigger, TriggerKind
+from catcher.model.rule import SequenceStep, TriggerKind, TriggerSpec
 from catcher.model.time import MINUTE
-from catcher.site.nodes import Items, quoted
-from catcher.site.reader import Table
-from catcher.site.words import closest
-from catcher.watching.schedule import Cron, ScheduleError
+from catcher.site.mapping_reader import MappingReader
+from catcher.site.suggestions import find_closest_name
+from catcher.site.yaml_tree import YamlSequence, quote_text
 
-KINDS = ("event", "telemetry", "result", "absent", "sequence", "schedule", "http", "any")
-_STREAMS = ("event", "telemetry", "result", "http")
-_FIVE = 'write minute, hour, day, month, weekday, for instance "0 12 * * *"'
-_HINT = "write it like trigger: {event: TOPIC}"
+TRIGGER_KINDS = ("event", "telemetry", "result", "absent", "sequence", "schedule", "http", "any")
+_STREAM_KINDS = ("event", "telemetry", "result", "http")
+_CRON_HINT = 'write minute, hour, day, month, weekday, for instance "0 12 * * *"'
+_TRIGGER_HINT = "write it like trigger: {event: TOPIC}"
 
 
-def read_trigger(table: Table, inside_any: bool = False) -> Trigger:
-    """The trigger of a table; a stand-in where its kind cannot be told (a problem says why)."""
-    kinds = [kind for kind in KINDS if table.has(kind)]
+def parse_trigger(reader: MappingReader, inside_any: bool = False) -> TriggerSpec:
+    """Reads the trigger of a mapping; a stand-in, with a problem, if its kind is unclear."""
+    kinds = [kind for kind in TRIGGER_KINDS if reader.has_any_key(kind)]
     if len(kinds) > 1:
         first, second = kinds[:2]
         message = f"the trigger has both `{first}` and `{second}`"
         hint = "keep one, or list them below `any:`, each as a trigger of its own"
-        table.report.error(table.key_place(second), message, hint)
+        reader.collector.add_error(reader.key_location(second), message, hint)
     if kinds:
-        trigger = _READERS[kinds[0]](table, kinds[0])
-    elif table.has("every"):
-        trigger = _timed(table, Trigger("every", every=table.duration("every")))
+        trigger = _READERS[kinds[0]](reader, kinds[0])
+    elif reader.has_any_key("every"):
+        trigger = _parse_timed_keys(
+            reader, TriggerSpec("every", every=reader.read_positive_span("every"))
+        )
     else:
-        trigger = _no_kind(table)
+        trigger = _parse_unknown_kind(reader)
     for kind in kinds[1:]:
-        table.raw(kind)
+        reader.get_node(kind)
     trigger = replace(
         trigger,
-        by=table.expression("by"),
-        once_per=table.expression("once_per"),
-        forget_after=table.duration("forget_after"),
+        by=reader.read_expression("by"),
+        once_per=reader.read_expression("once_per"),
+        forget_after=reader.read_positive_span("forget_after"),
     )
-    if trigger.kind in _STREAMS:
-        _check_hold(table, trigger)
+    if trigger.kind in _STREAM_KINDS:
+        _check_hold_condition(reader, trigger)
     if inside_any and trigger.kind == "any":
-        _check_inner(table)
-    table.done()
+        _check_nested_any(reader)
+    reader.check_keys()
     return trigger
 
 
-def _no_kind(table: Table) -> Trigger:
-    """Suggests the kind that was probably meant, and lets `done` speak of the other keys."""
-    for kind in (*KINDS, "every"):
-        table.raw(kind)
-    known = set(_COMMON) | set(_STREAM_KEYS)
-    if not table.node.entries or all(key in known for key in table.node.entries):
-        hint = f"give one of {', '.join(KINDS)} or every"
-        table.report.error(table.place, "the trigger does not say what it watches", hint)
-    return _stream_keys(table, Trigger("event"))
+def _parse_unknown_kind(reader: MappingReader) -> TriggerSpec:
+    """Suggests the kind that was probably meant, and lets `check_keys` report the other keys."""
+    for kind in (*TRIGGER_KINDS, "every"):
+        reader.get_node(kind)
+    known_keys = set(_COMMON_KEYS) | set(_STREAM_KEYS)
+    if not reader.node.entries or all(key in known_keys for key in reader.node.entries):
+        hint = f"give one of {', '.join(TRIGGER_KINDS)} or every"
+        reader.collector.add_error(
+            reader.location, "the trigger does not say what it watches", hint
+        )
+    return _parse_stream_keys(reader, TriggerSpec("event"))
 
 
-def _check_inner(table: Table) -> None:
-    """A union within a union is one, unless it has ways of its own."""
-    for key in ("where", *_COMMON):
-        if table.has(key):
+def _check_nested_any(reader: MappingReader) -> None:
+    """Reports keys on an `any` within an `any`: the two are merged, so it has none of its own."""
+    for key in ("where", *_COMMON_KEYS):
+        if reader.has_any_key(key):
             message = f"`{key}` of an `any` inside `any`"
-            table.report.error(table.key_place(key), message, "write it at the outer one")
+            reader.collector.add_error(
+                reader.key_location(key), message, "write it at the outer one"
+            )
 
 
-def _check_hold(table: Table, trigger: Trigger) -> None:
-    """A hold needs a condition that can hold, which a mere cadence is not."""
+def _check_hold_condition(reader: MappingReader, trigger: TriggerSpec) -> None:
+    """Reports a hold without a condition: `every` alone cannot be held."""
     for key in ("for", "clear", "clear_for"):
-        if not table.has(key):
+        if not reader.has_any_key(key):
             continue
-        if table.has("every"):
+        if reader.has_any_key("every"):
             message = f"`{key}` does not go with `every`"
-            table.report.error(table.key_place(key), message, "leave out one of them")
-        elif not table.has("when"):
+            reader.collector.add_error(reader.key_location(key), message, "leave out one of them")
+        elif not reader.has_any_key("when"):
             message = f"`{key}` needs a `when`"
-            table.report.error(table.key_place(key), message, "write when: speed > 10")
+            reader.collector.add_error(reader.key_location(key), message, "write when: speed > 10")
 
 
-_COMMON = ("by", "once_per", "forget_after")
+_COMMON_KEYS = ("by", "once_per", "forget_after")
 _STREAM_KEYS = (
     "where", "when", "clear", "for", "clear_for", "every", "stale_after", "on_recovery",
 )  # fmt: skip
 
 
-def _stream(table: Table, kind: str) -> Trigger:
-    name = table.text(kind).strip()
+def _parse_stream_trigger(reader: MappingReader, kind: str) -> TriggerSpec:
+    name = reader.read_text(kind).strip()
     topic = {"result": RESULT_PREFIX, "http": HTTP_PREFIX}.get(kind, "") + name
-    return _stream_keys(table, Trigger(cast(TriggerKind, kind), topic=topic if name else ""))
-
-
-def _stream_keys(table: Table, trigger: Trigger) -> Trigger:
-    actions: dict[str, Literal["ignore", "fire"]] = {"ignore": "ignore", "fire": "fire"}
-    return replace(
-        trigger,
-        where=table.expression("where"),
-        when=table.expression("when"),
-        clear=table.expression("clear"),
-        hold=table.duration("for"),
-        clear_hold=table.duration("clear_for"),
-        every=table.duration("every"),
-        stale_after=table.duration("stale_after") or MINUTE,
-        on_recovery=table.choice("on_recovery", actions, "ignore"),
+    return _parse_stream_keys(
+        reader, TriggerSpec(cast(TriggerKind, kind), topic=topic if name else "")
     )
 
 
-def _absent(table: Table, kind: str) -> Trigger:
+def _parse_stream_keys(reader: MappingReader, trigger: TriggerSpec) -> TriggerSpec:
+    actions: dict[str, Literal["ignore", "fire"]] = {"ignore": "ignore", "fire": "fire"}
+    return replace(
+        trigger,
+        where=reader.read_expression("where"),
+        when=reader.read_expression("when"),
+        clear=reader.read_expression("clear"),
+        hold=reader.read_positive_span("for"),
+        clear_hold=reader.read_positive_span("clear_for"),
+        every=reader.read_positive_span("every"),
+        stale_after=reader.read_positive_span("stale_after") or MINUTE,
+        on_recovery=reader.read_choice("on_recovery", actions, "ignore"),
+    )
+
+
+def _parse_absence_trigger(reader: MappingReader, kind: str) -> TriggerSpec:
     hint = "write it like absent: {topic: TOPIC, for: 30s}"
-    below = table.table(kind, hint=hint)
-    if below is None:
-        return Trigger("absent")
-    below.require("topic", hint)
-    below.require("for", hint)
-    trigger = Trigger("absent", topic=below.text("topic"), hold=below.duration("for"))
-    below.done()
+    child = reader.get_child_reader(kind, hint=hint)
+    if child is None:
+        return TriggerSpec("absent")
+    child.require_key("topic", hint)
+    child.require_key("for", hint)
+    trigger = TriggerSpec(
+        "absent", topic=child.read_text("topic"), hold=child.read_positive_span("for")
+    )
+    child.check_keys()
     return trigger
 
 
-def _sequence(table: Table, kind: str) -> Trigger:
-    steps = tuple(_step(below) for below in table.tables(kind, "a step of the sequence"))
-    if len(steps) < 2 and isinstance(table.raw(kind), Items):
+def _parse_sequence_trigger(reader: MappingReader, kind: str) -> TriggerSpec:
+    steps = tuple(
+        _parse_sequence_step(child)
+        for child in reader.list_child_readers(kind, "a step of the sequence")
+    )
+    if len(steps) < 2 and isinstance(reader.get_node(kind), YamlSequence):
         message = "a sequence needs at least two steps"
-        table.report.error(table.place_of(kind), message, "add the event that comes next")
-    table.require("within", "say how long it may take, for instance within: 5m")
-    return Trigger("sequence", steps=steps, within=table.duration("within"))
+        reader.collector.add_error(
+            reader.value_location(kind), message, "add the event that comes next"
+        )
+    reader.require_key("within", "say how long it may take, for instance within: 5m")
+    return TriggerSpec("sequence", steps=steps, within=reader.read_positive_span("within"))
 
 
-def _step(table: Table) -> Step:
-    table.require("event", "name the topic of this step")
-    step = Step(table.text("event"), table.expression("where"))
-    table.done()
+def _parse_sequence_step(reader: MappingReader) -> SequenceStep:
+    reader.require_key("event", "name the topic of this step")
+    step = SequenceStep(reader.read_text("event"), reader.read_expression("where"))
+    reader.check_keys()
     return step
 
 
-def _schedule(table: Table, kind: str) -> Trigger:
-    text = " ".join(table.text(kind).split())
+def _parse_schedule_trigger(reader: MappingReader, kind: str) -> TriggerSpec:
+    text = " ".join(reader.read_text(kind).split())
     if text and not text.startswith("@") and len(text.split()) != 5:
-        message = f"the schedule {quoted(text)} has not five parts"
-        table.report.error(table.place_of(kind), message, _FIVE)
+        message = f"the schedule {quote_text(text)} has not five parts"
+        reader.collector.add_error(reader.value_location(kind), message, _CRON_HINT)
     elif text:
         try:
-            Cron(text)
+            CronSchedule(text)
         except ScheduleError as error:
-            table.report.error(table.place_of(kind), f"the schedule {quoted(text)}: {error}", _FIVE)
-    return _timed(table, Trigger("schedule", schedule=text, zone=_zone(table)))
+            reader.collector.add_error(
+                reader.value_location(kind), f"the schedule {quote_text(text)}: {error}", _CRON_HINT
+            )
+    return _parse_timed_keys(
+        reader, TriggerSpec("schedule", schedule=text, zone=_parse_time_zone(reader))
+    )
 
 
-def _timed(table: Table, trigger: Trigger) -> Trigger:
-    return replace(trigger, when=table.expression("when"), catch_up=_catch_up(table))
+def _parse_timed_keys(reader: MappingReader, trigger: TriggerSpec) -> TriggerSpec:
+    return replace(trigger, when=reader.read_expression("when"), catch_up=_parse_catch_up(reader))
 
 
-def _zone(table: Table) -> str:
-    name = table.text("zone", "UTC")
+def _parse_time_zone(reader: MappingReader) -> str:
+    name = reader.read_text("zone", "UTC")
     try:
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        message = f"there is no time zone {quoted(name)}"
-        best = closest(name, sorted(available_timezones()))
-        hint = f"did you mean {quoted(best)}?" if best else "write it like America/Santiago"
-        table.report.error(table.place_of("zone"), message, hint)
+        message = f"there is no time zone {quote_text(name)}"
+        match = find_closest_name(name, sorted(available_timezones()))
+        hint = f"did you mean {quote_text(match)}?" if match else "write it like America/Santiago"
+        reader.collector.add_error(reader.value_location("zone"), message, hint)
     return name
 
 
-def _catch_up(table: Table) -> Literal["run", "skip"]:
+def _parse_catch_up(reader: MappingReader) -> Literal["run", "skip"]:
     options: dict[str, Literal["run", "skip"]] = {"run": "run", "skip": "skip"}
-    return table.choice("catch_up", options, "skip")
+    return reader.read_choice("catch_up", options, "skip")
 
 
-def _any(table: Table, kind: str) -> Trigger:
-    read = [read_trigger(below, True) for below in table.tables(kind, "the trigger")]
-    members = tuple(one for trigger in read for one in trigger.any or (trigger,))
-    if not members and isinstance(table.raw(kind), Items):
-        table.report.error(table.place_of(kind), "`any` is empty", "list at least one trigger")
-    return Trigger("any", any=members, where=table.expression("where"))
+def _parse_any_trigger(reader: MappingReader, kind: str) -> TriggerSpec:
+    triggers = [
+        parse_trigger(child, True) for child in reader.list_child_readers(kind, "the trigger")
+    ]
+    members = tuple(member for trigger in triggers for member in trigger.any or (trigger,))
+    if not members and isinstance(reader.get_node(kind), YamlSequence):
+        reader.collector.add_error(
+            reader.value_location(kind), "`any` is empty", "list at least one trigger"
+        )
+    return TriggerSpec("any", any=members, where=reader.read_expression("where"))
 
 
 _READERS = {
-    **dict.fromkeys(_STREAMS, _stream),
-    "absent": _absent,
-    "sequence": _sequence,
-    "schedule": _schedule,
-    "any": _any,
+    **dict.fromkeys(_STREAM_KINDS, _parse_stream_trigger),
+    "absent": _parse_absence_trigger,
+    "sequence": _parse_sequence_trigger,
+    "schedule": _parse_schedule_trigger,
+    "any": _parse_any_trigger,
 }

@@ -1,4 +1,4 @@
-"""Events that others post over HTTP: what the API's `/events` and `/http/NAME` lead to.
+"""Events posted over HTTP to the API's `/events` and `/http/NAME`.
 
 In `catcher.yaml` (there is one whether it is named or not):
 
@@ -7,11 +7,11 @@ In `catcher.yaml` (there is one whether it is named or not):
         http: {waiting: 256}           # posts that may wait for the engine; one more is refused
         clock: wall
 
-The body of `/events` is an event, `{"topic": ..., "time": ..., "fields": {...}}`, a list of
-them, or `{"events": [...]}`; or it is InfluxDB line protocol, whose measurements are topics.
-Without a time that of arrival counts. The body of `/http/NAME` is an object of fields, or empty;
-it enters as `catcher.http.NAME`. A post is answered when it is kept, and taken whole or not at
-all.
+The body of `/events` is an event, `{"topic": ..., "time": ..., "fields": {...}}`, a list of them,
+or `{"events": [...]}`; or it is InfluxDB line protocol, whose measurements are topics. Without a
+time the time of arrival counts. The body of `/http/NAME` is an object of fields, or empty; its
+topic is `catcher.http.NAME`. A post is answered once it is stored, and accepted completely or not
+at all.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
+from catcher.model.errors import BatchRejected, CatcherError
 from catcher.model.event import HTTP_PREFIX, Event
 from catcher.model.health import Health, HealthState
-from catcher.model.problem import CatcherError, Rejected
 from catcher.model.time import Clock, Instant
-from catcher.ports import Busy, Delivery
-from catcher.sources.decoding import Decoder, shown, too_large
-from catcher.sources.line_protocol import read_lines, unit_of
+from catcher.ports import EngineBusy, EventBatch
+from catcher.sources.line_protocol import decode_lines, parse_precision
+from catcher.transport.event_decoder import EventDecoder, format_size_error, to_printable
 
-_AS_LINES = "nothing was taken; write measurement,tag=text field=1.5,other=3i 1745453113200000000"
-_AS_JSON = "if it is JSON, say so (Content-Type: application/json)"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_LINES_HINT = "nothing was taken; write measurement,tag=text field=1.5,other=3i 1745453113200000000"
+_JSON_HINT = "if it is JSON, say so (Content-Type: application/json)"
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpSettings:
+class HttpSourceSettings:
     """How many posts may wait. The sample is in this module's docstring."""
 
     waiting: int = 256
@@ -48,128 +48,147 @@ class HttpSettings:
 
 
 class HttpSource:
-    """The events that are posted (`ports.Source`); it ends when its context is left."""
+    """The posted events (`ports.Source`); it ends when its context is left."""
 
     def __init__(
-        self, name: str, settings: HttpSettings, clock: Clock, payload_limit: int = 1_000_000
+        self, name: str, settings: HttpSourceSettings, clock: Clock, payload_limit: int = 1_000_000
     ) -> None:
         self._name = name
         self._clock = clock
-        self._decoder = Decoder(name, limit=payload_limit)
-        self._waiting: asyncio.Queue[Delivery] = asyncio.Queue(settings.waiting)
-        self._pending: set[asyncio.Future[None]] = set()
+        self._decoder = EventDecoder(name, max_bytes=payload_limit)
+        self._queue: asyncio.Queue[EventBatch] = asyncio.Queue(settings.waiting)
+        self._pending_acks: set[asyncio.Future[None]] = set()
         self._state: HealthState = "starting"
         self._since = clock()
         self._last: Instant | None = None
         self._counts = {"posts": 0, "events": 0, "rejected": 0, "busy": 0}
-        self._by: Counter[str] = Counter()
+        self._posts_by_sender: Counter[str] = Counter()
 
     @property
     def name(self) -> str:
-        """The name that the site gives it."""
+        """The name in the site's configuration."""
         return self._name
 
-    def open(self) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
-        """Posts are taken for as long as the context lasts."""
-        return self._opened()
+    def open(self) -> AbstractAsyncContextManager[AsyncIterator[EventBatch]]:
+        """Accepts posts for as long as the context lasts."""
+        return self._open_batches()
 
     def health(self) -> Health:
-        """`ok` while posts are taken."""
-        by = {f"by {name}": count for name, count in self._by.items()}
-        counts = {**self._counts, "waiting": self._waiting.qsize(), **by}
+        """Returns the health: `ok` while posts are accepted."""
+        sender_counts = {f"by {name}": count for name, count in self._posts_by_sender.items()}
+        counts = {**self._counts, "waiting": self._queue.qsize(), **sender_counts}
         return Health(self._name, "http", self._state, self._since, self._last, "", counts)
 
-    async def post(self, body: bytes | Sequence[Event], durable: bool = True, by: str = "") -> int:
-        """Returns how many events were posted, once they are kept; `by` names who posted them.
+    async def ingest_json_events(
+        self, body: bytes | Sequence[Event], durable: bool = True, by: str = ""
+    ) -> int:
+        """Returns the number of posted events, once they are stored; `by` names the sender.
 
-        CatcherError where the body is no events, Busy where too many posts wait already.
+        Raises CatcherError if the body holds no valid events, EngineBusy if too many posts are
+        waiting.
         """
         if not isinstance(body, bytes | bytearray | memoryview):
-            return await self._give(body, durable, by)
+            return await self._enqueue_and_wait(body, durable, by)
         events: list[Event] = []
         rejected: list[str] = []
-        self._decoder.decode_recorded(bytes(body), self._clock(), events, rejected)
-        self._refuse(rejected, 'post {"topic": "…", "time": "…", "fields": {…}}, or a list of such')
-        return await self._give(events, durable, by)
+        self._decoder.decode_recorded_lines(bytes(body), self._clock(), events, rejected)
+        self._raise_if_rejected(
+            rejected, 'post {"topic": "…", "time": "…", "fields": {…}}, or a list of such'
+        )
+        return await self._enqueue_and_wait(events, durable, by)
 
-    async def post_lines(self, body: bytes, precision: str = "ns", by: str = "") -> int:
-        """The same for line protocol, whose timestamps are of a precision such as `ns` or `s`."""
+    async def ingest_line_protocol(self, body: bytes, precision: str = "ns", by: str = "") -> int:
+        """Posts line protocol, with timestamps in a precision such as `ns` or `s`; like
+        `ingest_json_events`.
+        """
         events: list[Event] = []
-        limit = self._decoder.limit
+        limit = self._decoder.max_bytes
         if len(body) > limit:
-            self._refuse([too_large(len(body), limit)], "post fewer lines at once")
-        wrong = read_lines(
-            body, self._name, unit_of(precision), self._clock(), self._decoder.samples, events
+            self._raise_if_rejected(
+                [format_size_error(len(body), limit)], "post fewer lines at once"
+            )
+        line_errors = decode_lines(
+            body,
+            self._name,
+            parse_precision(precision),
+            self._clock(),
+            self._decoder.max_samples,
+            events,
         )
-        self._refuse(
-            [f"line {number}: {words}" for number, words in wrong],
-            _AS_JSON if body.lstrip()[:1] in (b"{", b"[") else _AS_LINES,
+        self._raise_if_rejected(
+            [f"line {number}: {message}" for number, message in line_errors],
+            _JSON_HINT if body.lstrip()[:1] in (b"{", b"[") else _LINES_HINT,
         )
-        return await self._give(events, True, by)
+        return await self._enqueue_and_wait(events, True, by)
 
-    async def post_named(self, name: str, body: bytes = b"", by: str = "") -> int:
-        """The same for the trigger `http: NAME`; the body is an object of fields, or a list."""
-        if not _NAME.fullmatch(name):
+    async def ingest_webhook(self, name: str, body: bytes = b"", by: str = "") -> int:
+        """Posts to the trigger `http: NAME`; the body is an object of fields, or a list of them."""
+        if not _NAME_PATTERN.fullmatch(name):
             raise CatcherError(
-                f"{shown(name)!r} is no name to post to", "use letters, digits, dots, _ and -"
+                f"{to_printable(name)!r} is no name to post to",
+                "use letters, digits, dots, _ and -",
             )
         events: list[Event] = []
         rejected: list[str] = []
         payload = body if body.strip() else b"{}"
         self._decoder.decode(HTTP_PREFIX + name, payload, self._clock(), events, rejected)
-        self._refuse(rejected, "post a JSON object of fields")
-        return await self._give(events, True, by)
+        self._raise_if_rejected(rejected, "post a JSON object of fields")
+        return await self._enqueue_and_wait(events, True, by)
 
-    def _refuse(self, rejected: Sequence[str], hint: str) -> None:
+    def _raise_if_rejected(self, rejected: Sequence[str], hint: str) -> None:
         if rejected:
             self._counts["rejected"] += len(rejected)
-            raise Rejected(rejected, hint)
+            raise BatchRejected(rejected, hint)
 
-    async def _give(self, events: Sequence[Event], durable: bool, by: str = "") -> int:
+    async def _enqueue_and_wait(
+        self, events: Sequence[Event], durable: bool, sender: str = ""
+    ) -> int:
         if not events:
             return 0
         if self._state != "ok":
-            raise Busy("the engine takes no posts now")
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            raise EngineBusy("the engine takes no posts now")
+        ack: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-        async def done() -> None:
-            if not kept.done():
-                kept.set_result(None)
+        async def acknowledge() -> None:
+            if not ack.done():
+                ack.set_result(None)
 
         try:
-            self._waiting.put_nowait(Delivery(self._name, events, durable=durable, done=done))
+            self._queue.put_nowait(
+                EventBatch(self._name, events, durable=durable, acknowledge=acknowledge)
+            )
         except asyncio.QueueFull:
             self._counts["busy"] += 1
-            raise Busy(f"{self._waiting.qsize()} posts wait already") from None
-        self._pending.add(kept)
+            raise EngineBusy(f"{self._queue.qsize()} posts wait already") from None
+        self._pending_acks.add(ack)
         try:
-            await kept
+            await ack
         finally:
-            self._pending.discard(kept)
+            self._pending_acks.discard(ack)
         self._counts["posts"] += 1
         self._counts["events"] += len(events)
-        if by:
-            self._by[by] += 1
+        if sender:
+            self._posts_by_sender[sender] += 1
         self._last = self._clock()
         return len(events)
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[AsyncIterator[Delivery]]:
-        deliveries = self._deliveries()
-        self._become("ok")
+    async def _open_batches(self) -> AsyncIterator[AsyncIterator[EventBatch]]:
+        batches = self._iter_batches()
+        self._set_state("ok")
         try:
-            yield deliveries
+            yield batches
         finally:
-            self._become("ended")
-            await deliveries.aclose()
-            for kept in self._pending:
-                if not kept.done():
-                    kept.set_exception(Busy("the engine stopped before the post was kept"))
+            self._set_state("ended")
+            await batches.aclose()
+            for ack in self._pending_acks:
+                if not ack.done():
+                    ack.set_exception(EngineBusy("the engine stopped before the post was kept"))
 
-    async def _deliveries(self) -> AsyncGenerator[Delivery, None]:
+    async def _iter_batches(self) -> AsyncGenerator[EventBatch, None]:
         while True:
-            yield await self._waiting.get()
+            yield await self._queue.get()
 
-    def _become(self, state: HealthState) -> None:
+    def _set_state(self, state: HealthState) -> None:
         self._state = state
         self._since = self._clock()

@@ -19,44 +19,81 @@ In `catcher.yaml`:
         lateness: 2s
 
 Offsets are committed once the events are in the inbox; those of `telemetry` as soon as they are
-taken, so that a crash may lose the last ones. A message that cannot be read is rejected and
-counted, and holds up nothing; a registry or cluster that is away is waited for.
+accepted, so a crash may lose the last ones. An unreadable message is rejected and counted, and
+blocks nothing; an unavailable registry or cluster is waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from catcher.model.errors import CatcherError
 from catcher.model.event import Event
 from catcher.model.health import Health, HealthState
-from catcher.model.problem import CatcherError
 from catcher.model.telemetry import FieldInfo
 from catcher.model.time import SECOND, Clock, Instant, Span
-from catcher.ports import Delivery
-from catcher.sources.backoff import Backoff
-from catcher.sources.decoding import Scale
-from catcher.sources.kafka_batches import parted
-from catcher.sources.kafka_broker import Cluster
-from catcher.sources.kafka_link import Link, LinkError, Message, Start, join, words
-from catcher.sources.kafka_offsets import Offsets, Partition, Reached
-from catcher.sources.registry import Registry, RegistryAway, RegistrySettings
-from catcher.sources.topic_patterns import TopicPatterns, shape
-from catcher.sources.wire import WireDecoder
+from catcher.ports import EventBatch
+from catcher.sources.kafka_decoder import KafkaDecoder
+from catcher.transport.backoff import Backoff
+from catcher.transport.event_decoder import TimeScale
+from catcher.transport.kafka.connection import (
+    KAFKA_ERRORS,
+    KafkaConsumer,
+    KafkaMessage,
+    StartOffset,
+    format_kafka_error,
+    join_group,
+)
+from catcher.transport.kafka.offsets import OffsetTracker, PartitionKey, PolledOffsets
+from catcher.transport.kafka.settings import KafkaClusterSettings
+from catcher.transport.kafka.topic_patterns import TopicPatterns, compile_pattern
+from catcher.transport.schema_registry import (
+    SchemaRegistry,
+    SchemaRegistrySettings,
+    SchemaRegistryUnavailable,
+)
 
-_BATCH = 1_000
-_PATIENCE = 1.0
-_LOOKED_AT = 5
-"""After so many patiences without a message the cluster is asked whether it is there."""
-_COMMIT_EVERY, _COMMIT_AGAIN = 0.05, 1.0
+# Splits fetched messages into batches: durable ones for the inbox, and others.
+
+
+MIN_BATCH = 64
+"""Minimum length of a batch before it is split where durability changes: each durable batch costs a
+commit, each durable event a row.
+"""
+
+
+def split_by_durability(
+    messages: Sequence[KafkaMessage], is_durable: Callable[[str], bool]
+) -> Iterator[tuple[bool, list[KafkaMessage]]]:
+    """Yields chunks of messages in order; a durable message is always in a durable chunk."""
+    chunk: list[KafkaMessage] = []
+    chunk_durable = False
+    for message in messages:
+        message_durable = is_durable(message.topic)
+        if message_durable != chunk_durable:
+            if len(chunk) >= MIN_BATCH:
+                yield chunk_durable, chunk
+                chunk, chunk_durable = [], False
+            chunk_durable = chunk_durable or message_durable
+        chunk.append(message)
+    if chunk:
+        yield chunk_durable, chunk
+
+
+_BATCH_SIZE = 1_000
+_POLL_TIMEOUT = 1.0
+_IDLE_POLLS_PER_CHECK = 5
+"""After this many polls without a message, checks whether the cluster is available."""
+_COMMIT_INTERVAL, _COMMIT_RETRY_INTERVAL = 0.05, 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class KafkaSettings(Cluster):
+class KafkaSourceSettings(KafkaClusterSettings):
     """What to hear from a cluster. The sample is in this module's docstring.
 
     `topics` is a list of topics, or maps each to a stream's name; `*` stands for any characters.
@@ -66,16 +103,16 @@ class KafkaSettings(Cluster):
 
     group: str
     topics: Mapping[str, Any] | tuple[str, ...]
-    registry: RegistrySettings | None = None
+    registry: SchemaRegistrySettings | None = None
     time: str = ""
-    scale: Scale = "utc"
-    start: Start = "latest"
+    scale: TimeScale = "utc"
+    start: StartOffset = "latest"
     session: Span = 10 * SECOND
     telemetry: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        Cluster.__post_init__(self)
-        self.topic_map()
+        KafkaClusterSettings.__post_init__(self)
+        self.build_topic_patterns()
         if self.telemetry:
             TopicPatterns(self.telemetry)
         if not self.group.strip():
@@ -86,33 +123,33 @@ class KafkaSettings(Cluster):
         if not SECOND <= self.session <= 300 * SECOND:
             raise CatcherError("session is too short or too long", "write 1s to 5m, such as 10s")
 
-    def topic_map(self) -> TopicPatterns:
-        """CatcherError where a pattern or a name cannot be used."""
+    def build_topic_patterns(self) -> TopicPatterns:
+        """Builds the patterns. Raises CatcherError if a pattern or a name cannot be used."""
         return TopicPatterns(self.topics)
 
 
 class KafkaSource:
-    """The events of one cluster (`ports.Source`), durable but for telemetry.
+    """The events of one cluster (`ports.Source`), durable except for telemetry.
 
-    It is pulled: what nobody asks for stays at the cluster, but for what aiokafka has fetched
-    ahead, which is bounded.
+    It is pull-based: what is not requested stays at the cluster, except what aiokafka has
+    prefetched, which is limited.
     """
 
     def __init__(
-        self, name: str, settings: KafkaSettings, clock: Clock, payload_limit: int = 1_000_000
+        self, name: str, settings: KafkaSourceSettings, clock: Clock, payload_limit: int = 1_000_000
     ) -> None:
         self._name = name
         self._settings = settings
         self._clock = clock
-        self._topics = settings.topic_map()
-        self._registry = Registry(settings.registry) if settings.registry else None
-        self._decoder = WireDecoder(
+        self._topics = settings.build_topic_patterns()
+        self._registry = SchemaRegistry(settings.registry) if settings.registry else None
+        self._decoder = KafkaDecoder(
             name, self._registry, settings.time, settings.scale, payload_limit
         )
-        self._offsets = Offsets()
-        self._samples = [shape(one) for one in settings.telemetry]
-        self._durable: dict[str, bool] = {}
-        self._link: Link | None = None
+        self._offsets = OffsetTracker()
+        self._telemetry_patterns = [compile_pattern(pattern) for pattern in settings.telemetry]
+        self._durable_topics: dict[str, bool] = {}
+        self._consumer: KafkaConsumer | None = None
         self._state: HealthState = "starting"
         self._since = clock()
         self._last: Instant | None = None
@@ -123,164 +160,176 @@ class KafkaSource:
 
     @property
     def name(self) -> str:
-        """The name that the site gives it."""
+        """The name in the site's configuration."""
         return self._name
 
     @property
-    def described(self) -> Mapping[str, Sequence[FieldInfo]]:
+    def field_schemas(self) -> Mapping[str, Sequence[FieldInfo]]:
         """The fields of the streams that came with a schema."""
-        return self._decoder.described
+        return self._decoder.field_schemas
 
-    def open(self) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
-        """Joins the group when the first delivery is asked for; leaving leaves it."""
-        return self._opened()
+    def open(self) -> AbstractAsyncContextManager[AsyncIterator[EventBatch]]:
+        """Joins the group when the first batch is requested; leaving the context leaves it."""
+        return self._open_batches()
 
     def health(self) -> Health:
-        """`away` without the cluster or the registry, with the reason."""
-        waiting = self._link.behind() if self._link is not None else 0
+        """Returns the health: unavailable without the cluster or the registry, with the reason."""
+        lag = self._consumer.compute_lag() if self._consumer is not None else 0
         counts = {
-            **self._counts, "waiting": waiting, "partitions": len(self._offsets.held),
-            "unknown": self._decoder.non_finite,
+            **self._counts, "waiting": lag, "partitions": len(self._offsets.assigned_partitions),
+            "unknown": self._decoder.non_finite_count,
         }  # fmt: skip
         return Health(
             self._name, "kafka", self._state, self._since, self._last, self._problem, counts
         )
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[AsyncIterator[Delivery]]:
+    async def _open_batches(self) -> AsyncIterator[AsyncIterator[EventBatch]]:
         try:
-            async with aclosing(self._deliveries()) as deliveries:
-                yield deliveries
+            async with aclosing(self._iter_batches()) as batches:
+                yield batches
         finally:
-            self._become("ended")
+            self._set_state("ended")
 
-    async def _deliveries(self) -> AsyncGenerator[Delivery, None]:
-        settings, begun = self._settings, self._clock()
+    async def _iter_batches(self) -> AsyncGenerator[EventBatch, None]:
+        settings, started = self._settings, self._clock()
         backoff = Backoff(settings.retry_first, settings.retry_longest)
         while True:
             try:
-                async with join(
-                    settings, settings.group, self._topics, self._offsets, settings.start, begun,
+                async with join_group(
+                    settings, settings.group, self._topics, self._offsets, settings.start, started,
                     settings.session,
-                ) as link:  # fmt: skip
+                ) as consumer:  # fmt: skip
                     backoff.reset()
-                    async with aclosing(self._heard(link)) as heard:
-                        async for delivery in heard:
-                            yield delivery
-            except LinkError as error:
-                self._become("away", f"{settings.address}: {words(error)}")
+                    async with aclosing(self._consume_batches(consumer)) as batches:
+                        async for batch in batches:
+                            yield batch
+            except KAFKA_ERRORS as error:
+                self._set_state("away", f"{settings.address}: {format_kafka_error(error)}")
             finally:
-                self._link = None
+                self._consumer = None
             await backoff.wait()
 
-    async def _heard(self, link: Link) -> AsyncGenerator[Delivery, None]:
-        """What one membership of the group brings; one of `LinkError` ends it."""
-        self._link = link
+    async def _consume_batches(self, consumer: KafkaConsumer) -> AsyncGenerator[EventBatch, None]:
+        """Yields the batches of one group membership, until one of `KAFKA_ERRORS` ends it."""
+        self._consumer = consumer
         self._counts["connections"] += 1
-        self._become("ok", await self._unfit(link))
-        committing = asyncio.create_task(self._commit(link), name=f"kafka source {self._name}")
-        quiet = 0
+        self._set_state("ok", await self._describe_unmatched_patterns(consumer))
+        commit_task = asyncio.create_task(
+            self._commit_periodically(consumer), name=f"kafka source {self._name}"
+        )
+        idle_polls = 0
         try:
             while True:
-                messages = await link.fetch(_BATCH, _PATIENCE)
+                messages = await consumer.fetch_messages(_BATCH_SIZE, _POLL_TIMEOUT)
                 if messages:
-                    quiet = 0
-                    for durable, some in parted(messages, self._is_durable):
-                        yield await self._delivery(some, durable)
+                    idle_polls = 0
+                    for durable, chunk in split_by_durability(messages, self._is_durable):
+                        yield await self._decode_batch(chunk, durable)
                     continue
-                quiet += 1
-                if quiet % _LOOKED_AT == 0:
-                    await self._look(link)
+                idle_polls += 1
+                if idle_polls % _IDLE_POLLS_PER_CHECK == 0:
+                    await self._check_availability(consumer)
         finally:
-            committing.cancel()
-            await asyncio.wait({committing})
+            commit_task.cancel()
+            await asyncio.wait({commit_task})
 
-    async def _look(self, link: Link) -> None:
-        """A cluster that brings nothing may be away; aiokafka would not say so."""
+    async def _check_availability(self, consumer: KafkaConsumer) -> None:
+        """Checks a silent cluster, which may be unavailable; aiokafka would not report it."""
         try:
-            problem = await self._unfit(link)
-        except LinkError as error:
-            self._become("away", f"{self._settings.address}: {words(error)}")
+            problem = await self._describe_unmatched_patterns(consumer)
+        except KAFKA_ERRORS as error:
+            self._set_state("away", f"{self._settings.address}: {format_kafka_error(error)}")
         else:
-            self._become("ok", problem)
+            self._set_state("ok", problem)
 
-    async def _unfit(self, link: Link) -> str:
-        """Patterns that no topic of the cluster fits, in words."""
-        known = await link.topics()
-        unfit = [
-            one for one in self._topics.patterns if not any(map(shape(one).fullmatch, known))
-        ]  # fmt: skip
-        if not unfit:
+    async def _describe_unmatched_patterns(self, consumer: KafkaConsumer) -> str:
+        """Returns a text about patterns that match no topic of the cluster; empty if there are
+        none.
+        """
+        topics = await consumer.list_topics()
+        unmatched = [
+            pattern
+            for pattern in self._topics.patterns
+            if not any(map(compile_pattern(pattern).fullmatch, topics))
+        ]
+        if not unmatched:
             return ""
-        return f"{self._settings.address} has no topic that fits {', '.join(unfit[:5])}"
+        return f"{self._settings.address} has no topic that fits {', '.join(unmatched[:5])}"
 
-    async def _commit(self, link: Link) -> None:
+    async def _commit_periodically(self, consumer: KafkaConsumer) -> None:
         while True:
             await self._offsets.changed.wait()
-            problem = await link.commit()
+            problem = await consumer.commit_offsets()
             if problem:
-                self._become(self._state, f"offsets are not committed: {problem}")
-            await asyncio.sleep(_COMMIT_AGAIN if problem else _COMMIT_EVERY)
+                self._set_state(self._state, f"offsets are not committed: {problem}")
+            await asyncio.sleep(_COMMIT_RETRY_INTERVAL if problem else _COMMIT_INTERVAL)
 
     def _is_durable(self, topic: str) -> bool:
-        """Whether the messages of a Kafka topic go into the inbox."""
-        if topic not in self._durable:
-            self._durable[topic] = not any(one.fullmatch(topic) for one in self._samples)
-        return self._durable[topic]
+        """True if the messages of a Kafka topic go into the inbox."""
+        if topic not in self._durable_topics:
+            self._durable_topics[topic] = not any(
+                pattern.fullmatch(topic) for pattern in self._telemetry_patterns
+            )
+        return self._durable_topics[topic]
 
-    async def _delivery(self, messages: Sequence[Message], durable: bool) -> Delivery:
+    async def _decode_batch(self, messages: Sequence[KafkaMessage], durable: bool) -> EventBatch:
         events: list[Event] = []
         rejected: list[str] = []
-        ends: dict[Partition, int] = {}
+        next_offsets: dict[PartitionKey, int] = {}
         self._last = self._clock()
         for message in messages:
-            ends[message.topic, message.partition] = message.offset + 1
-        reached = self._offsets.fetched(ends)
+            next_offsets[message.topic, message.partition] = message.offset + 1
+        polled = self._offsets.mark_in_flight(next_offsets)
         for message in messages:
             if message.value is None:
                 self._counts["skipped"] += 1
                 continue
-            if self._decoder.lacks(message.topic, message.value):
-                await self._at_hand(message.topic, message.value)
-            self._read(message, message.value, events, rejected)
-        self._become("ok", "" if self._state != "ok" else self._problem)
+            if self._decoder.needs_schema(message.topic, message.value):
+                await self._wait_for_schema(message.topic, message.value)
+            self._decode_message(message, message.value, events, rejected)
+        self._set_state("ok", "" if self._state != "ok" else self._problem)
         self._counts["messages"] += len(messages)
         self._counts["events"] += len(events)
         self._counts["rejected"] += len(rejected)
-        return Delivery(
-            self._name, events, rejected, durable=durable, done=partial(self._done, reached)
+        return EventBatch(
+            self._name,
+            events,
+            rejected,
+            durable=durable,
+            acknowledge=partial(self._mark_processed, polled),
         )
 
-    def _read(
-        self, message: Message, value: bytes, events: list[Event], rejected: list[str]
+    def _decode_message(
+        self, message: KafkaMessage, value: bytes, events: list[Event], rejected: list[str]
     ) -> None:
         try:
-            name = self._topics.find(message.topic)
+            name = self._topics.resolve_stream_name(message.topic)
         except ValueError as error:
             rejected.append(str(error))
             return
-        before = len(rejected)
+        rejected_count = len(rejected)
         self._decoder.decode((name, message.topic), value, message.time, events, rejected)
-        if len(rejected) > before:
-            where = f" (partition {message.partition}, offset {message.offset})"
-            rejected[before:] = [one + where for one in rejected[before:]]
+        if len(rejected) > rejected_count:
+            location = f" (partition {message.partition}, offset {message.offset})"
+            rejected[rejected_count:] = [reason + location for reason in rejected[rejected_count:]]
 
-    async def _at_hand(self, topic: str, value: bytes) -> None:
-        """Waits for the registry for as long as it takes: the message is not to blame."""
+    async def _wait_for_schema(self, topic: str, value: bytes) -> None:
+        """Waits for the registry for as long as it takes: the message is not at fault."""
         backoff = Backoff(self._settings.retry_first, self._settings.retry_longest)
         while True:
             try:
-                await self._decoder.prepare(topic, value)
-            except RegistryAway as error:
-                self._become("away", str(error))
+                await self._decoder.fetch_schema(topic, value)
+            except SchemaRegistryUnavailable as error:
+                self._set_state("away", str(error))
                 await backoff.wait()
             else:
                 return
 
-    async def _done(self, reached: Reached) -> None:
-        self._offsets.done(reached)
+    async def _mark_processed(self, polled: PolledOffsets) -> None:
+        self._offsets.mark_processed(polled)
 
-    def _become(self, state: HealthState, problem: str = "") -> None:
+    def _set_state(self, state: HealthState, problem: str = "") -> None:
         if state != self._state:
             self._since = self._clock()
         self._state = state

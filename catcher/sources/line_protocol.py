@@ -1,14 +1,14 @@
 """InfluxDB line protocol, as Telegraf, Flux and InfluxDB's client libraries send it.
 
-A line is a measurement, tags, fields and perhaps a time:
+A line is a measurement, tags, fields and an optional time:
 
     lsst.sal.ESS.airFlow,site=summit speed=7.2,salIndex=301i 1745453113200000000
 
-It becomes an event of the topic `lsst.sal.ESS.airFlow`. Tags are texts among its fields; `7.2`
-is a number, `301i` and `301u` whole ones, `t` and `false` truth values, `"…"` a text, which may
-go over several lines. In names and tags a backslash stands before a comma, a space and (not in
-the measurement) an equals sign that belong to the text, in texts before `"` and a backslash;
-anywhere else it stands for itself. Total: whatever comes, it is events or words, never an error.
+It becomes an event of the topic `lsst.sal.ESS.airFlow`. Tags are text fields; `7.2` is a float,
+`301i` and `301u` are integers, `t` and `false` booleans, `"…"` a text, which may span several
+lines. A backslash escapes a comma, a space and (except in the measurement) an equals sign in names
+and tags, and `"` and a backslash in texts; anywhere else it is literal. Total: any input gives
+events or problem texts, never an error.
 """
 
 from __future__ import annotations
@@ -20,193 +20,204 @@ from typing import Any
 
 from catcher.model.event import Event
 from catcher.model.time import HOUR, MICROSECOND, MILLISECOND, MINUTE, SECOND, Instant, Span
-from catcher.sources.decoding import check_topic, plausible, shown
+from catcher.transport.event_decoder import check_topic, is_plausible_time, to_printable
 
 PRECISIONS: Mapping[str, Span] = {
     "ns": 1, "n": 1, "us": MICROSECOND, "u": MICROSECOND, "ms": MILLISECOND, "s": SECOND,
     "m": MINUTE, "h": HOUR,
 }  # fmt: skip
-"""What a timestamp counts, by the names that InfluxDB 1 and 2 give it."""
-Wrong = tuple[int, str]
-"""The number of a line, from 1, and what is wrong with it."""
+"""The unit of a timestamp, by the names of InfluxDB 1 and 2."""
+LineError = tuple[int, str]
+"""The number of a line, from 1, and the problem with it."""
 
 _MEASUREMENT = re.compile(r"(?:[^, \n]|(?<=\\)[, ])+")
 _NAME = re.compile(r"(?:[^,= \n]|(?<=\\)[,= ])+")
-_TEXT = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
-_BARE = re.compile(r"[^, \r\n]+")
-_GAP = re.compile(r" *")
-_END = re.compile(r" *\r?(?:\n|\Z)")
-_WHOLE = re.compile(r"([+-]?\d{1,30})([iu])", re.ASCII)
+_QUOTED_TEXT = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+_BARE_TOKEN = re.compile(r"[^, \r\n]+")
+_SPACES = re.compile(r" *")
+_LINE_END = re.compile(r" *\r?(?:\n|\Z)")
+_INTEGER = re.compile(r"([+-]?\d{1,30})([iu])", re.ASCII)
 _FLOAT = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _TIME = re.compile(r"[+-]?\d{1,30}", re.ASCII)
-_IN_MEASUREMENT = re.compile(r"\\([, ])")
-_IN_NAME = re.compile(r"\\([,= ])")
-_IN_TEXT = re.compile(r'\\(["\\])')
-_TRUTHS = {
+_MEASUREMENT_ESCAPE = re.compile(r"\\([, ])")
+_NAME_ESCAPE = re.compile(r"\\([,= ])")
+_TEXT_ESCAPE = re.compile(r'\\(["\\])')
+_BOOLEANS = {
     **dict.fromkeys(("t", "T", "true", "True", "TRUE"), True),
     **dict.fromkeys(("f", "F", "false", "False", "FALSE"), False),
 }
-_RANGES = {"i": range(-(2**63), 2**63), "u": range(2**64)}
-_EXACT = 2**63
-"""Whole numbers from here on become floats, as those of JSON do."""
+_INTEGER_RANGES = {"i": range(-(2**63), 2**63), "u": range(2**64)}
+_EXACT_LIMIT = 2**63
+"""Integers from here on become floats, as those of JSON do."""
 
 
-def unit_of(precision: str) -> Span:
-    """What a timestamp counts; ValueError where there is no such precision."""
+def parse_precision(precision: str) -> Span:
+    """Returns the unit of a precision. Raises ValueError if it is unknown."""
     try:
         return PRECISIONS[precision]
     except KeyError:
-        known = ", ".join(PRECISIONS)
-        raise ValueError(f"{shown(precision, 20)!r} is no precision; take one of {known}") from None
+        names = ", ".join(PRECISIONS)
+        raise ValueError(
+            f"{to_printable(precision, 20)!r} is no precision; take one of {names}"
+        ) from None
 
 
-def read_lines(
-    payload: bytes, source: str, unit: Span, arrival: Instant, most: int, events: list[Event]
-) -> list[Wrong]:
-    """Appends an event for each line; the answer is what is wrong with the others.
+def decode_lines(
+    payload: bytes, source: str, unit: Span, arrival: Instant, max_lines: int, events: list[Event]
+) -> list[LineError]:
+    """Appends an event for each valid line; returns the problems of the others.
 
-    A timestamp counts `unit`s; without one the time of arrival holds. `most` lines are read.
+    A timestamp counts `unit`s; without one the time of arrival applies. At most `max_lines` lines
+    are read.
     """
     try:
         text = payload.decode("utf-8")
     except UnicodeDecodeError as error:
         return [(payload.count(b"\n", 0, error.start) + 1, "the text is not UTF-8")]
-    wrong: list[Wrong] = []
-    number, at, count = 1, 0, 0
-    while at < len(text):
-        line = _Line(text, at)
-        if line.says_something():
+    line_errors: list[LineError] = []
+    number, position, count = 1, 0, 0
+    while position < len(text):
+        line = _LineParser(text, position)
+        if line.has_content():
             count += 1
-            if count > most:
-                return [(number, f"more than the {most} lines that one post may hold")]
+            if count > max_lines:
+                return [(number, f"more than the {max_lines} lines that one post may hold")]
             try:
-                events.append(line.event(source, unit, arrival))
+                events.append(line.parse_event(source, unit, arrival))
             except ValueError as error:
-                wrong.append((number, str(error)))
-                line.give_up()
-        number += text.count("\n", at, line.at)
-        at = line.at
-    return wrong
+                line_errors.append((number, str(error)))
+                line.skip_line()
+        number += text.count("\n", position, line.position)
+        position = line.position
+    return line_errors
 
 
-class _Line:
-    """One line, read from left to right; `at` is where reading has come to."""
+class _LineParser:
+    """Parses one line from left to right; `position` is the current offset."""
 
     def __init__(self, text: str, start: int) -> None:
         self._text, self._start = text, start
-        self.at = start
+        self.position = start
 
-    def says_something(self) -> bool:
-        """Whether it is neither empty nor a comment; such a one is left behind."""
-        self._pass(_GAP)
-        if self._text[self.at : self.at + 1] != "#" and not _END.match(self._text, self.at):
+    def has_content(self) -> bool:
+        """True unless it is empty or a comment, which is then skipped."""
+        self._accept_pattern(_SPACES)
+        if self._text[self.position : self.position + 1] != "#" and not _LINE_END.match(
+            self._text, self.position
+        ):
             return True
-        self.give_up()
+        self.skip_line()
         return False
 
-    def give_up(self) -> None:
-        """Goes on behind the end of the line where reading began."""
+    def skip_line(self) -> None:
+        """Moves behind the end of the line where parsing began."""
         end = self._text.find("\n", self._start)
-        self.at = len(self._text) if end < 0 else end + 1
+        self.position = len(self._text) if end < 0 else end + 1
 
-    def event(self, source: str, unit: Span, arrival: Instant) -> Event:
-        """The event that it holds; ValueError with words where it is none."""
-        topic = _IN_MEASUREMENT.sub(r"\1", self._take(_MEASUREMENT, "the measurement is missing"))
+    def parse_event(self, source: str, unit: Span, arrival: Instant) -> Event:
+        """Returns the event of the line. Raises ValueError with the reason if it is invalid."""
+        topic = _MEASUREMENT_ESCAPE.sub(
+            r"\1", self._consume_token(_MEASUREMENT, "the measurement is missing")
+        )
         check_topic(topic)
         fields: dict[str, Any] = {}
-        for name, value in (*self._tags(), *self._fields()):
+        for name, value in (*self._parse_tags(), *self._parse_fields()):
             if name in fields:
-                raise ValueError(f"{shown(topic)}: {shown(name)!r} is given twice")
+                raise ValueError(f"{to_printable(topic)}: {to_printable(name)!r} is given twice")
             fields[name] = value
-        time = self._time(unit)
-        if not self._pass(_END):
-            raise ValueError(f"{shown(topic)}: {self._rest()!r} is one word too many")
+        time = self._parse_time(unit)
+        if not self._accept_pattern(_LINE_END):
+            raise ValueError(
+                f"{to_printable(topic)}: {self._remaining_text()!r} is one word too many"
+            )
         return Event(topic, arrival if time is None else time, fields, source)
 
-    def _tags(self) -> Iterator[tuple[str, str]]:
-        while self._takes(","):
-            name = self._name("tag")
-            self._expect("=", f"the tag {shown(name)!r} has no value")
-            value = self._take(_NAME, f"the tag {shown(name)!r} has no value")
-            yield name, _IN_NAME.sub(r"\1", value)
+    def _parse_tags(self) -> Iterator[tuple[str, str]]:
+        while self._accept_text(","):
+            name = self._parse_name("tag")
+            self._expect_text("=", f"the tag {to_printable(name)!r} has no value")
+            value = self._consume_token(_NAME, f"the tag {to_printable(name)!r} has no value")
+            yield name, _NAME_ESCAPE.sub(r"\1", value)
 
-    def _fields(self) -> Iterator[tuple[str, Any]]:
-        self._expect(" ", "it has no fields")
-        self._pass(_GAP)
+    def _parse_fields(self) -> Iterator[tuple[str, Any]]:
+        self._expect_text(" ", "it has no fields")
+        self._accept_pattern(_SPACES)
         while True:
-            name = self._name("field")
-            self._expect("=", f"the field {shown(name)!r} has no value")
-            yield name, self._value(name)
-            if not self._takes(","):
+            name = self._parse_name("field")
+            self._expect_text("=", f"the field {to_printable(name)!r} has no value")
+            yield name, self._parse_value(name)
+            if not self._accept_text(","):
                 return
 
-    def _value(self, name: str) -> Any:
-        if self._text.startswith('"', self.at):
-            found = _TEXT.match(self._text, self.at)
-            if found is None:
-                raise ValueError(f"the text of {shown(name)!r} is not closed")
-            self.at = found.end()
-            return _IN_TEXT.sub(r"\1", found[1])
-        word = self._take(_BARE, f"the field {shown(name)!r} has no value")
-        if word in _TRUTHS:
-            return _TRUTHS[word]
-        return _number(name, word)
+    def _parse_value(self, name: str) -> Any:
+        if self._text.startswith('"', self.position):
+            match = _QUOTED_TEXT.match(self._text, self.position)
+            if match is None:
+                raise ValueError(f"the text of {to_printable(name)!r} is not closed")
+            self.position = match.end()
+            return _TEXT_ESCAPE.sub(r"\1", match[1])
+        token = self._consume_token(_BARE_TOKEN, f"the field {to_printable(name)!r} has no value")
+        if token in _BOOLEANS:
+            return _BOOLEANS[token]
+        return _parse_number(name, token)
 
-    def _time(self, unit: Span) -> Instant | None:
-        self._pass(_GAP)
-        found = _BARE.match(self._text, self.at)
-        if found is None:
+    def _parse_time(self, unit: Span) -> Instant | None:
+        self._accept_pattern(_SPACES)
+        match = _BARE_TOKEN.match(self._text, self.position)
+        if match is None:
             return None
-        self.at = found.end()
-        time = int(found[0]) * unit if _TIME.fullmatch(found[0]) else -1
-        if not plausible(time):
-            words = "no time of 1971 to 2260 in the precision that was given"
-            raise ValueError(f"{shown(found[0], 40)!r} is {words}")
+        self.position = match.end()
+        time = int(match[0]) * unit if _TIME.fullmatch(match[0]) else -1
+        if not is_plausible_time(time):
+            message = "no time of 1971 to 2260 in the precision that was given"
+            raise ValueError(f"{to_printable(match[0], 40)!r} is {message}")
         return time
 
-    # -- words ----------------------------------------------------------------------------------
+    # -- tokens ---------------------------------------------------------------------------------
 
-    def _name(self, what: str) -> str:
-        return _IN_NAME.sub(r"\1", self._take(_NAME, f"a {what} without a name"))
+    def _parse_name(self, kind: str) -> str:
+        return _NAME_ESCAPE.sub(r"\1", self._consume_token(_NAME, f"a {kind} without a name"))
 
-    def _take(self, pattern: re.Pattern[str], otherwise: str) -> str:
-        found = pattern.match(self._text, self.at)
-        if found is None:
-            raise ValueError(otherwise)
-        self.at = found.end()
-        return found[0]
+    def _consume_token(self, pattern: re.Pattern[str], error_text: str) -> str:
+        match = pattern.match(self._text, self.position)
+        if match is None:
+            raise ValueError(error_text)
+        self.position = match.end()
+        return match[0]
 
-    def _pass(self, pattern: re.Pattern[str]) -> bool:
-        found = pattern.match(self._text, self.at)
-        if found is not None:
-            self.at = found.end()
-        return found is not None
+    def _accept_pattern(self, pattern: re.Pattern[str]) -> bool:
+        match = pattern.match(self._text, self.position)
+        if match is not None:
+            self.position = match.end()
+        return match is not None
 
-    def _takes(self, mark: str) -> bool:
-        there = self._text.startswith(mark, self.at)
-        self.at += there
-        return there
+    def _accept_text(self, text: str) -> bool:
+        is_present = self._text.startswith(text, self.position)
+        self.position += is_present
+        return is_present
 
-    def _expect(self, mark: str, otherwise: str) -> None:
-        if not self._takes(mark):
-            raise ValueError(otherwise)
+    def _expect_text(self, text: str, error_text: str) -> None:
+        if not self._accept_text(text):
+            raise ValueError(error_text)
 
-    def _rest(self) -> str:
-        end = self._text.find("\n", self.at)
-        return shown(self._text[self.at : end if end >= 0 else None].strip(), 40)
+    def _remaining_text(self) -> str:
+        end = self._text.find("\n", self.position)
+        return to_printable(self._text[self.position : end if end >= 0 else None].strip(), 40)
 
 
-def _number(name: str, word: str) -> int | float:
-    whole = _WHOLE.fullmatch(word)
-    if whole is not None:
-        value = int(whole[1])
-        if value not in _RANGES[whole[2]]:
-            raise ValueError(f"{word} of {shown(name)!r} is beyond 64 bits")
-        return value if value < _EXACT else float(value)
-    if _FLOAT.fullmatch(word) is None:
-        words = "no number, truth value or text in double quotes"
-        raise ValueError(f"{shown(word, 40)!r} of {shown(name)!r} is {words}")
-    number = float(word)
+def _parse_number(name: str, token: str) -> int | float:
+    integer = _INTEGER.fullmatch(token)
+    if integer is not None:
+        value = int(integer[1])
+        if value not in _INTEGER_RANGES[integer[2]]:
+            raise ValueError(f"{token} of {to_printable(name)!r} is beyond 64 bits")
+        return value if value < _EXACT_LIMIT else float(value)
+    if _FLOAT.fullmatch(token) is None:
+        message = "no number, truth value or text in double quotes"
+        raise ValueError(f"{to_printable(token, 40)!r} of {to_printable(name)!r} is {message}")
+    number = float(token)
     if not math.isfinite(number):
-        raise ValueError(f"{shown(word, 40)} of {shown(name)!r} is beyond what a number holds")
+        raise ValueError(
+            f"{to_printable(token, 40)} of {to_printable(name)!r} is beyond what a number holds"
+        )
     return number

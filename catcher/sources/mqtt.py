@@ -1,4 +1,4 @@
-"""Events from an MQTT broker, and a publisher for whoever has something to say there.
+"""Events from an MQTT broker; also exports the publisher.
 
 In `catcher.yaml`:
 
@@ -24,10 +24,10 @@ In `catcher.yaml`:
         clock: wall
         lateness: 2s
 
-A payload is one JSON object, a list of them, or `{"samples": [...]}`. How much a broker keeps
-for a client that is away is up to the broker: mosquitto drops all beyond 1,000 messages unless
-`max_queued_messages` says otherwise, and hands out 20 at a time unless `max_inflight_messages`
-(or MQTT 5, where we ask for more) does.
+A payload is one JSON object, a list of them, or `{"samples": [...]}`. How much a broker queues for
+a disconnected client is up to the broker: by default mosquitto drops all beyond 1,000 messages
+(`max_queued_messages`), and delivers 20 at a time (`max_inflight_messages`, or MQTT 5, where this
+client requests more).
 """
 
 from __future__ import annotations
@@ -39,28 +39,35 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from catcher.model.errors import CatcherError
 from catcher.model.event import Event
 from catcher.model.health import Health, HealthState
-from catcher.model.problem import CatcherError
 from catcher.model.time import DAY, Clock, Instant, Span
-from catcher.ports import Delivery
-from catcher.sources.decoding import Decoder, Scale, shown, too_large
-from catcher.sources.mqtt_broker import Broker, Tls
-from catcher.sources.mqtt_frames import Frames, Publish
-from catcher.sources.mqtt_link import Link, connect, keep_connected
-from catcher.sources.mqtt_publisher import NotPublished, Publisher
-from catcher.sources.mqtt_topics import RECORDED, TopicMap, subscription
+from catcher.ports import EventBatch
+from catcher.sources.topic_mapping import TOPIC_FROM_PAYLOAD, TopicMap, parse_subscription
+from catcher.transport.event_decoder import EventDecoder, TimeScale, format_size_error, to_printable
+from catcher.transport.mqtt.connection import MqttConnection, maintain_connection, open_connection
+from catcher.transport.mqtt.packets import PacketParser, PublishPacket
+from catcher.transport.mqtt.publisher import MqttPublisher, MqttPublishError
+from catcher.transport.mqtt.settings import MqttBrokerSettings, TlsSettings
 
-__all__ = ["Broker", "MqttSettings", "MqttSource", "NotPublished", "Publisher", "Tls"]
+__all__ = [
+    "MqttBrokerSettings",
+    "MqttPublishError",
+    "MqttPublisher",
+    "MqttSource",
+    "MqttSourceSettings",
+    "TlsSettings",
+]
 
-_BATCH = 1_000
-_QUEUE = 10_000
-_QUEUE_BYTES = 64_000_000
-_SHORTEST_RUN = 64
+_BATCH_SIZE = 1_000
+_MAX_QUEUED_MESSAGES = 10_000
+_MAX_QUEUED_BYTES = 64_000_000
+_MIN_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MqttSettings(Broker):
+class MqttSourceSettings(MqttBrokerSettings):
     """What to hear from a broker. The sample is in this module's docstring.
 
     `topics` maps a topic filter to a stream's name, or to `{name, qos, retained}`.
@@ -69,61 +76,71 @@ class MqttSettings(Broker):
     topics: Mapping[str, Any]
     qos: Literal[0, 1, 2] = 1
     time: str = ""
-    scale: Scale = "utc"
+    scale: TimeScale = "utc"
     session: Span = 7 * DAY
     user_properties: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.topic_map()
+        self.build_topic_map()
         if self.user_properties and self.protocol != "5":
             raise CatcherError("user properties came with MQTT 5", 'add protocol: "5"')
 
-    def topic_map(self) -> TopicMap:
-        """CatcherError where a filter or a name cannot be used."""
-        return TopicMap({text: subscription(text, one) for text, one in self.topics.items()})
+    def build_topic_map(self) -> TopicMap:
+        """Builds the topic map. Raises CatcherError if a filter or a name cannot be used."""
+        return TopicMap(
+            {
+                topic_filter: parse_subscription(topic_filter, entry)
+                for topic_filter, entry in self.topics.items()
+            }
+        )
 
 
-_Chunk = tuple[Link, Instant, list[Publish]]
-"""What one reading of the socket brought, by which link and when."""
+_MessageChunk = tuple[MqttConnection, Instant, list[PublishPacket]]
+"""The messages of one read of the socket, with their connection and time."""
 
 
 @dataclass(slots=True)
-class _Batch:
-    """Messages on their way to become a delivery."""
+class _BatchBuilder:
+    """Messages that are collected to a batch."""
 
     durable: bool = False
     count: int = 0
     events: list[Event] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
-    receipts: list[tuple[Link, int, int]] = field(default_factory=list)
+    pending_acks: list[tuple[MqttConnection, int, int]] = field(default_factory=list)
 
     async def acknowledge(self) -> None:
-        """A receipt for a link that is gone does nothing: its messages come again."""
-        for link, packet, qos in self.receipts:
-            link.acknowledge(packet, qos)
+        """Acknowledges the messages; does nothing on a lost connection, as the broker redelivers
+        them.
+        """
+        for connection, packet_id, qos in self.pending_acks:
+            connection.acknowledge(packet_id, qos)
 
 
 class MqttSource:
     """The events of one broker (`ports.Source`).
 
-    Messages of QoS 1 and 2 are durable: acknowledged when the delivery that holds them is
-    done, and come again if that never happens. At most `_QUEUE` messages wait here; beyond
+    Messages of QoS 1 and 2 are durable: they are acknowledged when their batch is processed, and
+    redelivered if that never happens. At most `_MAX_QUEUED_MESSAGES` messages wait here; beyond
     that the socket is not read, so that the rest waits at the broker.
     """
 
     def __init__(
-        self, name: str, settings: MqttSettings, clock: Clock, payload_limit: int = 1_000_000
+        self, name: str, settings: MqttSourceSettings, clock: Clock, payload_limit: int = 1_000_000
     ) -> None:
         self._name = name
         self._settings = settings
         self._clock = clock
-        self._topics = settings.topic_map()
-        self._wanted = {one.encode(): to for one, to in settings.user_properties.items()}
-        self._decoder = Decoder(name, settings.time, settings.scale, payload_limit)
-        self._waiting: deque[_Chunk] = deque()
-        self._messages = self._bytes = 0
-        self._arrived = asyncio.Event()
-        self._link: Link | None = None
+        self._topics = settings.build_topic_map()
+        self._user_fields = {
+            property_name.encode(): field_name
+            for property_name, field_name in settings.user_properties.items()
+        }
+        self._decoder = EventDecoder(name, settings.time, settings.scale, payload_limit)
+        self._queue: deque[_MessageChunk] = deque()
+        self._queued_messages = self._queued_bytes = 0
+        self._has_messages = asyncio.Event()
+        self._active_connection: MqttConnection | None = None
         self._paused = self._subscribed = False
         self._state: HealthState = "starting"
         self._since = clock()
@@ -135,181 +152,207 @@ class MqttSource:
 
     @property
     def name(self) -> str:
-        """The name that the site gives it."""
+        """The name in the site's configuration."""
         return self._name
 
-    def open(self) -> AbstractAsyncContextManager[AsyncIterator[Delivery]]:
-        """Connects in the background; leaving disconnects and keeps the session."""
-        return self._opened()
+    def open(self) -> AbstractAsyncContextManager[AsyncIterator[EventBatch]]:
+        """Connects in the background; leaving disconnects but keeps the session."""
+        return self._open_batches()
 
     def health(self) -> Health:
-        """`away` without a connection, with the reason; a refused subscription is a problem."""
-        counts = {**self._counts, "waiting": self._messages, "unknown": self._decoder.non_finite}
+        """Returns the health: unavailable if disconnected; a refused subscription is a problem."""
+        counts = {
+            **self._counts,
+            "waiting": self._queued_messages,
+            "unknown": self._decoder.non_finite_count,
+        }
         return Health(
             self._name, "mqtt", self._state, self._since, self._last, self._problem, counts
         )
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[AsyncIterator[Delivery]]:
-        keeper = asyncio.create_task(
-            keep_connected(self._settings, self._connection, self._use, self._away),
+    async def _open_batches(self) -> AsyncIterator[AsyncIterator[EventBatch]]:
+        connection_task = asyncio.create_task(
+            maintain_connection(
+                self._settings, self._open_connection, self._on_connected, self._on_disconnected
+            ),
             name=f"mqtt source {self._name}",
         )
-        keeper.add_done_callback(lambda _: self._arrived.set())
-        deliveries = self._deliveries(keeper)
+        connection_task.add_done_callback(lambda _: self._has_messages.set())
+        batches = self._iter_batches(connection_task)
         try:
-            yield deliveries
+            yield batches
         finally:
-            keeper.cancel()
-            await asyncio.wait({keeper})
-            await deliveries.aclose()
-            self._become("ended")
+            connection_task.cancel()
+            await asyncio.wait({connection_task})
+            await batches.aclose()
+            self._set_state("ended")
 
-    def _connection(self) -> AbstractAsyncContextManager[Link]:
+    def _open_connection(self) -> AbstractAsyncContextManager[MqttConnection]:
         version = 5 if self._settings.protocol == "5" else 4
-        frames = Frames(self._decoder.limit, version)
-        identity = self._settings.identity(self._name)
-        hear = (frames, self._take)
-        return connect(self._settings, identity, self._settings.session or None, hear, _QUEUE)
+        parser = PacketParser(self._decoder.max_bytes, version)
+        client_id = self._settings.build_client_id(self._name)
+        listener = (parser, self._enqueue_messages)
+        return open_connection(
+            self._settings,
+            client_id,
+            self._settings.session or None,
+            listener,
+            _MAX_QUEUED_MESSAGES,
+        )
 
-    async def _use(self, link: Link) -> None:
-        self._link = link
+    async def _on_connected(self, connection: MqttConnection) -> None:
+        self._active_connection = connection
         self._paused = False
         self._counts["connections"] += 1
-        if link.session_present:
-            self._drop_unacknowledged(link)
-        # Subscribing again would bring every retained message again.
-        again = self._subscribed and link.session_present
-        self._become("ok", "" if again else await self._subscribe(link))
+        if connection.session_present:
+            self._drop_unacknowledged(connection)
+        # Subscribing again would redeliver every retained message.
+        is_resumed = self._subscribed and connection.session_present
+        self._set_state("ok", "" if is_resumed else await self._subscribe_topics(connection))
 
-    async def _subscribe(self, link: Link) -> str:
+    async def _subscribe_topics(self, connection: MqttConnection) -> str:
         entries = self._topics.subscriptions.items()
-        asked = [
-            (text, self._settings.qos if one.qos is None else one.qos) for text, one in entries
+        requests = [
+            (topic_filter, self._settings.qos if entry.qos is None else entry.qos)
+            for topic_filter, entry in entries
         ]
-        grants = await link.subscribe(asked)
-        problems = [grant.problem for grant in grants if grant.problem]
+        results = await connection.subscribe(requests)
+        problems = [result.problem for result in results if result.problem]
         self._subscribed = not problems
         return "; ".join(problems)
 
-    def _away(self, problem: str) -> None:
-        self._link = None
-        self._become("away", f"{self._settings.address}: {problem}")
+    def _on_disconnected(self, problem: str) -> None:
+        self._active_connection = None
+        self._set_state("away", f"{self._settings.address}: {problem}")
 
-    def _become(self, state: HealthState, problem: str = "") -> None:
+    def _set_state(self, state: HealthState, problem: str = "") -> None:
         if state != self._state:
             self._since = self._clock()
         self._state = state
         self._problem = problem
 
-    def _take(self, link: Link, messages: list[Publish]) -> None:
-        self._waiting.append((link, self._clock(), messages))
-        self._messages += len(messages)
-        self._bytes += _bytes(messages)
-        self._arrived.set()
-        if self._messages > _QUEUE or self._bytes > _QUEUE_BYTES:
+    def _enqueue_messages(self, connection: MqttConnection, messages: list[PublishPacket]) -> None:
+        self._queue.append((connection, self._clock(), messages))
+        self._queued_messages += len(messages)
+        self._queued_bytes += _sum_payload_bytes(messages)
+        self._has_messages.set()
+        if self._queued_messages > _MAX_QUEUED_MESSAGES or self._queued_bytes > _MAX_QUEUED_BYTES:
             self._paused = True
             self._counts["pauses"] += 1
-            link.pause()
+            connection.pause_reading()
 
-    async def _deliveries(self, keeper: asyncio.Task[Any]) -> AsyncGenerator[Delivery, None]:
+    async def _iter_batches(
+        self, connection_task: asyncio.Task[Any]
+    ) -> AsyncGenerator[EventBatch, None]:
         while True:
-            while self._waiting:
-                for delivery in self._batches(self._given()):
-                    yield delivery
-            if keeper.done():
-                keeper.result()
-            self._arrived.clear()
-            await self._arrived.wait()
+            while self._queue:
+                for batch in self._chunks_to_batches(self._dequeue_chunks()):
+                    yield batch
+            if connection_task.done():
+                connection_task.result()
+            self._has_messages.clear()
+            await self._has_messages.wait()
 
-    def _given(self) -> list[_Chunk]:
-        """What waits, up to a batch; reading goes on once half of the queue is free."""
-        given, count = [], 0
-        while self._waiting and count < _BATCH:
-            chunk = self._waiting.popleft()
-            given.append(chunk)
+    def _dequeue_chunks(self) -> list[_MessageChunk]:
+        """Dequeues up to a batch; resumes reading once half of the queue is free."""
+        chunks, count = [], 0
+        while self._queue and count < _BATCH_SIZE:
+            chunk = self._queue.popleft()
+            chunks.append(chunk)
             count += len(chunk[2])
-            self._bytes -= _bytes(chunk[2])
-        self._messages -= count
-        if self._paused and self._messages <= _QUEUE // 2 and self._bytes <= _QUEUE_BYTES // 2:
+            self._queued_bytes -= _sum_payload_bytes(chunk[2])
+        self._queued_messages -= count
+        if (
+            self._paused
+            and self._queued_messages <= _MAX_QUEUED_MESSAGES // 2
+            and self._queued_bytes <= _MAX_QUEUED_BYTES // 2
+        ):
             self._paused = False
-            if self._link is not None:
-                self._link.resume()
-        return given
+            if self._active_connection is not None:
+                self._active_connection.resume_reading()
+        return chunks
 
-    def _drop_unacknowledged(self, link: Link) -> None:
-        """Forgets what an earlier link brought and the broker, which kept it, brings again."""
-        for chunk in list(self._waiting):
-            if chunk[0] is not link:
-                again = [message for message in chunk[2] if message[2]]
-                self._messages -= len(again)
-                self._bytes -= _bytes(again)
+    def _drop_unacknowledged(self, connection: MqttConnection) -> None:
+        """Drops queued messages of an earlier connection that the broker will redeliver."""
+        for chunk in list(self._queue):
+            if chunk[0] is not connection:
+                redelivered = [message for message in chunk[2] if message[2]]
+                self._queued_messages -= len(redelivered)
+                self._queued_bytes -= _sum_payload_bytes(redelivered)
                 chunk[2][:] = [message for message in chunk[2] if not message[2]]
 
-    def _batches(self, given: list[_Chunk]) -> Iterator[Delivery]:
-        """Deliveries in the order of the messages.
+    def _chunks_to_batches(self, chunks: list[_MessageChunk]) -> Iterator[EventBatch]:
+        """Yields batches in the order of the messages.
 
-        Durable and other messages part company where that leaves neither with a mere handful,
-        since each durable delivery costs a commit and each durable event a row.
+        Durable and other messages are split only if neither batch becomes too small, because each
+        durable batch costs a commit and each durable event a row.
         """
-        batch = _Batch()
-        for link, arrival, messages in given:
+        builder = _BatchBuilder()
+        for connection, arrival, messages in chunks:
             self._last = arrival
             for message in messages:
-                qos, packet = message[2], message[3]
-                if batch.durable != (qos > 0):
-                    if batch.count >= _SHORTEST_RUN:
-                        yield self._delivery(batch)
-                        batch = _Batch()
-                    batch.durable = batch.durable or qos > 0
-                batch.count += 1
+                qos, packet_id = message[2], message[3]
+                if builder.durable != (qos > 0):
+                    if builder.count >= _MIN_BATCH:
+                        yield self._build_batch(builder)
+                        builder = _BatchBuilder()
+                    builder.durable = builder.durable or qos > 0
+                builder.count += 1
                 if qos:
-                    batch.receipts.append((link, packet, qos))
-                self._read(message, arrival, batch)
-        if batch.count:
-            yield self._delivery(batch)
+                    builder.pending_acks.append((connection, packet_id, qos))
+                self._decode_message(message, arrival, builder)
+        if builder.count:
+            yield self._build_batch(builder)
 
-    def _read(self, message: Publish, arrival: Instant, batch: _Batch) -> None:
-        raw, payload, _, _, retained, size, user = message
-        before = len(batch.events)
+    def _decode_message(
+        self, message: PublishPacket, arrival: Instant, builder: _BatchBuilder
+    ) -> None:
+        topic_bytes, payload, _, _, retained, size, user_properties = message
+        event_count = len(builder.events)
         try:
-            found = self._topics.find(raw)
+            match = self._topics.find_stream(topic_bytes)
         except ValueError as error:
-            batch.rejected.append(str(error))
+            builder.rejected.append(str(error))
             return
-        topic = raw.decode() if found is None or payload is None else found[0]
-        if found is None:
-            batch.rejected.append(f"{shown(topic)}: no entry of `topics` fits this MQTT topic")
+        topic = topic_bytes.decode() if match is None or payload is None else match[0]
+        if match is None:
+            builder.rejected.append(
+                f"{to_printable(topic)}: no entry of `topics` fits this MQTT topic"
+            )
         elif payload is None:
-            batch.rejected.append(f"{shown(topic)}: {too_large(size, self._decoder.limit)}")
-        elif retained and not found[1].retained:
+            builder.rejected.append(
+                f"{to_printable(topic)}: {format_size_error(size, self._decoder.max_bytes)}"
+            )
+        elif retained and not match[1].retained:
             self._counts["skipped"] += 1
-        elif topic == RECORDED:
-            self._decoder.decode_recorded(payload, arrival, batch.events, batch.rejected)
+        elif topic == TOPIC_FROM_PAYLOAD:
+            self._decoder.decode_recorded_lines(payload, arrival, builder.events, builder.rejected)
         else:
-            self._decoder.decode(topic, payload, arrival, batch.events, batch.rejected)
-        if user and self._wanted:
-            said = {
-                self._wanted[one]: value.decode("utf-8", "replace")
-                for one, value in user
-                if one in self._wanted
+            self._decoder.decode(topic, payload, arrival, builder.events, builder.rejected)
+        if user_properties and self._user_fields:
+            user_fields = {
+                self._user_fields[property_name]: value.decode("utf-8", "replace")
+                for property_name, value in user_properties
+                if property_name in self._user_fields
             }
-            batch.events[before:] = [
-                event._replace(fields={**event.fields, **said}) for event in batch.events[before:]
+            builder.events[event_count:] = [
+                event._replace(fields={**event.fields, **user_fields})
+                for event in builder.events[event_count:]
             ]
 
-    def _delivery(self, batch: _Batch) -> Delivery:
-        self._counts["messages"] += batch.count
-        self._counts["events"] += len(batch.events)
-        self._counts["rejected"] += len(batch.rejected)
-        return Delivery(
+    def _build_batch(self, builder: _BatchBuilder) -> EventBatch:
+        self._counts["messages"] += builder.count
+        self._counts["events"] += len(builder.events)
+        self._counts["rejected"] += len(builder.rejected)
+        return EventBatch(
             self._name,
-            batch.events,
-            batch.rejected,
-            durable=batch.durable,
-            done=batch.acknowledge,
+            builder.events,
+            builder.rejected,
+            durable=builder.durable,
+            acknowledge=builder.acknowledge,
         )
 
 
-def _bytes(messages: list[Publish]) -> int:
+def _sum_payload_bytes(messages: list[PublishPacket]) -> int:
     return sum(len(message[1] or b"") for message in messages)

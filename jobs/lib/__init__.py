@@ -1,1 +1,1 @@
-"""Code that the jobs share. A job says `from .lib import plots`."""
+"""Code that the jobs share. A job imports it with `from .lib import plots`."""

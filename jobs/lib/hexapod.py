@@ -1,5 +1,6 @@
-"""What the hexapods' errors do to the image, as lsst-sitcom/summit_utils has it
-(simonyi/mountAnalysis.py: coefficients from a Batoid simulation by J. Meyers)."""
+"""How the hexapods' errors move the image, as in lsst-sitcom/summit_utils
+(simonyi/mountAnalysis.py: coefficients from a Batoid simulation by J. Meyers).
+"""
 
 from __future__ import annotations
 
@@ -9,39 +10,38 @@ import numpy as np
 
 from catcher import Series
 
-PER_MICRON = 0.2 / 10.0
+ARCSEC_PER_MICRON = 0.2 / 10.0
 """Arcseconds on the sky for a micron of image motion: pixels of 0.2 arcsec and 10 micron."""
-USED = (0, 1, 3, 4)
-"""x, y, u, v: z and the turn about it do not move the image."""
-FEWEST, LARGEST = 2, 1e6
+IMAGE_AXES = (0, 1, 3, 4)
+"""x, y, u, v: z and the rotation about it do not move the image."""
+MIN_SAMPLES, MAX_ERROR = 2, 1e6
 
 
 @dataclass(frozen=True)
-class Lever:
+class ImageSensitivity:
     """Microns of image motion for a micron of x or y, and for an arcsecond of tilt u or v."""
 
     shift: float
     tilt: float
 
 
-CAMERA = Lever(1.00, 4.92)
-M2 = Lever(1.13, 37.26)
+CAMERA = ImageSensitivity(1.00, 4.92)
+M2 = ImageSensitivity(1.13, 37.26)
 
 
-def motion(series: Series, lever: Lever) -> float:
-    """Root of the summed mean squares of errors 0, 1, 3 and 4 as image motion (arcsec).
-
-    Errors (`error0` ...) are taken in microns and arcseconds, as summit_utils takes them; where a
-    tilt's unit is known to be degrees it is converted. nan without two samples of each.
+def compute_image_motion(series: Series, sensitivity: ImageSensitivity) -> float:
+    """Returns the root of the summed mean squares of errors 0, 1, 3 and 4 as image motion (arcsec).
+    Errors (`error0` ...) are in microns and arcseconds, as in summit_utils; if a tilt's unit is
+    known to be degrees it is converted. nan without two samples of each.
     """
     total = 0.0
-    for place in USED:
-        name = f"error{place}"
+    for axis in IMAGE_AXES:
+        name = f"error{axis}"
         error = series[name] if name in series else np.array([])
-        error = error[np.isfinite(error) & (np.abs(error) < LARGEST)]
-        if len(error) < FEWEST:
+        error = error[np.isfinite(error) & (np.abs(error) < MAX_ERROR)]
+        if len(error) < MIN_SAMPLES:
             return float("nan")
-        turn = 3600.0 if series.units.get(name, "").startswith("deg") else 1.0
-        scale = lever.shift if place < 3 else lever.tilt * turn
-        total += float(np.mean((error * scale * PER_MICRON) ** 2))
+        unit_factor = 3600.0 if series.units.get(name, "").startswith("deg") else 1.0
+        scale = sensitivity.shift if axis < 3 else sensitivity.tilt * unit_factor
+        total += float(np.mean((error * scale * ARCSEC_PER_MICRON) ** 2))
     return float(np.sqrt(total))

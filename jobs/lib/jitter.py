@@ -1,4 +1,4 @@
-"""From the errors of a mount's axes to what they did to the image, and what kind of fault it is."""
+"""From the errors of a mount's axes to the motion of the image, and the kind of fault."""
 
 from __future__ import annotations
 
@@ -10,212 +10,269 @@ import numpy as np
 
 from catcher import Event, Observation, Series
 
-from .shaking import CLASSES, Kind, Motion, kind, settled, without_points
-from .tracking import Array, Axis, fitted, follow, fraction_seen, rms, within, worst_second
+from .motion_analysis import (
+    FAILURE_CLASSES,
+    ImageMotion,
+    MotionBreakdown,
+    classify_motion,
+    find_settle_time,
+    remove_glitches,
+)
+from .tracking import (
+    Array,
+    AxisResiduals,
+    compute_axis_residuals,
+    compute_coverage,
+    find_worst_second,
+    fit_polynomial,
+    rms,
+    slice_series,
+)
 
-LEAST_SEEN = 0.9
-FEWEST = 10
-SLEW = 1.0
+MIN_COVERAGE = 0.9
+MIN_SAMPLES = 10
+MAX_TRACKING_TRAVEL = 1.0
 """Degrees: an axis that turned further did not merely track."""
-SLEWING = 0.1
-"""Degrees a second: no star moves so fast, but within a few degrees of the zenith."""
-NOT_TRACKING = ("BIAS", "FLAT")
-"""Images that are taken with the mount at rest or anywhere (as RubinTV skips them)."""
-SLEWED = "the mount slewed to the end"
-NO_PEAK = "no oscillation stands out of the spectrum"
+MIN_SLEW_RATE = 0.1
+"""Degrees a second: stars move slower, except within a few degrees of the zenith."""
+UNTRACKED_IMAGE_TYPES = ("BIAS", "FLAT")
+"""Images that are taken with the mount at rest or anywhere (RubinTV skips them, too)."""
+SLEWED_REASON = "the mount slewed to the end"
+NO_PEAK_REASON = "no oscillation stands out of the spectrum"
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What there is to judge: the axes, how much of the exposure they saw, lone points in them,
-    and further parts of the image's motion (arcsec, root mean square) by their metric's name.
-
-    also: of those parts, what counts towards the whole and with which factor.
+class MountResiduals:
+    """The input of an analysis: the axes, how much of the exposure they cover, and other motions.
+    extra_rms: further parts of the image's motion (arcsec, root mean square) by their metric's
+    name. weights: which of those parts count towards the total, and with which factor.
     """
 
-    axes: Mapping[str, Axis]
-    seen: float
-    parts: Mapping[str, float] = field(default_factory=dict)
-    also: Mapping[str, float] = field(default_factory=dict)
-    height: float = 0.0
+    axes: Mapping[str, AxisResiduals]
+    coverage: float
+    extra_rms: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    elevation: float = 0.0
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The numbers of an exposure; `missing` says of those that cannot be had why."""
+class JitterAnalysis:
+    """The numbers of an exposure; `unknown_reasons` says why some of them are unknown."""
 
-    looked: Looked
-    numbers: Mapping[str, float]
-    missing: Mapping[str, str]
-    kind: Kind
-    motion: Motion
-    worst_at: float
-    points: int
+    errors: MountResiduals
+    values: Mapping[str, float]
+    unknown_reasons: Mapping[str, str]
+    breakdown: MotionBreakdown
+    motion: ImageMotion
+    worst_second_start: float
+    glitch_count: int
 
     @property
-    def words(self) -> str:
-        """The fault in words; empty where it is noise."""
-        name, peaks = self.kind.name, self.kind.spectrum.peaks
+    def fault_name(self) -> str:
+        """A description of the fault; empty for noise."""
+        name, peaks = self.breakdown.name, self.breakdown.spectrum.peaks
         if name == "oscillation" and peaks:
             return peaks[0].name
-        glitch = f"glitch of {self.points} point{'s' if self.points > 1 else ''}"
+        glitch = f"glitch of {self.glitch_count} point{'s' if self.glitch_count > 1 else ''}"
         return {"noise": "", "glitch": glitch, "timing": "clocks jumped"}.get(name, name)
 
 
-def image_type(event: Event | None, observation: Observation | None) -> str:
-    """The kind of image in capitals, from `imageType` of the event, its additional keys and
-    values, or the observation's columns; empty where it is not told."""
+def find_image_type(event: Event | None, observation: Observation | None) -> str:
+    """Returns the kind of image in capitals, from `imageType` of the event, its additional keys and
+    values, or the observation's columns; empty if it is unknown.
+    """
     fields: Mapping[str, Any] = event.fields if event is not None else {}
     keys = str(fields.get("additionalKeys", "")).split(":")
-    values = str(fields.get("additionalValues", "")).split(":")
+    value_list = str(fields.get("additionalValues", "")).split(":")
     columns = observation.columns if observation is not None else {}
-    told = {**dict(zip(keys, values, strict=False)), **columns, **fields}
+    values_by_name = {**dict(zip(keys, value_list, strict=False)), **columns, **fields}
     names = ("imageType", "image_type", "observation_type", "img_type")
-    return next((str(told[name]).upper() for name in names if told.get(name)), "")
+    return next(
+        (str(values_by_name[name]).upper() for name in names if values_by_name.get(name)), ""
+    )
 
 
-def fraction(axes: Mapping[str, Axis], observation: Observation | None) -> float:
-    """The part of the exposure that the axis with the fewest samples saw, 0 to 1."""
+def exposure_coverage(axes: Mapping[str, AxisResiduals], observation: Observation | None) -> float:
+    """Returns the part of the exposure that the axis with the fewest samples covers, 0 to 1."""
     if observation is None or observation.end <= observation.start:
         start = min(float(axis.time[0]) for axis in axes.values())
         end = max(float(axis.time[-1]) for axis in axes.values())
     else:
         start, end = observation.start / 1e9, observation.end / 1e9
-    return min(fraction_seen(axis.time, start, end) for axis in axes.values())
+    return min(compute_coverage(axis.time, start, end) for axis in axes.values())
 
 
-def unusable(axes: Mapping[str, Axis | None], seen: float) -> str:
-    """Why nothing can be said; empty where something can."""
+def find_problem(axes: Mapping[str, AxisResiduals | None], coverage: float) -> str:
+    """Returns why nothing can be computed; empty if it can."""
     for name, axis in axes.items():
-        if axis is None or len(axis.time) < FEWEST:
+        if axis is None or len(axis.time) < MIN_SAMPLES:
             count = 0 if axis is None else len(axis.time)
-            few = f"only {count} samples" if count else "no usable telemetry"
-            return f"{few} of the {name} in this time, {FEWEST} are needed"
-    if seen < LEAST_SEEN:
-        return f"only {100 * seen:.0f} % of the exposure has telemetry, 90 % are needed"
+            count_text = f"only {count} samples" if count else "no usable telemetry"
+            return f"{count_text} of the {name} in this time, {MIN_SAMPLES} are needed"
+    if coverage < MIN_COVERAGE:
+        return f"only {100 * coverage:.0f} % of the exposure has telemetry, 90 % are needed"
     return ""
 
 
-def judge(looked: Looked, settle: float | str, modes: Mapping[str, float]) -> Judged:
-    """All numbers. settle: the settle time (s), or why it is unknown. modes: named frequencies."""
-    azimuth, elevation = looked.axes["azimuth"], looked.axes["elevation"]
-    across = float(np.cos(np.radians(looked.height)))
-    turn = looked.axes["rotator"].rms if "rotator" in looked.axes else None
-    added = [value * looked.also[name] for name, value in looked.parts.items()]
-    if turn is not None:
-        added.append(turn * looked.also["rotator_rms"])
-    (one, first), (two, second) = _cleaned(azimuth), _cleaned(elevation)
-    whole = _quadrature(azimuth.rms * across, elevation.rms, *added)
-    believed = _quadrature(rms(one) * across, rms(two), *added)
-    cleaned = _motion(azimuth, elevation, one, two)
-    recorded = _motion(azimuth, elevation, azimuth.error, elevation.error)
-    repaired = _motion(azimuth, elevation, azimuth.believed, elevation.believed)
-    distance = np.sqrt(recorded.square + _turned(looked, azimuth.time))
-    worst, at = worst_second(azimuth.time, distance)
-    found = kind(recorded.energy, repaired.energy, cleaned, modes)
-    numbers = {
+def analyze_jitter(
+    errors: MountResiduals, settle_time: float | str, modes: Mapping[str, float]
+) -> JitterAnalysis:
+    """Computes all numbers.
+    settle_time: in s, or why it is unknown. modes: named frequencies.
+    """
+    azimuth, elevation = errors.axes["azimuth"], errors.axes["elevation"]
+    azimuth_scale = float(np.cos(np.radians(errors.elevation)))
+    rotator_rms = errors.axes["rotator"].rms if "rotator" in errors.axes else None
+    extra_rms = [value * errors.weights[name] for name, value in errors.extra_rms.items()]
+    if rotator_rms is not None:
+        extra_rms.append(rotator_rms * errors.weights["rotator_rms"])
+    (azimuth_error, azimuth_glitches), (elevation_error, elevation_glitches) = (
+        _clean_error(azimuth),
+        _clean_error(elevation),
+    )
+    image_rms = _quadrature_sum(azimuth.rms * azimuth_scale, elevation.rms, *extra_rms)
+    mechanical_rms = _quadrature_sum(
+        rms(azimuth_error) * azimuth_scale, rms(elevation_error), *extra_rms
+    )
+    cleaned_motion = _image_motion(azimuth, elevation, azimuth_error, elevation_error)
+    recorded_motion = _image_motion(azimuth, elevation, azimuth.error, elevation.error)
+    repaired_motion = _image_motion(
+        azimuth, elevation, azimuth.corrected_error, elevation.corrected_error
+    )
+    distance = np.sqrt(recorded_motion.square + _rotation_square(errors, azimuth.time))
+    worst, worst_start = find_worst_second(azimuth.time, distance)
+    breakdown = classify_motion(
+        recorded_motion.energy, repaired_motion.energy, cleaned_motion, modes
+    )
+    values = {
         "azimuth_rms": azimuth.rms,
         "elevation_rms": elevation.rms,
-        "image_impact_rms": whole,
+        "image_impact_rms": image_rms,
         "image_impact_p95": float(np.percentile(distance, 95)),
         "image_impact_worst_second": worst,
-        "mechanical_rms": min(believed, whole),
-        "jitter_rms": found.jitter,
-        "drift": found.drift,
-        "failure": float(CLASSES.index(found.name)),
-        **{f"{name}_part": part for name, part in found.parts.items()},
-        **looked.parts,
+        "mechanical_rms": min(mechanical_rms, image_rms),
+        "jitter_rms": breakdown.jitter,
+        "drift": breakdown.drift,
+        "failure": float(FAILURE_CLASSES.index(breakdown.name)),
+        **{f"{name}_part": part for name, part in breakdown.parts.items()},
+        **errors.extra_rms,
     }
-    missing: dict[str, str] = {}
-    if turn is not None:
-        numbers["rotator_rms"] = turn
-    if found.spectrum.peaks:
-        strongest = found.spectrum.peaks[0]
-        numbers["peak_frequency"] = strongest.frequency
-        numbers["peak_amplitude"] = strongest.amplitude
+    unknown_reasons: dict[str, str] = {}
+    if rotator_rms is not None:
+        values["rotator_rms"] = rotator_rms
+    if breakdown.spectrum.peaks:
+        strongest_peak = breakdown.spectrum.peaks[0]
+        values["peak_frequency"] = strongest_peak.frequency
+        values["peak_amplitude"] = strongest_peak.amplitude
     else:
-        missing |= {"peak_frequency": NO_PEAK, "peak_amplitude": NO_PEAK}
-    if isinstance(settle, str):
-        missing["settle_time"] = settle
+        unknown_reasons |= {"peak_frequency": NO_PEAK_REASON, "peak_amplitude": NO_PEAK_REASON}
+    if isinstance(settle_time, str):
+        unknown_reasons["settle_time"] = settle_time
     else:
-        numbers["settle_time"] = settle
-    return Judged(looked, numbers, missing, found, recorded, at, first + second)
+        values["settle_time"] = settle_time
+    return JitterAnalysis(
+        errors,
+        values,
+        unknown_reasons,
+        breakdown,
+        recorded_motion,
+        worst_start,
+        azimuth_glitches + elevation_glitches,
+    )
 
 
-def _cleaned(axis: Axis) -> tuple[Array, int]:
-    """The error without clocks that jumped and lone points, and how many these are."""
-    error, points = without_points(axis.believed)
-    if points and axis.degree:
-        # The polynomial leaned towards the points.
-        error = error - fitted(axis.time, error, axis.degree)
-    return error, points
+def _clean_error(axis: AxisResiduals) -> tuple[Array, int]:
+    """Returns the error without clock jumps and lone points, and the number of lone points."""
+    error, glitch_count = remove_glitches(axis.corrected_error)
+    if glitch_count and axis.degree:
+        # The lone points had shifted the polynomial.
+        error = error - fit_polynomial(axis.time, error, axis.degree)
+    return error, glitch_count
 
 
-def _quadrature(*parts: float) -> float:
+def _quadrature_sum(*parts: float) -> float:
     return float(np.sqrt(np.sum(np.square(parts))))
 
 
-def _motion(azimuth: Axis, elevation: Axis, across: Array, up: Array) -> Motion:
-    """The image's motion at the azimuth's times."""
+def _image_motion(
+    azimuth: AxisResiduals, elevation: AxisResiduals, azimuth_error: Array, elevation_error: Array
+) -> ImageMotion:
+    """Returns the image's motion at the azimuth's times."""
     time = azimuth.time
-    height = np.interp(time, elevation.time, elevation.position)
-    return Motion(time, across * np.cos(np.radians(height)), np.interp(time, elevation.time, up))
+    elevation_angle = np.interp(time, elevation.time, elevation.position)
+    return ImageMotion(
+        time,
+        azimuth_error * np.cos(np.radians(elevation_angle)),
+        np.interp(time, elevation.time, elevation_error),
+    )
 
 
-def _turned(looked: Looked, time: Array) -> Array:
-    """The square of the motion that the rotator makes (arcsec^2)."""
-    if "rotator" not in looked.axes or not looked.also.get("rotator_rms"):
+def _rotation_square(errors: MountResiduals, time: Array) -> Array:
+    """Returns the square of the motion that the rotator makes (arcsec^2)."""
+    if "rotator" not in errors.axes or not errors.weights.get("rotator_rms"):
         return np.zeros(len(time))
-    rotator = looked.axes["rotator"]
-    turn = np.interp(time, rotator.time, rotator.error)
-    return np.asarray((turn * looked.also["rotator_rms"]) ** 2)
+    rotator = errors.axes["rotator"]
+    rotation = np.interp(time, rotator.time, rotator.error)
+    return np.asarray((rotation * errors.weights["rotator_rms"]) ** 2)
 
 
-def slew_end(azimuth: Series, elevation: Series) -> float:
-    """When the last slew among the samples ended (s); minus infinity where there is none."""
-    whole = (within(series, -np.inf, np.inf) for series in (azimuth, elevation))
-    axes = [axis for axis in map(follow, whole) if axis is not None]
-    return max((_slew_end(axis) for axis in axes), default=-np.inf)
+def find_slew_end(azimuth: Series, elevation: Series) -> float:
+    """Returns when the last slew among the samples ended (s); minus infinity if there is none."""
+    finite_series = (slice_series(series, -np.inf, np.inf) for series in (azimuth, elevation))
+    axes = [axis for axis in map(compute_axis_residuals, finite_series) if axis is not None]
+    return max((_axis_slew_end(axis) for axis in axes), default=-np.inf)
 
 
-def settle_time(azimuth: Series, elevation: Series, limit: float) -> float | str:
-    """Seconds after the last slew (else after the first sample) until the image stays within
-    `limit` (arcsec, root mean square of any second); or why that is unknown.
-
-    Where no demand is recorded, errors after a slew are about a parabola through the later half of
-    what followed.
+def measure_settle_time(azimuth: Series, elevation: Series, limit: float) -> float | str:
+    """Returns the seconds after the last slew (else after the first sample) until the image stays
+    within `limit` (arcsec, root mean square of any second), or why that is unknown. If no demand is
+    recorded, errors after a slew are about a parabola through the later half of what followed.
     """
-    axes = follow(within(azimuth, -np.inf, np.inf)), follow(within(elevation, -np.inf, np.inf))
+    axes = (
+        compute_axis_residuals(slice_series(azimuth, -np.inf, np.inf)),
+        compute_axis_residuals(slice_series(elevation, -np.inf, np.inf)),
+    )
     if axes[0] is None or axes[1] is None:
         return "no usable telemetry"
-    start = max(_slew_end(axis) for axis in axes if axis is not None)
+    start = max(_axis_slew_end(axis) for axis in axes if axis is not None)
     if not np.isfinite(start):
         start = float(axes[0].time[0])
-    one, other = (_after(axis, start) for axis in axes if axis is not None)
-    if len(one.time) < FEWEST or len(other.time) < FEWEST:
-        return SLEWED
-    across, up = without_points(one.error)[0], without_points(other.error)[0]
-    motion = np.sqrt(_motion(one, other, across, up).square)
-    found = settled(one.time, motion, start, limit)
-    return f"not settled to {limit:g} arcsec" if found is None else found
+    azimuth_axis, elevation_axis = (_slice_axis(axis, start) for axis in axes if axis is not None)
+    if len(azimuth_axis.time) < MIN_SAMPLES or len(elevation_axis.time) < MIN_SAMPLES:
+        return SLEWED_REASON
+    azimuth_error, elevation_error = (
+        remove_glitches(azimuth_axis.error)[0],
+        remove_glitches(elevation_axis.error)[0],
+    )
+    motion = np.sqrt(
+        _image_motion(azimuth_axis, elevation_axis, azimuth_error, elevation_error).square
+    )
+    seconds = find_settle_time(azimuth_axis.time, motion, start, limit)
+    return f"not settled to {limit:g} arcsec" if seconds is None else seconds
 
 
-def _slew_end(axis: Axis) -> float:
+def _axis_slew_end(axis: AxisResiduals) -> float:
     steps, spans = np.diff(axis.position), np.maximum(np.diff(axis.time), 1e-3)
-    # Over half a second, so that a point that is wrong or a stamp that is late is no slew.
+    # Over half a second, so that a wrong point or a late timestamp is no slew.
     width = max(1, round(0.5 / float(np.median(spans))))
     if len(steps) < width:
         return -np.inf
-    box = np.ones(width)
-    rate = np.convolve(steps, box, "valid") / np.convolve(spans, box, "valid")
-    moving = np.flatnonzero(np.abs(rate) > SLEWING)
-    return float(axis.time[moving[-1] + width]) if len(moving) else -np.inf
+    kernel = np.ones(width)
+    rate = np.convolve(steps, kernel, "valid") / np.convolve(spans, kernel, "valid")
+    moving_indices = np.flatnonzero(np.abs(rate) > MIN_SLEW_RATE)
+    return float(axis.time[moving_indices[-1] + width]) if len(moving_indices) else -np.inf
 
 
-def _after(axis: Axis, start: float) -> Axis:
-    kept = axis.time >= start
-    time, position, error = axis.time[kept], axis.position[kept], axis.believed[kept]
-    if axis.reference == "polynomial" and 2 * FEWEST <= len(time) < len(axis.time):
-        late = slice(len(time) // 2, None)
-        error = (position - fitted(time[late], position[late], 2, time)) * 3600.0
-    return Axis(time, position, error, axis.reference)
+def _slice_axis(axis: AxisResiduals, start: float) -> AxisResiduals:
+    is_kept = axis.time >= start
+    time, position, error = (
+        axis.time[is_kept],
+        axis.position[is_kept],
+        axis.corrected_error[is_kept],
+    )
+    if axis.reference == "polynomial" and 2 * MIN_SAMPLES <= len(time) < len(axis.time):
+        later_half = slice(len(time) // 2, None)
+        error = (
+            position - fit_polynomial(time[later_half], position[later_half], 2, time)
+        ) * 3600.0
+    return AxisResiduals(time, position, error, axis.reference)

@@ -1,4 +1,4 @@
-"""What was judged of a mount's jitter, as a job's result: metrics, words, plot and tables."""
+"""Builds a job's result from a jitter analysis: metrics, note, plot and tables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 from catcher import Metric, Observation, Result
 
-from .jitter import SLEW, Judged, Looked
-from .jitter_plot import picture
-from .shaking import CLASSES
-from .tracking import Array, Axis
+from .jitter import MAX_TRACKING_TRAVEL, JitterAnalysis, MountResiduals
+from .jitter_plot import plot_jitter
+from .motion_analysis import FAILURE_CLASSES
+from .tracking import Array, AxisResiduals
 
-QUIET = 0.02
-"""Arcsec: of less nobody asks what it was."""
-UNITS = {
+MIN_REPORTED_RMS = 0.02
+"""Arcsec: below this the kind of fault is not reported."""
+METRIC_UNITS = {
     "azimuth_rms": "arcsec",
     "elevation_rms": "arcsec",
     "image_impact_rms": "arcsec",
@@ -29,95 +29,102 @@ UNITS = {
     "peak_amplitude": "arcsec",
     "settle_time": "s",
     "failure": "",
-    **{f"{name}_part": "" for name in CLASSES},
+    **{f"{name}_part": "" for name in FAILURE_CLASSES},
 }
-EXTRA = {"rotator_rms": "arcsec", "camera_hexapod_rms": "arcsec", "m2_hexapod_rms": "arcsec"}
+EXTRA_UNITS = {"rotator_rms": "arcsec", "camera_hexapod_rms": "arcsec", "m2_hexapod_rms": "arcsec"}
 
 
-def result(
-    judged: Judged, samples: int, observation: Observation | None, labels: Mapping[str, str]
+def build_result(
+    analysis: JitterAnalysis,
+    sample_count: int,
+    observation: Observation | None,
+    labels: Mapping[str, str],
 ) -> Result:
-    """All that is known, with its pictures and tables."""
-    title = message(judged, None)
+    """Builds the complete result, with its plots and tables."""
+    title = format_message(analysis, None)
     name = observation.id if observation is not None else ""
     return Result(
         metrics={
-            **metrics(judged, labels),
-            **counts(samples, judged.looked, judged.points, labels),
+            **build_metrics(analysis, labels),
+            **count_metrics(sample_count, analysis.errors, analysis.glitch_count, labels),
         },
         artifacts={
-            "jitter.png": picture(judged, title, name),
-            "jitter.json": document(judged),
-            "errors.npz": table(judged.looked.axes),
+            "jitter.png": plot_jitter(analysis, title, name),
+            "jitter.json": build_document(analysis),
+            "errors.npz": build_table(analysis.errors.axes),
         },
-        note=message(judged, observation),
+        note=format_message(analysis, observation),
     )
 
 
-def metrics(judged: Judged, labels: Mapping[str, str]) -> dict[str, Metric]:
-    """The numbers as metrics."""
-    units = {**UNITS, **EXTRA}
-    known = {name: Metric(value, units[name], labels) for name, value in judged.numbers.items()}
-    lacking = {
-        name: Metric(None, units[name], labels, reason) for name, reason in judged.missing.items()
+def build_metrics(analysis: JitterAnalysis, labels: Mapping[str, str]) -> dict[str, Metric]:
+    """Converts the numbers to metrics."""
+    units = {**METRIC_UNITS, **EXTRA_UNITS}
+    metrics = {name: Metric(value, units[name], labels) for name, value in analysis.values.items()}
+    unknown_metrics = {
+        name: Metric(None, units[name], labels, reason)
+        for name, reason in analysis.unknown_reasons.items()
     }
-    return {**known, **lacking}
+    return {**metrics, **unknown_metrics}
 
 
-def unknown(
-    reason: str, counts: Mapping[str, Metric], extra: tuple[str, ...], labels: Mapping[str, str]
+def build_unknown_result(
+    reason: str,
+    counts: Mapping[str, Metric],
+    extra_metrics: tuple[str, ...],
+    labels: Mapping[str, str],
 ) -> Result:
-    """A result of which nothing is known but why."""
-    units = {**UNITS, **{name: EXTRA[name] for name in extra}}
-    made = {name: Metric(None, unit, labels, reason) for name, unit in units.items()}
-    return Result(metrics={**made, **counts}, note=f"Mount jitter unknown: {reason}")
+    """Builds a result in which all is unknown, with the reason."""
+    units = {**METRIC_UNITS, **{name: EXTRA_UNITS[name] for name in extra_metrics}}
+    metrics = {name: Metric(None, unit, labels, reason) for name, unit in units.items()}
+    return Result(metrics={**metrics, **counts}, note=f"Mount jitter unknown: {reason}")
 
 
-def counts(
-    samples: int, looked: Looked, points: int, labels: Mapping[str, str]
+def count_metrics(
+    sample_count: int, errors: MountResiduals, glitch_count: int, labels: Mapping[str, str]
 ) -> dict[str, Metric]:
-    """How much there was: samples, part of the exposure, faults of the telemetry."""
-    axes = looked.axes.values()
-    replaced = sum(axis.glitches for axis in axes)
+    """Counts the input: samples, part of the exposure, faults of the telemetry."""
+    axes = errors.axes.values()
+    replaced_count = sum(axis.glitches for axis in axes)
     return {
-        "samples": Metric(float(samples), labels=labels),
-        "fraction_seen": Metric(looked.seen, labels=labels),
-        "glitches": Metric(float(replaced or points), labels=labels),
-        "clock_jumps": Metric(float(sum(axis.jumps for axis in axes)), labels=labels),
+        "samples": Metric(float(sample_count), labels=labels),
+        "fraction_seen": Metric(errors.coverage, labels=labels),
+        "glitches": Metric(float(replaced_count or glitch_count), labels=labels),
+        "clock_jumps": Metric(float(sum(axis.clock_jumps for axis in axes)), labels=labels),
     }
 
 
-def message(judged: Judged, observation: Observation | None) -> str:
-    """One line for a reader in a hurry."""
-    words = f'Mount moved the image {judged.numbers["image_impact_rms"]:.3f}" rms'
+def format_message(analysis: JitterAnalysis, observation: Observation | None) -> str:
+    """Formats one line for a reader in a hurry."""
+    text = f'Mount moved the image {analysis.values["image_impact_rms"]:.3f}" rms'
     travel = max(
-        float(np.ptp(judged.looked.axes[name].position)) for name in ("azimuth", "elevation")
+        float(np.ptp(analysis.errors.axes[name].position)) for name in ("azimuth", "elevation")
     )
-    if travel > SLEW:
-        words += f" while it slewed {travel:.0f} deg"
-    elif judged.words and judged.numbers["image_impact_rms"] >= QUIET:
-        words += f": {judged.words}"
-    return f"{words}, during {observation.id}" if observation else words
+    if travel > MAX_TRACKING_TRAVEL:
+        text += f" while it slewed {travel:.0f} deg"
+    elif analysis.fault_name and analysis.values["image_impact_rms"] >= MIN_REPORTED_RMS:
+        text += f": {analysis.fault_name}"
+    return f"{text}, during {observation.id}" if observation else text
 
 
-def document(judged: Judged) -> dict[str, Any]:
-    """What the plot shows, for programs: the fault, its parts, the peaks, the clocks."""
+def build_document(analysis: JitterAnalysis) -> dict[str, Any]:
+    """Builds what the plot shows, for programs: the fault, its parts, the peaks, the clocks."""
     return {
-        **judged.numbers,
-        "failure": judged.kind.name,
-        "parts": dict(judged.kind.parts),
+        **analysis.values,
+        "failure": analysis.breakdown.name,
+        "parts": dict(analysis.breakdown.parts),
         "peaks": [
-            {"name": one.name, "frequency": one.frequency, "amplitude": one.amplitude,
-             "axis": one.axis} for one in judged.kind.spectrum.peaks
+            {"name": peak.name, "frequency": peak.frequency, "amplitude": peak.amplitude,
+             "axis": peak.axis} for peak in analysis.breakdown.spectrum.peaks
         ],
         "axes": {
             name: {"reference": axis.reference, "shift": axis.shift, "rms": axis.rms}
-            for name, axis in judged.looked.axes.items()
+            for name, axis in analysis.errors.axes.items()
         },
     }  # fmt: skip
 
 
-def table(axes: Mapping[str, Axis]) -> dict[str, Array]:
-    """Times and errors of each axis, to be kept."""
+def build_table(axes: Mapping[str, AxisResiduals]) -> dict[str, Array]:
+    """Returns times and errors of each axis, to be stored."""
     return {f"{name}_{part}": getattr(axis, part) for name, axis in axes.items()
             for part in ("time", "error")}  # fmt: skip

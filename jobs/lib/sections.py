@@ -1,5 +1,4 @@
-"""Where an amplifier's pixels are, as its FITS header says; what cannot be so is not believed.
-
+"""Where an amplifier's pixels are, by its FITS header; impossible values are ignored.
 Sections are of the FITS form `[x1:x2,y1:y2]`, counted from 1, both ends included; one counted
 backwards was read out from that side.
 """
@@ -18,74 +17,77 @@ Shape = tuple[int, int]
 Section = tuple[slice, slice]
 """Rows and columns."""
 
-_SECTION = re.compile(r"\[\s*(-?\d+)\s*:\s*(-?\d+)\s*,\s*(-?\d+)\s*:\s*(-?\d+)\s*\]")
-MOST_SIDE = 20_000
-FEWEST_COLUMNS = 4
-"""Columns beside the light that make an overscan where the header names none."""
+_SECTION_PATTERN = re.compile(r"\[\s*(-?\d+)\s*:\s*(-?\d+)\s*,\s*(-?\d+)\s*:\s*(-?\d+)\s*\]")
+MAX_SIDE = 20_000
+MIN_OVERSCAN_COLUMNS = 4
+"""Columns beside the light that make an overscan if the header names none."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the caller says of amplifiers whose headers don't."""
+class HeaderDefaults:
+    """The caller's values for amplifiers whose headers lack them."""
 
     bias_section: str = ""
     data_section: str = ""
     gain: float = 0.0
 
 
-NOTHING_GIVEN = Given()
+NO_DEFAULTS = HeaderDefaults()
 
 
 @dataclass(frozen=True)
-class Geometry:
+class AmplifierGeometry:
     """One amplifier as its header describes it.
-
-    `light` and `bias` (None without an overscan, with `no_bias` saying why) are within its own
-    pixels, `place` within its detector, `turn` how its pixels lie there, `whole` how many pixels
-    the detector has (0 where nobody says). `gain` is None where it is not known. `doubts` are
-    what the header says and cannot be.
+    `light` and `bias` (None without an overscan, with `bias_error` saying why) are within its own
+    pixels, `detector_section` within its detector, `orientation` is how its pixels are oriented
+    there, `detector_pixels` how many pixels the detector has (0 if unknown). `gain` is None if it
+    is unknown. `warnings` are impossible values in the header.
     """
 
     name: str
     light: Section
     bias: Section | None
-    place: Section | None
-    turn: Section
+    detector_section: Section | None
+    orientation: Section
     gain: float | None
     saturate: float | None
-    whole: int = 0
-    no_bias: str = ""
-    doubts: tuple[str, ...] = ()
+    detector_pixels: int = 0
+    bias_error: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def shape(self) -> Shape:
         """Rows and columns of light."""
-        return _size(self.light)
+        return _section_shape(self.light)
 
 
-def geometry(name: str, shape: Shape, header: Header, given: Given = NOTHING_GIVEN) -> Geometry:
-    """The geometry of an amplifier of `shape` (rows, columns, as stored)."""
-    doubts: list[str] = []
-    light = _light(shape, header, given, doubts)
-    bias, no_bias = _bias(shape, header, given, light)
-    place, whole = _place(header, _size(light), doubts)
-    return Geometry(
+def parse_geometry(
+    name: str, shape: Shape, header: Header, defaults: HeaderDefaults = NO_DEFAULTS
+) -> AmplifierGeometry:
+    """Parses the geometry of an amplifier of `shape` (rows, columns, as stored)."""
+    warnings: list[str] = []
+    light = _find_light_section(shape, header, defaults, warnings)
+    bias, bias_error = _find_bias_section(shape, header, defaults, light)
+    detector_section, detector_pixels = _find_detector_section(
+        header, _section_shape(light), warnings
+    )
+    return AmplifierGeometry(
         name=name,
         light=light,
         bias=bias,
-        place=place,
-        turn=turn(header("DETSEC")),
-        gain=positive(header("GAIN")) or positive(given.gain),
-        saturate=positive(header("SATURATE")),
-        whole=whole,
-        no_bias=no_bias,
-        doubts=tuple(doubts),
+        detector_section=detector_section,
+        orientation=parse_orientation(header("DETSEC")),
+        gain=positive_or_none(header("GAIN")) or positive_or_none(defaults.gain),
+        saturate=positive_or_none(header("SATURATE")),
+        detector_pixels=detector_pixels,
+        bias_error=bias_error,
+        warnings=tuple(warnings),
     )
 
 
-def section(text: object, shape: Shape) -> Section | None:
-    """Rows and columns of a FITS section within `shape`; None where it is none or lies outside."""
-    corners = _corners(text)
+def parse_section(text: object, shape: Shape) -> Section | None:
+    """Returns rows and columns of a FITS section; None if it is none or outside of `shape`."""
+    corners = _parse_corners(text)
     if corners is None:
         return None
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
@@ -94,106 +96,123 @@ def section(text: object, shape: Shape) -> Section | None:
     return slice(y1 - 1, y2), slice(x1 - 1, x2)
 
 
-def turn(detsec: object) -> Section:
-    """A section counted backwards was read out from that side: how to turn its pixels."""
-    x1, x2, y1, y2 = _corners(detsec) or (1, 2, 1, 2)
+def parse_orientation(detsec: object) -> Section:
+    """Returns how to flip pixels: a section counted backwards was read out from that side."""
+    x1, x2, y1, y2 = _parse_corners(detsec) or (1, 2, 1, 2)
     return slice(None, None, -1 if y1 > y2 else 1), slice(None, None, -1 if x1 > x2 else 1)
 
 
-def positive(value: object) -> float | None:
-    """A header's number above nought; None for anything else."""
+def positive_or_none(value: object) -> float | None:
+    """Returns a header's number if it is above 0; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     number = float(value)
     return number if np.isfinite(number) and number > 0 else None
 
 
-def overlap(one: Section, other: Section) -> bool:
-    """Whether two sections share a pixel."""
-    return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+def sections_overlap(first: Section, second: Section) -> bool:
+    """True if two sections share a pixel."""
+    return all(
+        first_span.start < second_span.stop and second_span.start < first_span.stop
+        for first_span, second_span in zip(first, second, strict=True)
+    )
 
 
-def around(places: Iterable[Section]) -> Section:
-    """The smallest section that holds all of them."""
-    rows, columns = zip(*places, strict=True)
+def bounding_section(sections: Iterable[Section]) -> Section:
+    """Returns the smallest section that contains all of them."""
+    rows, columns = zip(*sections, strict=True)
     return (
         slice(min(row.start for row in rows), max(row.stop for row in rows)),
         slice(min(column.start for column in columns), max(column.stop for column in columns)),
     )
 
 
-def area(one: Section) -> int:
-    """How many pixels a section has."""
-    rows, columns = _size(one)
+def section_area(section: Section) -> int:
+    """Returns the number of pixels of a section."""
+    rows, columns = _section_shape(section)
     return rows * columns
 
 
-def moved(one: Section, by: Shape) -> Section:
-    """A section seen from another corner."""
-    rows, columns = one
+def shift_section(section: Section, offset: Shape) -> Section:
+    """Returns a section relative to another corner."""
+    rows, columns = section
     return (
-        slice(rows.start - by[0], rows.stop - by[0]),
-        slice(columns.start - by[1], columns.stop - by[1]),
+        slice(rows.start - offset[0], rows.stop - offset[0]),
+        slice(columns.start - offset[1], columns.stop - offset[1]),
     )
 
 
-def _size(one: Section) -> Shape:
-    rows, columns = one
+def _section_shape(section: Section) -> Shape:
+    rows, columns = section
     return rows.stop - rows.start, columns.stop - columns.start
 
 
-def _corners(text: object) -> tuple[int, int, int, int] | None:
-    match = _SECTION.fullmatch(str(text).strip())
+def _parse_corners(text: object) -> tuple[int, int, int, int] | None:
+    match = _SECTION_PATTERN.fullmatch(str(text).strip())
     return None if match is None else (int(match[1]), int(match[2]), int(match[3]), int(match[4]))
 
 
-def _light(shape: Shape, header: Header, given: Given, doubts: list[str]) -> Section:
+def _find_light_section(
+    shape: Shape, header: Header, defaults: HeaderDefaults, warnings: list[str]
+) -> Section:
     for key, text in (
         ("DATASEC", header("DATASEC")),
         ("TRIMSEC", header("TRIMSEC")),
-        ("data_section", given.data_section),
+        ("data_section", defaults.data_section),
     ):
         if not text:
             continue
-        found = section(text, shape)
-        if found is not None:
-            return found
-        doubts.append(f"{key} {str(text)[:40]} does not lie within {shape[1]} x {shape[0]} pixels")
+        light_section = parse_section(text, shape)
+        if light_section is not None:
+            return light_section
+        warnings.append(
+            f"{key} {str(text)[:40]} does not lie within {shape[1]} x {shape[0]} pixels"
+        )
     return slice(0, shape[0]), slice(0, shape[1])
 
 
-def _bias(shape: Shape, header: Header, given: Given, light: Section) -> tuple[Section | None, str]:
-    """The overscan, or why there is none."""
-    text = header("BIASSEC") or given.bias_section
+def _find_bias_section(
+    shape: Shape, header: Header, defaults: HeaderDefaults, light: Section
+) -> tuple[Section | None, str]:
+    """Returns the overscan, or why there is none."""
+    text = header("BIASSEC") or defaults.bias_section
     if not text:
         rows, columns = light
-        if shape[1] - columns.stop >= FEWEST_COLUMNS:
+        if shape[1] - columns.stop >= MIN_OVERSCAN_COLUMNS:
             return (rows, slice(columns.stop, shape[1])), ""
         return None, "the header has no BIASSEC"
-    found = section(text, shape)
-    if found is None:
+    bias_section = parse_section(text, shape)
+    if bias_section is None:
         return None, f"BIASSEC {str(text)[:40]} does not lie within {shape[1]} x {shape[0]} pixels"
-    if overlap(found, light) and _size(light) != shape:
+    if sections_overlap(bias_section, light) and _section_shape(light) != shape:
         return None, f"BIASSEC {str(text)[:40]} lies on DATASEC"
-    return found, ""
+    return bias_section, ""
 
 
-def _place(header: Header, size: Shape, doubts: list[str]) -> tuple[Section | None, int]:
-    """Where the light lies in the detector, and how many pixels that has, as they are read out."""
+def _find_detector_section(
+    header: Header, size: Shape, warnings: list[str]
+) -> tuple[Section | None, int]:
+    """Returns the light's section in the detector, and the detector's pixel count, as read out."""
     text = header("DETSEC")
     if not text:
         return None, 0
-    corners = _corners(text)
+    corners = _parse_corners(text)
     if corners is None:
-        doubts.append(f"DETSEC {str(text)[:40]} is no section")
+        warnings.append(f"DETSEC {str(text)[:40]} is no section")
         return None, 0
     (x1, x2), (y1, y2) = sorted(corners[:2]), sorted(corners[2:])
     # A camera that bins on the chip still counts DETSEC in single pixels.
-    across, up = (x2 - x1 + 1) / size[1], (y2 - y1 + 1) / size[0]
-    if x1 < 1 or y1 < 1 or not (across.is_integer() and up.is_integer()):
-        doubts.append(f"DETSEC {str(text)[:40]} does not fit {size[1]} x {size[0]} pixels of light")
+    column_binning, row_binning = (x2 - x1 + 1) / size[1], (y2 - y1 + 1) / size[0]
+    if x1 < 1 or y1 < 1 or not (column_binning.is_integer() and row_binning.is_integer()):
+        warnings.append(
+            f"DETSEC {str(text)[:40]} does not fit {size[1]} x {size[0]} pixels of light"
+        )
         return None, 0
-    top, left = int((y1 - 1) / up), int((x1 - 1) / across)
-    detector = section(header("DETSIZE"), (MOST_SIDE, MOST_SIDE))
-    whole = 0 if detector is None else round(area(detector) / (across * up))
-    return (slice(top, top + size[0]), slice(left, left + size[1])), whole
+    top, left = int((y1 - 1) / row_binning), int((x1 - 1) / column_binning)
+    detector_size = parse_section(header("DETSIZE"), (MAX_SIDE, MAX_SIDE))
+    detector_pixels = (
+        0
+        if detector_size is None
+        else round(section_area(detector_size) / (column_binning * row_binning))
+    )
+    return (slice(top, top + size[0]), slice(left, left + size[1])), detector_pixels

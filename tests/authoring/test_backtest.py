@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from catcher.app import load_site, run_backtest
-from catcher.authoring import Tally, closure
-from catcher.model.problem import CatcherError
+from catcher.authoring import BacktestSummary, select_with_dependencies
+from catcher.model.errors import CatcherError
 from catcher.model.time import SECOND, format_instant, parse_instant
-from tests.small_site import DOUBLING, WIND, write_site
+from tests.sample_site import DOUBLING, WIND, write_site
 
 START = parse_instant("2025-04-24T00:00:00Z")
 CHAIN = f"""{DOUBLING}---
@@ -23,21 +23,21 @@ alert: {{warning: always, lasts: 1h, message: "{{{{ doubled }}}}"}}
 ---{WIND}"""
 
 
-def recording(path: Path, lines: Iterable[tuple[float, str, dict[str, Any]]]) -> Path:
+def write_recording(path: Path, lines: Iterable[tuple[float, str, dict[str, Any]]]) -> Path:
     """A recorded stream of events at so many seconds after the start."""
     rows = [
-        {"topic": topic, "time": format_instant(START + round(when * SECOND)), "fields": fields}
-        for when, topic, fields in lines
+        {"topic": topic, "time": format_instant(START + round(seconds * SECOND)), "fields": fields}
+        for seconds, topic, fields in lines
     ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     return path
 
 
-def at(seconds: float) -> str:
+def format_time(seconds: float) -> str:
     return format_instant(START + round(seconds * SECOND))
 
 
-async def played(
+async def run_on_file(
     folder: Path, file: Path, *names: str, rules: str = CHAIN
 ) -> tuple[list[dict[str, Any]], list[str], list[str]]:
     """The rows of a backtest, what it said of its progress, and what it could not read."""
@@ -51,39 +51,39 @@ async def played(
 
 async def test_an_alert_is_a_row_at_each_change_of_severity_or_state(tmp_path: Path) -> None:
     speeds = [5, 12, 13, 25, 26, 15, 5, 5]
-    file = recording(
+    file = write_recording(
         tmp_path / "wind.jsonl",
         ((step, "wind", {"mast": "a", "speed": speed}) for step, speed in enumerate(speeds)),
     )
-    rows, _, _ = await played(tmp_path, file, "wind")
+    rows, _, _ = await run_on_file(tmp_path, file, "wind")
     assert {row["kind"] for row in rows} == {"alert"}
     assert [(row["time"], row["severity"], row["state"], row["key"]) for row in rows] == [
-        (at(1), "WARNING", "firing", "a"),
-        (at(3), "SERIOUS", "firing", "a"),
-        (at(5), "WARNING", "firing", "a"),
-        (at(6), "NONE", "firing", "a"),
+        (format_time(1), "WARNING", "firing", "a"),
+        (format_time(3), "SERIOUS", "firing", "a"),
+        (format_time(5), "WARNING", "firing", "a"),
+        (format_time(6), "NONE", "firing", "a"),
     ]
 
 
 async def test_a_reminder_is_no_row(tmp_path: Path) -> None:
     routes = "sinks: {console: {}}\nroute: {to: [console], repeat: 1m}\n"
     write_site(tmp_path, CHAIN, routes=routes)
-    file = recording(
+    file = write_recording(
         tmp_path / "wind.jsonl",
         ((60 * step, "wind", {"mast": "a", "speed": 12}) for step in range(30)),
     )
-    rows, _, _ = await played(tmp_path, file, "wind")
-    assert [(row["time"], row["severity"]) for row in rows] == [(at(0), "WARNING")]
+    rows, _, _ = await run_on_file(tmp_path, file, "wind")
+    assert [(row["time"], row["severity"]) for row in rows] == [(format_time(0), "WARNING")]
 
 
 async def test_firings_runs_and_alerts_of_a_chain_come_in_their_order(tmp_path: Path) -> None:
-    file = recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
-    rows, _, _ = await played(tmp_path, file)
+    file = write_recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
+    rows, _, _ = await run_on_file(tmp_path, file)
     assert [(row["kind"], row["rule"], row["key"], row["time"]) for row in rows] == [
-        ("firing", "doubling", "a", at(1)),
-        ("run", "doubling", "a", at(1)),
-        ("firing", "large", "a", at(1)),
-        ("alert", "large", "a", at(1)),
+        ("firing", "doubling", "a", format_time(1)),
+        ("run", "doubling", "a", format_time(1)),
+        ("firing", "large", "a", format_time(1)),
+        ("alert", "large", "a", format_time(1)),
     ]
     firing, run, _, alert = rows
     assert "number" in firing["reason"]
@@ -93,15 +93,15 @@ async def test_firings_runs_and_alerts_of_a_chain_come_in_their_order(tmp_path: 
     json.dumps(rows, allow_nan=False)
 
 
-async def test_rules_whose_results_are_needed_run_and_are_not_told(tmp_path: Path) -> None:
-    file = recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
-    rows, _, _ = await played(tmp_path, file, "large")
+async def test_required_rules_run_and_are_not_reported(tmp_path: Path) -> None:
+    file = write_recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
+    rows, _, _ = await run_on_file(tmp_path, file, "large")
     assert [(row["kind"], row["rule"]) for row in rows] == [("firing", "large"), ("alert", "large")]
 
 
 async def test_a_failed_job_is_a_run_with_its_error(tmp_path: Path) -> None:
-    file = recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 13})])
-    rows, _, _ = await played(tmp_path, file, "doubling")
+    file = write_recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 13})])
+    rows, _, _ = await run_on_file(tmp_path, file, "doubling")
     assert [row["kind"] for row in rows] == ["firing", "run"]
     assert rows[1]["state"] == "failed"
     assert "thirteen" in rows[1]["error"]
@@ -109,65 +109,68 @@ async def test_a_failed_job_is_a_run_with_its_error(tmp_path: Path) -> None:
 
 async def test_the_same_recording_gives_the_same_rows(tmp_path: Path) -> None:
     lines = [(step / 2, "number", {"lane": step % 3, "value": step}) for step in range(40)]
-    file = recording(tmp_path / "numbers.jsonl", lines)
-    once, _, _ = await played(tmp_path, file)
-    again, _, _ = await played(tmp_path, file)
+    file = write_recording(tmp_path / "numbers.jsonl", lines)
+    first, _, _ = await run_on_file(tmp_path, file)
+    second, _, _ = await run_on_file(tmp_path, file)
 
-    def decided(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    def select_decisions(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         return [(row["kind"], row["id"], row["time"], row.get("metrics")) for row in rows]
 
-    assert decided(once) == decided(again)
-    assert len(once) > 80
+    assert select_decisions(first) == select_decisions(second)
+    assert len(first) > 80
 
 
-async def test_lines_that_are_no_events_are_told_and_the_others_play(tmp_path: Path) -> None:
-    file = recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
+async def test_invalid_lines_are_reported_and_the_others_are_played(tmp_path: Path) -> None:
+    file = write_recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
     file.write_text("no json\n" + file.read_text() + '{"topic": "number"}\n')
-    rows, progress, rejected = await played(tmp_path, file, "doubling")
+    rows, progress, rejected = await run_on_file(tmp_path, file, "doubling")
     assert len(rows) == 2
-    assert [words.split(":")[1] for words in rejected] == ["1", "3"]
-    assert progress == [f"0 events, {at(1)[:19]}"]
+    assert [line.split(":")[1] for line in rejected] == ["1", "3"]
+    assert progress == [f"0 events, {format_time(1)[:19]}"]
 
 
-async def test_an_event_from_the_future_is_told_and_lets_no_time_pass(tmp_path: Path) -> None:
+async def test_event_from_the_future_is_reported_and_does_not_advance_time(tmp_path: Path) -> None:
     times = [0, 1, 40_000_000, 2, 3]
-    file = recording(
+    file = write_recording(
         tmp_path / "wind.jsonl",
-        ((when, "wind", {"mast": "a", "speed": 12}) for when in times),
+        ((seconds, "wind", {"mast": "a", "speed": 12}) for seconds in times),
     )
     rules = "rule: silent\ntrigger: {absent: {topic: wind, for: 1h}}\n"
-    rows, _, left_out = await played(tmp_path, file, rules=rules)
+    rows, _, rejected = await run_on_file(tmp_path, file, rules=rules)
     assert rows == []
-    assert left_out == [f"wind of {at(40_000_000)}: too far in the future"]
+    assert rejected == [f"wind of {format_time(40_000_000)}: too far in the future"]
 
 
 async def test_a_condition_that_becomes_unknown_is_no_row(tmp_path: Path) -> None:
     speeds = [12, None, 12, 5]
-    file = recording(
+    file = write_recording(
         tmp_path / "wind.jsonl",
         ((step, "wind", {"mast": "a", "speed": speed}) for step, speed in enumerate(speeds)),
     )
-    rows, _, _ = await played(tmp_path, file, "wind")
-    told = [(row["time"], row["severity"], row["state"]) for row in rows]
-    assert told == [(at(0), "WARNING", "firing"), (at(3), "NONE", "resolved")]
+    rows, _, _ = await run_on_file(tmp_path, file, "wind")
+    decisions = [(row["time"], row["severity"], row["state"]) for row in rows]
+    assert decisions == [
+        (format_time(0), "WARNING", "firing"),
+        (format_time(3), "NONE", "resolved"),
+    ]
 
 
 async def test_an_unknown_rule_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
-    file = recording(tmp_path / "numbers.jsonl", [])
+    file = write_recording(tmp_path / "numbers.jsonl", [])
     with pytest.raises(CatcherError, match="there is no rule 'doubeling'; did you mean 'doubling'"):
-        await played(tmp_path, file, "doubeling")
+        await run_on_file(tmp_path, file, "doubeling")
 
 
-async def test_a_rule_that_is_switched_off_plays_when_it_is_named(tmp_path: Path) -> None:
-    off = DOUBLING + "enabled: false\n"
-    file = recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
-    assert (await played(tmp_path, file, rules=off))[0] == []
-    assert len((await played(tmp_path, file, "doubling", rules=off))[0]) == 2
+async def test_disabled_rule_runs_when_it_is_named(tmp_path: Path) -> None:
+    disabled = DOUBLING + "enabled: false\n"
+    file = write_recording(tmp_path / "numbers.jsonl", [(1, "number", {"lane": "a", "value": 30})])
+    assert (await run_on_file(tmp_path, file, rules=disabled))[0] == []
+    assert len((await run_on_file(tmp_path, file, "doubling", rules=disabled))[0]) == 2
 
 
-async def test_a_missing_recording_is_told(tmp_path: Path) -> None:
+async def test_missing_recording_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CatcherError, match="there is no recorded stream"):
-        await played(tmp_path, tmp_path / "nowhere.jsonl")
+        await run_on_file(tmp_path, tmp_path / "nowhere.jsonl")
 
 
 def test_the_closure_follows_reads_inputs_and_nested_triggers(tmp_path: Path) -> None:
@@ -194,19 +197,19 @@ trigger: {event: x}
     jobs = "from catcher import job\n@job\ndef doubling(seen=None): ...\n"
     site = load_site(write_site(tmp_path, text, jobs=jobs))
     assert not site.problems, [str(problem) for problem in site.problems]
-    assert list(closure(site.rules, ["d"])) == ["a", "b", "c", "d"]
-    assert list(closure(site.rules, ["e", "a"])) == ["a", "e"]
+    assert list(select_with_dependencies(site.rules, ["d"])) == ["a", "b", "c", "d"]
+    assert list(select_with_dependencies(site.rules, ["e", "a"])) == ["a", "e"]
 
 
-def test_the_tally_counts_what_happened_and_what_could_not_be_read() -> None:
-    tally = Tally()
-    assert tally.words() == "nothing fired"
+def test_summary_counts_decisions_and_rejected_lines() -> None:
+    summary = BacktestSummary()
+    assert summary.format_summary() == "nothing fired"
     for kind in ("firing", "firing"):
-        tally.count({"kind": kind, "rule": "wind"})
-    tally.count({"kind": "run", "rule": "wind", "state": "done"})
-    tally.count({"kind": "alert", "rule": "gust", "severity": "WARNING", "state": "firing"})
-    tally.rejected = 2
-    assert tally.words().splitlines() == [
+        summary.count_row({"kind": kind, "rule": "wind"})
+    summary.count_row({"kind": "run", "rule": "wind", "state": "done"})
+    summary.count_row({"kind": "alert", "rule": "gust", "severity": "WARNING", "state": "firing"})
+    summary.rejected_count = 2
+    assert summary.format_summary().splitlines() == [
         "gust: 1 WARNING firing",
         "wind: 2 firings, 1 run done",
         "2 lines were left out",

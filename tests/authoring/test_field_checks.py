@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from catcher.app import SETTINGS, load_site
+from catcher.app import SETTINGS_CLASSES, load_site
 from catcher.authoring.field_checks import check_fields
-from catcher.authoring.schema import schema
+from catcher.authoring.schema import build_schema
 from catcher.model.event import Event, Series
 from catcher.model.telemetry import FieldInfo
 from catcher.model.time import SECOND, wall_clock
-from catcher.stores.catalogue import NAME, Catalogue
-from catcher.stores.history import EmbeddedHistory
-from tests.end_to_end.engine_process import catcher
-from tests.small_site import write_site
+from catcher.stores.history.embedded import EmbeddedHistory
+from catcher.stores.topic_catalog import CATALOG_FILE, TopicCatalog
+from tests.end_to_end.engine_process import run_catcher
+from tests.sample_site import write_site
 
 FIELDS = {
     "wind": [
@@ -50,11 +50,11 @@ def counting(samples: Series, limit: float) -> Result:
 '''
 
 
-def test_a_field_that_a_schema_does_not_have_is_told_with_what_was_meant(tmp_path: Path) -> None:
+def test_field_missing_in_a_schema_is_reported_with_a_suggestion(tmp_path: Path) -> None:
     site = load_site(write_site(tmp_path, RULES, jobs=JOBS))
-    assert [str(one) for one in site.problems] == []
-    told = [str(one) for one in check_fields(site.rules.values(), FIELDS)]
-    assert [one.partition(": ")[2] for one in told] == [
+    assert [str(problem) for problem in site.problems] == []
+    problems = [str(problem) for problem in check_fields(site.rules.values(), FIELDS)]
+    assert [problem.partition(": ")[2] for problem in problems] == [
         "wind has no field 'sped', as its schema says; did you mean speed?",
         "wind has no field 'sped', as its schema says; did you mean speed?",
         "wind has no field 'direction', as its schema says; `catcher query fields wind` lists them",
@@ -62,41 +62,41 @@ def test_a_field_that_a_schema_does_not_have_is_told_with_what_was_meant(tmp_pat
     assert check_fields(site.rules.values(), {}) == []
 
 
-def test_the_catalogue_is_there_for_commands_and_tells_units(tmp_path: Path) -> None:
-    place = tmp_path / NAME
-    catalogue = Catalogue(place)
-    assert catalogue.learn(FIELDS) and not catalogue.learn(FIELDS)
+def test_catalog_gives_units_to_commands(tmp_path: Path) -> None:
+    path = tmp_path / CATALOG_FILE
+    catalogue = TopicCatalog(path)
+    assert catalogue.add_topics(FIELDS) and not catalogue.add_topics(FIELDS)
     catalogue.save()
-    again = Catalogue(place)
-    assert again.topics() == FIELDS
+    reloaded = TopicCatalog(path)
+    assert reloaded.list_fields_by_topic() == FIELDS
     series = Series([1.0], {"speed": [2.0], "gusts0": [3.0], "mast": [1.0]}, topic="wind")  # type: ignore[dict-item,arg-type]
-    assert again.with_units(series).units == {"speed": "m/s", "gusts0": "m/s"}
-    (field,) = again.described("wind", [FieldInfo("speed", "float")])
+    assert reloaded.add_series_units(series).units == {"speed": "m/s", "gusts0": "m/s"}
+    (field,) = reloaded.enrich_fields("wind", [FieldInfo("speed", "float")])
     assert field.about == "Mean wind speed."
     site = write_site(tmp_path / "site", RULES, jobs=JOBS)
-    told = catcher("check", "--site", site, "--data", tmp_path)
-    assert "did you mean speed?" in told
-    hover = json.loads(catcher("schema", "rule", "--site", site, "--data", tmp_path))
-    assert "speed (m/s): Mean wind speed." in json.dumps(hover)
+    output = run_catcher("check", "--site", site, "--data", tmp_path)
+    assert "did you mean speed?" in output
+    rule_schema = json.loads(run_catcher("schema", "rule", "--site", site, "--data", tmp_path))
+    assert "speed (m/s): Mean wind speed." in json.dumps(rule_schema)
 
 
-def test_a_catalogue_that_cannot_be_read_is_begun_anew(tmp_path: Path) -> None:
-    (tmp_path / NAME).write_text('{"wind": [{"name": 1}]}')
-    assert len(Catalogue(tmp_path / NAME)) == 0
+def test_unreadable_catalog_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / CATALOG_FILE).write_text('{"wind": [{"name": 1}]}')
+    assert len(TopicCatalog(tmp_path / CATALOG_FILE)) == 0
 
 
-def test_the_schema_of_a_rule_offers_topics_and_takes_any() -> None:
-    whole = schema("rule", SETTINGS, FIELDS)
-    assert {"$ref": "#/$defs/text"} in whole["$defs"]["topic"]["anyOf"]
-    assert '"$ref": "#/$defs/topic"' in json.dumps(whole)
+def test_schema_of_a_rule_suggests_topics_and_accepts_any() -> None:
+    rule_schema = build_schema("rule", SETTINGS_CLASSES, FIELDS)
+    assert {"$ref": "#/$defs/text"} in rule_schema["$defs"]["topic"]["anyOf"]
+    assert '"$ref": "#/$defs/topic"' in json.dumps(rule_schema)
 
 
-async def test_what_jobs_and_clients_read_has_its_units(tmp_path: Path) -> None:
+async def test_series_read_from_the_history_have_units(tmp_path: Path) -> None:
     async with EmbeddedHistory(tmp_path / "history") as history:
-        history.catalogue.learn(FIELDS)
+        history.catalog.add_topics(FIELDS)
         now = wall_clock()
         await history.append([Event("wind", now - SECOND, {"speed": 1.5, "mast": 1})])
         series = await history.read("wind", ["speed"], now - 10 * SECOND, now)
         assert series.units == {"speed": "m/s"}
-        told = {one.name: one.about for one in await history.fields("wind")}
-    assert told == {"speed": "Mean wind speed.", "mast": ""}
+        descriptions = {info.name: info.about for info in await history.list_fields("wind")}
+    assert descriptions == {"speed": "Mean wind speed.", "mast": ""}

@@ -8,49 +8,49 @@ from typing import Any
 
 import pytest
 
-from catcher.app import SETTINGS
-from catcher.authoring.schema import File, schema
-from catcher.site import load
-from catcher.site.reader import json_of
-from catcher.site.strict import documents
-from tests.authoring.validator import Validator
+from catcher.app import SETTINGS_CLASSES
+from catcher.authoring.schema import SchemaFile, build_schema
+from catcher.site import load_site_folder
+from catcher.site.mapping_reader import node_to_plain_value
+from catcher.site.yaml_loader import parse_documents
+from tests.authoring.json_schema import JsonSchemaValidator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DESIGN = REPOSITORY / "tests" / "site"
+EXAMPLES = REPOSITORY / "tests" / "site"
 ROUTES = REPOSITORY / "alerts" / "routes.yaml"
-FILES: list[tuple[File, Path]] = [
+FILES: list[tuple[SchemaFile, Path]] = [
     *(("rule", path) for path in sorted((REPOSITORY / "rules").glob("*.yaml"))),
-    ("rule", DESIGN / "design_rules.yaml"),
+    ("rule", EXAMPLES / "design_rules.yaml"),
     ("site", REPOSITORY / "catcher.yaml"),
-    ("site", DESIGN / "design_catcher.yaml"),
+    ("site", EXAMPLES / "design_catcher.yaml"),
     ("routes", ROUTES),
-    ("routes", DESIGN / "design_routes.yaml"),
+    ("routes", EXAMPLES / "design_routes.yaml"),
 ]
 
 
-def validator(file: File) -> Validator:
+def create_validator(file: SchemaFile) -> JsonSchemaValidator:
     """The schema as a program reads it: through JSON."""
-    return Validator(json.loads(json.dumps(schema(file, SETTINGS))))
+    return JsonSchemaValidator(json.loads(json.dumps(build_schema(file, SETTINGS_CLASSES))))
 
 
-def parsed(text: str) -> list[Any]:
+def parse_documents_as_json(text: str) -> list[Any]:
     """The documents of a YAML text as JSON values, read as the loader reads them."""
-    found = [document for document in documents(text, "it") if document.node is not None]
-    assert not [problem for document in found for problem in document.problems]
-    return [json_of(document.node) for document in found if document.node is not None]
+    nodes = [document for document in parse_documents(text, "it") if document.node is not None]
+    assert not [problem for document in nodes for problem in document.problems]
+    return [node_to_plain_value(document.node) for document in nodes if document.node is not None]
 
 
 @pytest.mark.parametrize(("file", "path"), FILES, ids=lambda one: getattr(one, "name", one))
-def test_what_is_shipped_and_what_the_design_prints_fits(file: File, path: Path) -> None:
-    found = parsed(path.read_text())
-    assert found
-    for one in found:
-        assert validator(file).flaws(one) == []
+def test_shipped_and_example_files_are_valid(file: SchemaFile, path: Path) -> None:
+    values = parse_documents_as_json(path.read_text())
+    assert values
+    for value in values:
+        assert create_validator(file).find_errors(value) == []
 
 
-def test_the_tests_of_a_rule_fit() -> None:
-    text = "rule: a\ntrigger: {event: t}\n" + (DESIGN / "design_tests.yaml").read_text()
-    assert validator("rule").flaws(parsed(text)[0]) == []
+def test_tests_of_a_rule_are_valid() -> None:
+    text = "rule: a\ntrigger: {event: t}\n" + (EXAMPLES / "design_tests.yaml").read_text()
+    assert create_validator("rule").find_errors(parse_documents_as_json(text)[0]) == []
 
 
 RULE = "rule: a\ntrigger: {event: t}\n"
@@ -86,12 +86,12 @@ RULE = "rule: a\ntrigger: {event: t}\n"
         f"{RULE}zzqzz: 1",
     ],
 )
-def test_what_the_loader_refuses_for_its_form_does_not_fit(tmp_path: Path, text: str) -> None:
+def test_rule_that_the_loader_rejects_is_invalid(tmp_path: Path, text: str) -> None:
     (tmp_path / "rules").mkdir()
     (tmp_path / "catcher.yaml").write_text("site: a")
     (tmp_path / "rules" / "a.yaml").write_text(text)
-    assert load(tmp_path, {}).errors
-    assert validator("rule").flaws(parsed(text)[0])
+    assert load_site_folder(tmp_path, {}).errors
+    assert create_validator("rule").find_errors(parse_documents_as_json(text)[0])
 
 
 @pytest.mark.parametrize(
@@ -115,22 +115,27 @@ def test_what_the_loader_refuses_for_its_form_does_not_fit(tmp_path: Path, text:
         ("routes", "route: {to: [console], routes: [{zzqzz: 1}]}"),
     ],
 )
-def test_settings_and_routes_that_are_refused_do_not_fit(
-    tmp_path: Path, file: File, text: str
+def test_settings_and_routes_that_the_loader_rejects_are_invalid(
+    tmp_path: Path, file: SchemaFile, text: str
 ) -> None:
     name = "catcher.yaml" if file == "site" else "alerts/routes.yaml"
     (tmp_path / "alerts").mkdir()
     (tmp_path / "catcher.yaml").write_text("site: a")
     (tmp_path / name).write_text(text)
-    assert load(tmp_path, {}, SETTINGS).errors
-    assert validator(file).flaws(parsed(text)[0])
+    assert load_site_folder(tmp_path, {}, SETTINGS_CLASSES).errors
+    assert create_validator(file).find_errors(parse_documents_as_json(text)[0])
 
 
-def test_a_sink_of_the_sites_own_fits() -> None:
-    assert validator("routes").flaws(parsed("sinks: {a: {pager: {number: 1}}}")[0]) == []
+def test_custom_sink_is_valid() -> None:
+    assert (
+        create_validator("routes").find_errors(
+            parse_documents_as_json("sinks: {a: {pager: {number: 1}}}")[0]
+        )
+        == []
+    )
 
 
-OBJECTS: list[tuple[File, str, str]] = [
+OBJECTS: list[tuple[SchemaFile, str, str]] = [
     ("rule", "", f"{RULE}zzqzz: 1"),
     *(
         ("rule", f"trigger-{kind}", f"rule: a\ntrigger: {{{text}, zzqzz: 1}}")
@@ -162,26 +167,35 @@ OBJECTS: list[tuple[File, str, str]] = [
 
 @pytest.mark.parametrize(("file", "name", "text"), OBJECTS, ids=lambda one: str(one)[:30])
 def test_each_mapping_has_the_keys_that_the_loader_knows(
-    tmp_path: Path, file: File, name: str, text: str
+    tmp_path: Path, file: SchemaFile, name: str, text: str
 ) -> None:
     """Asked for a key that nothing resembles, the loader names those that there are."""
-    place = {"rule": "rules/a.yaml", "site": "catcher.yaml", "routes": "alerts/routes.yaml"}[file]
+    file_path = {"rule": "rules/a.yaml", "site": "catcher.yaml", "routes": "alerts/routes.yaml"}[
+        file
+    ]
     (tmp_path / "catcher.yaml").write_text("site: a")
-    (tmp_path / place).parent.mkdir(exist_ok=True)
-    (tmp_path / place).write_text(text)
-    hints = [one.hint for one in load(tmp_path, {}).errors if "'zzqzz'" in one.message]
-    known = hints[0].removeprefix("choose from ").split(", ")
-    whole = schema(file, SETTINGS)
-    properties = (whole["$defs"][name] if name else whole)["properties"]
-    assert set(properties) == set(known)
+    (tmp_path / file_path).parent.mkdir(exist_ok=True)
+    (tmp_path / file_path).write_text(text)
+    hints = [
+        problem.hint
+        for problem in load_site_folder(tmp_path, {}).errors
+        if "'zzqzz'" in problem.message
+    ]
+    known_keys = hints[0].removeprefix("choose from ").split(", ")
+    file_schema = build_schema(file, SETTINGS_CLASSES)
+    properties = (file_schema["$defs"][name] if name else file_schema)["properties"]
+    assert set(properties) == set(known_keys)
 
 
-def test_every_key_has_words_for_the_hover() -> None:
+def test_every_key_has_a_description() -> None:
     for file in ("rule", "site", "routes"):
-        whole = schema(file, SETTINGS)  # type: ignore[arg-type]
-        bare = [
+        file_schema = build_schema(file, SETTINGS_CLASSES)  # type: ignore[arg-type]
+        undescribed = [
             key
-            for key, one in whole["properties"].items()
-            if not one.get("description") and not Validator(whole).resolved(one).get("description")
+            for key, key_schema in file_schema["properties"].items()
+            if not key_schema.get("description")
+            and not JsonSchemaValidator(file_schema)
+            .resolve_reference(key_schema)
+            .get("description")
         ]
-        assert not bare, (file, bare)
+        assert not undescribed, (file, undescribed)

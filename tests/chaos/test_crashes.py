@@ -9,96 +9,98 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.cradle import Cradle
-from tests.chaos.load import Load
-from tests.chaos.reckoning import drained, faults, measured
-from tests.chaos.scene import Scene, write_site
-from tests.servers import mosquitto
+from tests.chaos.engine_under_test import EngineUnderTest, write_site
+from tests.chaos.event_load import EventLoad
+from tests.chaos.fork_server import ForkServer
+from tests.chaos.verification import count_measured, find_faults, is_drained
+from tests.servers import run_mosquitto
 
-WHOLE = os.environ.get("CATCHER_CHAOS") == "whole"
+FULL_RUN = os.environ.get("CATCHER_CHAOS") == "whole"
 SEED = 20251122
-ROUND = 25
+CRASHES_PER_ROUND = 25
 """So many deaths share one load and one ledger; then all is counted."""
-POINTS = 500
+CRASH_POINT_COUNT = 500
 """A start is about 100 crossings; of the rest, an event with its run takes about 25."""
-IN_A_STOP = 50
-MOMENTS = 200
+STOP_POINT_COUNT = 50
+RANDOM_KILL_COUNT = 200
 
-Kill = Callable[[Scene], None]
+KillFunction = Callable[[EngineUnderTest], None]
 
 
-def at(point: int) -> Kill:
+def crash_at_point(point: int) -> KillFunction:
     """Dies at a crossing, counted from its start."""
 
-    def kill(scene: Scene) -> None:
-        scene.start(die_at=point)
-        assert scene.await_death(60), f"no crossing {point}\n{scene.log()}"
+    def kill_engine(engine: EngineUnderTest) -> None:
+        engine.start(die_at=point)
+        assert engine.wait_for_crash(60), f"no crossing {point}\n{engine.read_log()}"
 
-    return kill
+    return kill_engine
 
 
-def in_a_stop(point: int) -> Kill:
+def crash_in_stop(point: int) -> KillFunction:
     """Is told to stop, and dies at a crossing on the way out, or has ended before."""
 
-    def kill(scene: Scene) -> None:
-        scene.start(die_in_stop=point)
-        scene.opened()
-        scene.stop()
+    def kill_engine(engine: EngineUnderTest) -> None:
+        engine.start(die_in_stop=point)
+        engine.wait_until_open()
+        engine.stop()
 
-    return kill
+    return kill_engine
 
 
-def after(seconds: float) -> Kill:
+def kill_after(seconds: float) -> KillFunction:
     """Dies at any moment."""
 
-    def kill(scene: Scene) -> None:
-        scene.start()
-        scene.await_death(seconds)
-        scene.kill()
+    def kill_engine(engine: EngineUnderTest) -> None:
+        engine.start()
+        engine.wait_for_crash(seconds)
+        engine.kill_engine()
 
-    return kill
+    return kill_engine
 
 
-def rounds() -> list[tuple[str, list[Kill]]]:
+def build_rounds() -> list[tuple[str, list[KillFunction]]]:
     """What is done to the engine, by name."""
-    moments = random.Random(SEED)
-    if not WHOLE:
-        points = [at(point) for point in (1, 5, 13, 55, 120, 144, 233, 377)]
-        stops = [in_a_stop(point) for point in (1, 8, 20)]
-        return [("short", [*points, *stops, *(after(moments.uniform(0.5, 4)) for _ in range(4))])]
+    rng = random.Random(SEED)
+    if not FULL_RUN:
+        points = [crash_at_point(point) for point in (1, 5, 13, 55, 120, 144, 233, 377)]
+        stops = [crash_in_stop(point) for point in (1, 8, 20)]
+        return [("short", [*points, *stops, *(kill_after(rng.uniform(0.5, 4)) for _ in range(4))])]
     kills = [
-        *(at(point) for point in range(1, POINTS + 1)),
-        *(in_a_stop(point) for point in range(1, IN_A_STOP + 1)),
-        *(after(moments.uniform(0.5, 4)) for _ in range(MOMENTS)),
+        *(crash_at_point(point) for point in range(1, CRASH_POINT_COUNT + 1)),
+        *(crash_in_stop(point) for point in range(1, STOP_POINT_COUNT + 1)),
+        *(kill_after(rng.uniform(0.5, 4)) for _ in range(RANDOM_KILL_COUNT)),
     ]
     return [
-        (f"{first + 1}-{first + ROUND}", kills[first : first + ROUND])
-        for first in range(0, len(kills), ROUND)
+        (f"{first + 1}-{first + CRASHES_PER_ROUND}", kills[first : first + CRASHES_PER_ROUND])
+        for first in range(0, len(kills), CRASHES_PER_ROUND)
     ]
 
 
 @pytest.mark.server
-@pytest.mark.timeout(1800 if WHOLE else 600)
-@pytest.mark.parametrize("kills", [pytest.param(kills, id=name) for name, kills in rounds()])
-def test_killed_at_any_point_it_loses_nothing_and_does_nothing_twice(
-    kills: list[Kill], tmp_path: Path
+@pytest.mark.timeout(1800 if FULL_RUN else 600)
+@pytest.mark.parametrize("kills", [pytest.param(kills, id=name) for name, kills in build_rounds()])
+def test_engine_killed_at_any_point_loses_and_repeats_nothing(
+    kills: list[KillFunction], tmp_path: Path
 ) -> None:
-    with mosquitto(tmp_path / "broker") as broker, Cradle() as cradle:
+    with run_mosquitto(tmp_path / "broker") as broker, ForkServer() as fork_server:
         site = write_site(tmp_path / "site", broker.port)
-        scene = Scene(tmp_path, site, cradle=cradle)
+        engine = EngineUnderTest(tmp_path, site, fork_server=fork_server)
         try:
-            scene.start()
-            scene.opened()
-            with Load(broker.port) as load:
-                scene.kill()
+            engine.start()
+            engine.wait_until_open()
+            with EventLoad(broker.port) as load:
+                engine.kill_engine()
                 for kill in kills:
-                    kill(scene)
-                scene.start()
-                scene.opened()
-                sent = load.end()
-            scene.drain(sent, lambda: measured(scene), lambda: drained(scene, sent))
-            assert scene.stop() == 0
+                    kill(engine)
+                engine.start()
+                engine.wait_until_open()
+                sent = load.stop_publishing()
+            engine.wait_until_drained(
+                sent, lambda: count_measured(engine), lambda: is_drained(engine, sent)
+            )
+            assert engine.stop() == 0
         finally:
-            scene.kill()
-        found = list(faults(scene, sent))
-        assert not found, f"{len(found)} faults of {sent}\n" + "\n".join(found[:20])
+            engine.kill_engine()
+        faults = list(find_faults(engine, sent))
+        assert not faults, f"{len(faults)} faults of {sent}\n" + "\n".join(faults[:20])

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from catcher.authoring.tuning import variants_of
-from catcher.model.problem import CatcherError
-from catcher.model.rule import Expr, Rule, Trigger
-from tests.cli.calling import call
-from tests.small_site import JOBS, write_site
+from catcher.authoring.tuning import build_variants
+from catcher.model.errors import CatcherError
+from catcher.model.rule import Expression, Rule, TriggerSpec
+from tests.cli.command_runner import run_command
+from tests.sample_site import JOBS, write_site
 
 START = 1_745_452_800
 RULES = """
@@ -53,18 +53,18 @@ def recording(tmp_path: Path) -> Path:
     return file
 
 
-def tuned(tmp_path: Path, rule: str, recording: Path, *factors: str) -> list[dict[str, Any]]:
+def run_tune(tmp_path: Path, rule: str, recording: Path, *factors: str) -> list[dict[str, Any]]:
     site = write_site(tmp_path / "site", RULES, jobs=JOBS)
-    more = [one for factor in factors for one in ("--factor", factor)]
-    found = call("tune", rule, "--data", recording, "--site", site, "--json", *more)
-    assert found.status == 0, found.err
-    assert "1 lines were left out" in found.err
-    return found.rows
+    options = [option for factor in factors for option in ("--factor", factor)]
+    result = run_command("tune", rule, "--data", recording, "--site", site, "--json", *options)
+    assert result.status == 0, result.err
+    assert "1 lines were left out" in result.err
+    return result.rows
 
 
 def test_the_limits_of_a_level_are_scaled_together(tmp_path: Path, recording: Path) -> None:
-    rows = tuned(tmp_path, "wind", recording, "0.5", "1", "2")
-    assert [(one["what"], one["factor"], one["alerts"]) for one in rows] == [
+    rows = run_tune(tmp_path, "wind", recording, "0.5", "1", "2")
+    assert [(row["what"], row["factor"], row["alerts"]) for row in rows] == [
         ("warning", 0.5, 1), ("warning", 1.0, 1), ("warning", 2.0, 0),
         ("serious", 0.5, 1), ("serious", 1.0, 0), ("serious", 2.0, 0),
     ]  # fmt: skip
@@ -76,25 +76,25 @@ def test_the_limits_of_a_level_are_scaled_together(tmp_path: Path, recording: Pa
 
 
 def test_the_limits_of_a_trigger_are_tuned_by_its_firings(tmp_path: Path, recording: Path) -> None:
-    rows = tuned(tmp_path, "gusts", recording, "1", "1.6")
-    assert [(one["what"], one["firings"]) for one in rows] == [("trigger", 1), ("trigger", 0)]
+    rows = run_tune(tmp_path, "gusts", recording, "1", "1.6")
+    assert [(row["what"], row["firings"]) for row in rows] == [("trigger", 1), ("trigger", 0)]
 
 
 def test_a_rule_with_a_job_is_tuned_on_its_results(tmp_path: Path, recording: Path) -> None:
-    rows = tuned(tmp_path, "doubling", recording, "0.1", "1", "10")
-    assert [one["alerts"] for one in rows] == [4, 2, 0]
+    rows = run_tune(tmp_path, "doubling", recording, "0.1", "1", "10")
+    assert [row["alerts"] for row in rows] == [4, 2, 0]
 
 
-def test_a_table_for_people(tmp_path: Path, recording: Path) -> None:
+def test_table_output(tmp_path: Path, recording: Path) -> None:
     site = write_site(tmp_path / "site", RULES, jobs=JOBS)
-    found = call("tune", "wind", "--data", recording, "--site", site)
-    assert found.status == 0, found.err
-    assert len(found.out.splitlines()) == 1 + 2 * 9 + 1
-    assert "on a recording from 2025-04-24T00:00:00 to 2025-04-24T00:01:44 UTC" in found.out
+    result = run_command("tune", "wind", "--data", recording, "--site", site)
+    assert result.status == 0, result.err
+    assert len(result.out.splitlines()) == 1 + 2 * 9 + 1
+    assert "on a recording from 2025-04-24T00:00:00 to 2025-04-24T00:01:44 UTC" in result.out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (("wimd",), "did you mean"),
         (("limitless",), "compares nothing with a number"),
@@ -102,22 +102,24 @@ def test_a_table_for_people(tmp_path: Path, recording: Path) -> None:
         (("wind", "--factor", "-1"), "these factors cannot be"),
     ],
 )
-def test_what_cannot_be_tuned_says_why(
-    tmp_path: Path, recording: Path, arguments: tuple[str, ...], words: str
+def test_failed_tuning_gives_the_reason(
+    tmp_path: Path, recording: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     site = write_site(tmp_path / "site", RULES, jobs=JOBS)
-    found = call("tune", *arguments, "--data", recording, "--site", site)
-    assert (found.status, words in found.err) == (2, True), found.err
-    assert call("tune", "wind", "--site", site).status == 2
+    result = run_command("tune", *arguments, "--data", recording, "--site", site)
+    assert (result.status, message in result.err) == (2, True), result.err
+    assert run_command("tune", "wind", "--site", site).status == 2
     recording.write_text("")
-    found = call("tune", "wind", "--data", recording, "--site", site)
-    assert (found.status, "holds no event" in found.err) == (2, True)
+    result = run_command("tune", "wind", "--data", recording, "--site", site)
+    assert (result.status, "holds no event" in result.err) == (2, True)
 
 
 def test_letters_before_a_limit_do_not_shift_it() -> None:
-    when = Expr("'größer' != name and speed > 10")
-    rule = Rule("a", Trigger("telemetry", "wind", when=when))
-    (one,) = variants_of(rule, [2.0])
-    assert one.words == "'größer' != name and speed > 20"
+    when = Expression("'größer' != name and speed > 10")
+    rule = Rule("a", TriggerSpec("telemetry", "wind", when=when))
+    (variant,) = build_variants(rule, [2.0])
+    assert variant.limits_text == "'größer' != name and speed > 20"
     with pytest.raises(CatcherError):
-        variants_of(Rule("a", Trigger("telemetry", "wind", when=Expr("speed >"))), [2.0])
+        build_variants(
+            Rule("a", TriggerSpec("telemetry", "wind", when=Expression("speed >"))), [2.0]
+        )

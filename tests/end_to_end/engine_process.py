@@ -16,26 +16,28 @@ from typing import Any
 
 import httpx
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
-def catcher(*arguments: str | Path, status: int = 0, **environment: str) -> str:
+def run_catcher(*arguments: str | Path, status: int = 0, **environment: str) -> str:
     """Runs a command to its end and returns what it printed; its status must be as expected."""
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "catcher", *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, **environment},
-        timeout=PATIENCE * 2,
+        timeout=TIMEOUT * 2,
         check=False,
     )
-    assert done.returncode == status, f"status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    assert completed.returncode == status, (
+        f"status {completed.returncode}\n{completed.stdout}\n{completed.stderr}"
+    )
+    return completed.stdout
 
 
-def listed(*arguments: str | Path) -> list[dict[str, Any]]:
+def list_rows(*arguments: str | Path) -> list[dict[str, Any]]:
     """What a command lists with --json."""
-    rows: list[dict[str, Any]] = json.loads(catcher(*arguments, "--json"))
+    rows: list[dict[str, Any]] = json.loads(run_catcher(*arguments, "--json"))
     return rows
 
 
@@ -58,33 +60,33 @@ class EngineProcess:
     def post(self, path: str, body: Any) -> httpx.Response:
         return httpx.post(self.url + path, json=body, trust_env=False, timeout=30)
 
-    def counts(self, source: str) -> dict[str, int]:
-        found = [one["counts"] for one in self.get("/health") if one["name"] == source]
-        return found[0] if found else {}
+    def get_counts(self, source: str) -> dict[str, int]:
+        counts = [row["counts"] for row in self.get("/health") if row["name"] == source]
+        return counts[0] if counts else {}
 
-    def until(self, holds: Callable[[], Any], what: str) -> Any:
+    def wait_until(self, condition: Callable[[], Any], description: str) -> Any:
         """Waits for something to become true of the engine, and returns it."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the engine ended\n{self.log.read_text()}"
-            if found := holds():
-                return found
+            if result := condition():
+                return result
             time.sleep(0.05)
-        raise AssertionError(f"{what} did not happen\n{self.log.read_text()[-4000:]}")
+        raise AssertionError(f"{description} did not happen\n{self.log.read_text()[-4000:]}")
 
-    def settled(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no run waits or goes on."""
-        waiting = [*self.get("/runs", state="pending"), *self.get("/runs", state="running")]
-        return not waiting
+        open_runs = [*self.get("/runs", state="pending"), *self.get("/runs", state="running")]
+        return not open_runs
 
-    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+    def stop(self, signal_number: signal.Signals = signal.SIGINT) -> int:
         if self.process.poll() is None:
-            self.process.send_signal(how)
+            self.process.send_signal(signal_number)
         return self.process.wait(30)
 
 
 @contextmanager
-def engine(
+def run_engine(
     site: Path, data: Path, *, command: str = "run", arguments: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[EngineProcess]:  # fmt: skip
@@ -93,16 +95,16 @@ def engine(
     (data / "engine.json").unlink(missing_ok=True)
     log = data.parent / f"{data.name}.log"
     options = ["--site", str(site), "--data", str(data), "--port", "0"]
-    with log.open("ab") as output:
+    with log.open("ab") as log_file:
         process = subprocess.Popen(
             [sys.executable, "-m", "catcher", command, *options, *arguments],
-            stdout=output,
-            stderr=output,
+            stdout=log_file,
+            stderr=log_file,
             env={**os.environ, **(environment or {})},
         )
     running = EngineProcess(process, data, log)
     try:
-        running.until((data / "engine.json").exists, "the start of the engine")
+        running.wait_until((data / "engine.json").exists, "the start of the engine")
         yield running
     finally:
         running.stop(signal.SIGKILL)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.engine_process import EngineProcess, engine
-from tests.executors.dask_cluster import Cluster, cluster
-from tests.small_site import write_site
+from tests.end_to_end.engine_process import EngineProcess, run_engine
+from tests.executors.dask_cluster import DaskCluster, run_cluster
+from tests.sample_site import write_site
 
 DETECTORS = [f"R{n:02}" for n in range(12)]
 SETTINGS = """
@@ -80,101 +80,117 @@ def total(parts, missing) -> Result:
 
 
 @pytest.fixture(scope="module")
-def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
     """Two workers, each with one thread; the tests take them away, one after the other."""
-    with cluster(tmp_path_factory.mktemp("dask"), workers=2) as one:
-        yield one
+    with run_cluster(tmp_path_factory.mktemp("dask"), workers=2) as started_cluster:
+        yield started_cluster
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory, there: Cluster) -> Iterator[EngineProcess]:
-    folder, settings = tmp_path_factory.mktemp("engine"), SETTINGS.format(url=there.url)
+def running(
+    tmp_path_factory: pytest.TempPathFactory, dask_cluster: DaskCluster
+) -> Iterator[EngineProcess]:
+    folder, settings = tmp_path_factory.mktemp("engine"), SETTINGS.format(url=dask_cluster.url)
     site = write_site(folder / "site", RULES, settings=settings, jobs=JOBS)
-    with engine(site, folder / "data") as one:
-        one.until(lambda: health(one)["counts"]["workers"] == 2, "the workers' coming")
-        yield one
+    with run_engine(site, folder / "data") as process:
+        process.wait_until(
+            lambda: get_cluster_health(process)["counts"]["workers"] == 2, "the workers' coming"
+        )
+        yield process
 
 
-def health(one: EngineProcess) -> dict[str, Any]:
+def get_cluster_health(engine_process: EngineProcess) -> dict[str, Any]:
     """What the engine says of its cluster."""
-    found: dict[str, Any] = next(row for row in one.get("/health") if row["name"] == "dask")
-    return found
+    row: dict[str, Any] = next(
+        row for row in engine_process.get("/health") if row["name"] == "dask"
+    )
+    return row
 
 
-def post(one: EngineProcess, topic: str, **fields: Any) -> None:
-    assert one.post("/events", {"topic": topic, "fields": fields}).status_code == 202
+def post_event(engine_process: EngineProcess, topic: str, **fields: Any) -> None:
+    assert engine_process.post("/events", {"topic": topic, "fields": fields}).status_code == 202
 
 
-def expose(one: EngineProcess, name: str) -> Path:
+def post_exposure(engine_process: EngineProcess, name: str) -> Path:
     """Twelve images of an exposure, and the event that it was read out."""
-    folder = one.data / "images" / name
+    folder = engine_process.data / "images" / name
     folder.mkdir(parents=True)
     for number, detector in enumerate(DETECTORS):
         (folder / f"{detector}.txt").write_text(str(number))
-    post(one, "readout", image=name)
+    post_event(engine_process, "readout", image=name)
     return folder
 
 
-def executions(folder: Path) -> list[str]:
-    note = folder / "executions"
-    return note.read_text().split() if note.exists() else []
+def read_executions(folder: Path) -> list[str]:
+    log_file = folder / "executions"
+    return log_file.read_text().split() if log_file.exists() else []
 
 
-def whole(one: EngineProcess, rule: str = "visits", number: int = 1) -> list[dict[str, Any]]:
+def wait_for_runs(
+    engine_process: EngineProcess, rule: str = "visits", count: int = 1
+) -> list[dict[str, Any]]:
     """The runs of a rule that are over, once there are so many, parts left out."""
 
-    def over() -> list[dict[str, Any]]:
-        runs = [run for run in one.get("/runs", rule=rule, limit=500) if not run["part"]]
-        done = [run for run in runs if run["finished"]]
-        return done if len(done) >= number else []
+    def list_finished() -> list[dict[str, Any]]:
+        runs = [run for run in engine_process.get("/runs", rule=rule, limit=500) if not run["part"]]
+        finished = [run for run in runs if run["finished"]]
+        return finished if len(finished) >= count else []
 
-    found: list[dict[str, Any]] = one.until(over, f"the end of {number} runs of {rule}")
-    return found
+    runs: list[dict[str, Any]] = engine_process.wait_until(
+        list_finished, f"the end of {count} runs of {rule}"
+    )
+    return runs
 
 
-def test_a_worker_killed_in_mid_visit_and_the_visit_completes_once(
-    running: EngineProcess, there: Cluster
+def test_visit_completes_once_although_a_worker_is_killed(
+    running: EngineProcess, dask_cluster: DaskCluster
 ) -> None:
-    folder = expose(running, "a")
-    running.until(lambda: len(executions(folder)) == 2, "the first parts")
-    there.workers[0].kill()
+    folder = post_exposure(running, "a")
+    running.wait_until(lambda: len(read_executions(folder)) == 2, "the first parts")
+    dask_cluster.workers[0].kill()
     (folder / "gate").touch()
-    (visit,) = whole(running)
+    (visit,) = wait_for_runs(running)
     assert (visit["state"], visit["metrics"]["seen"]) == ("done", 12)
     assert visit["metrics"]["level"] == sum(range(12))
     parts = [run for run in running.get("/runs", rule="visits", limit=500) if run["part"]]
-    assert sorted((run["part"], run["state"]) for run in parts) == [(d, "done") for d in DETECTORS]
+    assert sorted((run["part"], run["state"]) for run in parts) == [
+        (detector, "done") for detector in DETECTORS
+    ]
     # One was under way on the worker that died; it alone was begun a second time.
-    assert len(executions(folder)) == 13
+    assert len(read_executions(folder)) == 13
 
 
-def test_without_the_scheduler_what_must_be_done_is_and_the_rest_comes_later(
-    running: EngineProcess, there: Cluster
+def test_without_the_scheduler_critical_jobs_run_and_the_rest_waits(
+    running: EngineProcess, dask_cluster: DaskCluster
 ) -> None:
-    post(running, "number", value=1)
-    assert whole(running, "urgent")[0]["note"] != str(running.process.pid)
-    whole(running, "patient")
-    whole(running, "now-or-never")
-    there.kill()
-    running.until(lambda: health(running)["state"] == "away", "the loss")
-    post(running, "number", value=2)
-    assert whole(running, "urgent", 2)[0]["metrics"]["twice"] == 4
-    assert whole(running, "now-or-never", 2)[0]["state"] == "skipped"
-    folder = expose(running, "b")
+    post_event(running, "number", value=1)
+    assert wait_for_runs(running, "urgent")[0]["note"] != str(running.process.pid)
+    wait_for_runs(running, "patient")
+    wait_for_runs(running, "now-or-never")
+    dask_cluster.kill_all()
+    running.wait_until(lambda: get_cluster_health(running)["state"] == "away", "the loss")
+    post_event(running, "number", value=2)
+    assert wait_for_runs(running, "urgent", 2)[0]["metrics"]["twice"] == 4
+    assert wait_for_runs(running, "now-or-never", 2)[0]["state"] == "skipped"
+    folder = post_exposure(running, "b")
     (folder / "gate").touch()
-    visit = whole(running, "visits", 2)[0]
-    assert (visit["observation"], visit["metrics"]["seen"], executions(folder)) == ("b", 1, ["R03"])
+    visit = wait_for_runs(running, "visits", 2)[0]
+    assert (visit["observation"], visit["metrics"]["seen"], read_executions(folder)) == (
+        "b",
+        1,
+        ["R03"],
+    )
     waiting = running.get("/runs", state="pending", limit=500)
     assert sorted(run["rule"] for run in waiting) == ["patient", *["visits"] * 11]
-    running.until(lambda: running.get("/alerts", rule="cluster-away"), "the alert")
-    there.start_scheduler()
-    there.start_worker()
-    done = whole(running, "patient", 2)
-    assert [run["metrics"]["twice"] for run in done] == [4, 2]
-    running.until(running.settled, "what was left to be done")
-    assert sorted(executions(folder)) == DETECTORS
+    running.wait_until(lambda: running.get("/alerts", rule="cluster-away"), "the alert")
+    dask_cluster.start_scheduler()
+    dask_cluster.start_worker()
+    runs = wait_for_runs(running, "patient", 2)
+    assert [run["metrics"]["twice"] for run in runs] == [4, 2]
+    running.wait_until(running.is_idle, "what was left to be done")
+    assert sorted(read_executions(folder)) == DETECTORS
     (alert,) = running.get("/alerts", rule="cluster-away")
-    running.until(
+    running.wait_until(
         lambda: running.get("/alerts", rule="cluster-away")[0]["state"] == "resolved", "its end"
     )
     assert "the scheduler tcp://127.0.0.1:" in alert["message"]

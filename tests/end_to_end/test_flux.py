@@ -19,8 +19,8 @@ from influxdb_client.client.write_api import SYNCHRONOUS
 
 from catcher.app import load_site, run_rule_tests
 from catcher.model.time import SECOND, format_instant, wall_clock
-from tests.sinks.web_server import service
-from tests.small_site import engine_in_thread, write_site
+from tests.sample_site import engine_in_thread, write_site
+from tests.sinks.web_server import http_service
 
 FLUX = Path(__file__).parents[2] / "deploy" / "flux"
 TASK = (FLUX / "wind.flux").read_text()
@@ -34,44 +34,48 @@ SAMPLES: dict[str, Any] = {
 """What Flux's `json.encode` makes of the record: floats that are whole lose their point."""
 
 
-def the(pattern: str) -> str:
-    found = re.search(pattern, TASK, re.DOTALL)
-    assert found is not None, pattern
-    return found[1]
+def search_task(pattern: str) -> str:
+    matched = re.search(pattern, TASK, re.DOTALL)
+    assert matched is not None, pattern
+    return matched[1]
 
 
-def the_headers() -> dict[str, str]:
+def build_headers() -> dict[str, str]:
     """The headers of the task's post, with a token in the place of the secret."""
-    text = the(r"headers: \{(.*?)\},").replace('Bearer " + token', f'Bearer {TOKEN}"')
+    text = search_task(r"headers: \{(.*?)\},").replace('Bearer " + token', f'Bearer {TOKEN}"')
     headers: dict[str, str] = json.loads(f"{{{text}}}")
     return headers
 
 
-async def test_the_rule_that_waits_for_it_does_what_its_tests_say(tmp_path: Path) -> None:
+async def test_shipped_rule_passes_its_tests(tmp_path: Path) -> None:
     site = load_site(write_site(tmp_path, RULE))
     assert not site.problems
     cases = await run_rule_tests(site, [])
     assert [case.differences for case in cases] == [(), ()]
 
 
-def test_its_body_is_what_the_endpoint_and_the_rule_take(tmp_path: Path) -> None:
-    assert set(re.findall(r"(\w\w+):", the(r"json\.encode\(v: \{(.*?)\}\)"))) == set(SAMPLES)
-    path = the(r'url = "http://127\.0\.0\.1:8787(/[^"]*)"')
-    with engine_in_thread(write_site(tmp_path / "site", RULE, settings=SETTINGS), tmp_path) as one:
+def test_task_body_is_accepted_by_the_endpoint_and_the_rule(tmp_path: Path) -> None:
+    assert set(re.findall(r"(\w\w+):", search_task(r"json\.encode\(v: \{(.*?)\}\)"))) == set(
+        SAMPLES
+    )
+    path = search_task(r'url = "http://127\.0\.0\.1:8787(/[^"]*)"')
+    with engine_in_thread(
+        write_site(tmp_path / "site", RULE, settings=SETTINGS), tmp_path
+    ) as engine:
         body = json.dumps(SAMPLES).encode()
-        answer = one.ask("POST", path, content=body, headers=the_headers())
-        assert (answer.status_code, answer.json()) == (202, {"accepted": 1})
-        (alert,) = one.get("/alerts", rule="wind-flux")
+        response = engine.request("POST", path, content=body, headers=build_headers())
+        assert (response.status_code, response.json()) == (202, {"accepted": 1})
+        (alert,) = engine.get("/alerts", rule="wind-flux")
     assert alert["message"] == "Mean wind 12.2 m/s (limit 8), peak 14.5"
     assert alert["severity"] == "WARNING"
 
 
-async def test_it_runs_on_an_influxdb() -> None:
-    named = os.environ.get("CATCHER_TEST_INFLUX2", "")
-    if not named:
+async def test_task_runs_on_an_influxdb() -> None:
+    influx_config = os.environ.get("CATCHER_TEST_INFLUX2", "")
+    if not influx_config:
         pytest.skip("no InfluxDB 2 is given (CATCHER_TEST_INFLUX2=url,org,bucket,token)")
-    url, org, bucket, token = named.split(",")
-    async with service() as receiver:
+    url, org, bucket, token = influx_config.split(",")
+    async with http_service() as receiver:
         with InfluxDBClient(url, token=token, org=org) as client:
             now = wall_clock()
             points = [
@@ -85,7 +89,7 @@ async def test_it_runs_on_an_influxdb() -> None:
                 ("bucket", bucket), ("url", f"{receiver.url}/http/flux-wind"), ("token", TOKEN),
             ):  # fmt: skip
                 script = re.sub(rf"\n{name} = .*", f'\n{name} = "{value}"', script)
-            await _until_posted(client, script, receiver)
+            await _run_until_posted(client, script, receiver)
     request = receiver.requests[0]
     assert (request.method, request.path) == ("POST", "/http/flux-wind")
     assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -95,7 +99,7 @@ async def test_it_runs_on_an_influxdb() -> None:
     assert body["until"][:19] == format_instant(now - 10 * SECOND)[:19]
 
 
-async def _until_posted(client: InfluxDBClient, script: str, receiver: Any) -> None:
+async def _run_until_posted(client: InfluxDBClient, script: str, receiver: Any) -> None:
     """Runs the script until what was just written can be queried."""
     deadline = time.monotonic() + 30
     while not receiver.requests:

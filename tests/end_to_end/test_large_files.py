@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import S3_KEYS, mosquitto, require, s3
-from tests.small_site import DOUBLING, engine_in_thread, write_site
+from tests.sample_site import DOUBLING, engine_in_thread, write_site
+from tests.servers import S3_KEYS, require_program, run_mosquitto, run_s3
 
 
 @pytest.mark.server
-async def test_a_file_is_told_of_as_sal_does_and_is_there(tmp_path: Path) -> None:
-    with mosquitto(tmp_path / "broker") as broker, s3(tmp_path / "s3", "lfa") as bucket:
+async def test_file_is_announced_as_sal_does_and_exists(tmp_path: Path) -> None:
+    with run_mosquitto(tmp_path / "broker") as broker, run_s3(tmp_path / "s3", "lfa") as bucket:
         settings = f"""
 site: summit
 stores:
@@ -26,26 +26,42 @@ stores:
 announce:
   mqtt: {{host: 127.0.0.1, port: {broker.port}}}
 """
-        heard = await asyncio.create_subprocess_exec(
-            require("mosquitto_sub"), "-p", str(broker.port), "-t", "sal/#", "-v", "-C", "1",
-            "-W", "60", stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        subscriber = await asyncio.create_subprocess_exec(
+            require_program("mosquitto_sub"),
+            "-p",
+            str(broker.port),
+            "-t",
+            "sal/#",
+            "-v",
+            "-C",
+            "1",
+            "-W",
+            "60",
+            stdout=asyncio.subprocess.PIPE,
+        )
 
-        def work() -> None:
+        def run_job() -> None:
             site = write_site(tmp_path / "site", DOUBLING, settings=settings)
             with engine_in_thread(site, tmp_path / "data") as engine:
-                engine.post("number", value=21, lane=1)
-                assert engine.the_run(rule="doubling")
+                engine.post_event("number", value=21, lane=1)
+                assert engine.wait_for_run(rule="doubling")
 
-        await asyncio.to_thread(work)
-        output, _ = await heard.communicate()
-    place, _, text = output.decode().partition(" ")
-    assert place == "sal/Catcher/logevent_largeFileObjectAvailable"
-    told = json.loads(text)
-    assert told["url"].startswith("s3://lfa/Catcher%3A3/doubling_words/")
+        await asyncio.to_thread(run_job)
+        output, _ = await subscriber.communicate()
+    topic, _, payload = output.decode().partition(" ")
+    assert topic == "sal/Catcher/logevent_largeFileObjectAvailable"
+    message = json.loads(payload)
+    assert message["url"].startswith("s3://lfa/Catcher%3A3/doubling_words/")
     (file,) = (tmp_path / "s3" / "buckets" / "lfa" / "Catcher:3" / "doubling_words").rglob("*.txt")
     assert file.name.startswith("Catcher:3_doubling_words_20")
     data = file.read_bytes()
-    assert (told["byteSize"], told["checkSum"]) == (len(data), hashlib.sha256(data).hexdigest())
-    assert (told["salIndex"], told["generator"], told["version"]) == (3, "doubling_words", 1.0)
-    assert told["mimeType"].startswith("text/plain")
+    assert (message["byteSize"], message["checkSum"]) == (
+        len(data),
+        hashlib.sha256(data).hexdigest(),
+    )
+    assert (message["salIndex"], message["generator"], message["version"]) == (
+        3,
+        "doubling_words",
+        1.0,
+    )
+    assert message["mimeType"].startswith("text/plain")

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from catcher.executors.local import LocalExecutor
-from catcher.model.run import Call, Outcome
+from catcher.jobs import Registry
+from catcher.model.run import JobCall, JobOutcome
 from catcher.model.time import SECOND, Span
-from catcher.working import Registry
 
 JOBS = """
 import asyncio, ctypes, os, signal, subprocess, sys, time
@@ -138,7 +138,7 @@ async def cancels_itself():
     raise asyncio.CancelledError("me")
 """
 
-Run = Callable[..., Awaitable[Outcome]]
+RunJob = Callable[..., Awaitable[JobOutcome]]
 
 
 @pytest.fixture
@@ -150,36 +150,36 @@ def site(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def call(site: Path) -> Callable[..., Call]:
+def create_call(site: Path) -> Callable[..., JobCall]:
     """Makes a call of one of the jobs; `timeout` in nanoseconds."""
     registry, problems = Registry.load(site / "jobs")
     assert not problems
 
-    def make(
+    def build_call(
         name: str,
         *,
         timeout: Span = 30 * SECOND,
         memory: int | None = None,
         priority: int = 0,
         **arguments: Any,
-    ) -> Call:
-        return Call("run", registry.address(name), arguments, timeout, memory, priority)
+    ) -> JobCall:
+        return JobCall("run", registry.get_address(name), arguments, timeout, memory, priority)
 
-    return make
+    return build_call
 
 
 @pytest.fixture
 async def executor() -> AsyncIterator[LocalExecutor]:
     """One worker, so that what one job does to it would be felt by the next."""
-    async with LocalExecutor(workers=1) as one:
-        yield one
+    async with LocalExecutor(workers=1) as executor:
+        yield executor
 
 
 @pytest.fixture
-def run(executor: LocalExecutor, call: Callable[..., Call]) -> Run:
+def run_job(executor: LocalExecutor, create_call: Callable[..., JobCall]) -> RunJob:
     """Runs a job by name and gives its outcome."""
 
-    async def perform(name: str, **arguments: Any) -> Outcome:
-        return await executor.run(call(name, **arguments))
+    async def run_by_name(name: str, **arguments: Any) -> JobOutcome:
+        return await executor.run(create_call(name, **arguments))
 
-    return perform
+    return run_by_name

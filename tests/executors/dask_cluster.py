@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.servers import await_port, free_port
+from tests.servers import find_free_port, wait_for_port
 
 
 @dataclass
-class Cluster:
+class DaskCluster:
     """The processes of a cluster; what they print goes to `folder`."""
 
     folder: Path
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=find_free_port)
     scheduler: subprocess.Popen[bytes] | None = None
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
     resources: str = ""
@@ -28,23 +28,31 @@ class Cluster:
         return f"dask://127.0.0.1:{self.port}"
 
     def start_scheduler(self) -> None:
-        place = ["--host", "127.0.0.1", "--port", str(self.port)]
-        self.scheduler = self._start("dask_scheduler", [*place, "--dashboard-address", ":0"])
-        await_port(self.port, self.scheduler)
+        listen_options = ["--host", "127.0.0.1", "--port", str(self.port)]
+        self.scheduler = self._start_process(
+            "dask_scheduler", [*listen_options, "--dashboard-address", ":0"]
+        )
+        wait_for_port(self.port, self.scheduler)
 
     def start_worker(self, threads: int = 1) -> subprocess.Popen[bytes]:
         """A worker with a folder of its own; it joins when it is up."""
-        place = self.folder / f"worker-{len(self.workers)}"
-        place.mkdir(parents=True, exist_ok=True)
-        options = ["--nthreads", str(threads), "--no-nanny", "--local-directory", str(place)]
+        worker_folder = self.folder / f"worker-{len(self.workers)}"
+        worker_folder.mkdir(parents=True, exist_ok=True)
+        options = [
+            "--nthreads",
+            str(threads),
+            "--no-nanny",
+            "--local-directory",
+            str(worker_folder),
+        ]
         if self.resources:
             options += ["--resources", self.resources]
         address = f"tcp://127.0.0.1:{self.port}"
         options += ["--dashboard-address", ":0", "--death-timeout", "60", "--memory-limit", "0"]
-        self.workers.append(self._start("dask_worker", [address, *options]))
+        self.workers.append(self._start_process("dask_worker", [address, *options]))
         return self.workers[-1]
 
-    def kill(self) -> None:
+    def kill_all(self) -> None:
         """All of it is gone at once; it may be started again at the same address."""
         for process in [self.scheduler, *self.workers]:
             if process is not None:
@@ -53,7 +61,7 @@ class Cluster:
         self.scheduler = None
         self.workers.clear()
 
-    def _start(self, program: str, options: list[str]) -> subprocess.Popen[bytes]:
+    def _start_process(self, program: str, options: list[str]) -> subprocess.Popen[bytes]:
         # Workers import the jobs' own package from where the engine has it.
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         with (self.folder / f"{program}.log").open("ab") as log:
@@ -62,14 +70,14 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, workers: int = 1, resources: str = "") -> Iterator[Cluster]:
+def run_cluster(folder: Path, workers: int = 1, resources: str = "") -> Iterator[DaskCluster]:
     """A scheduler with so many workers, ended at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    one = Cluster(folder, resources=resources)
+    cluster = DaskCluster(folder, resources=resources)
     try:
-        one.start_scheduler()
+        cluster.start_scheduler()
         for _ in range(workers):
-            one.start_worker()
-        yield one
+            cluster.start_worker()
+        yield cluster
     finally:
-        one.kill()
+        cluster.kill_all()

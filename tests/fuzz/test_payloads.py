@@ -10,18 +10,38 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catcher.model.event import Admitted, Event, digest
+from catcher.evaluation import Admission, RuleEvaluator, SourceClock
+from catcher.model.event import AdmittedEvent, Event, compute_digest
 from catcher.model.time import SECOND
-from catcher.sources.decoding import Decoder, Scale
-from catcher.watching import Admission, Network, SourceClock
-from tests.fuzz.bounding import at_most
-from tests.fuzz.mutating import soups, spoilt
-from tests.fuzz.typical import RULES, TOPIC
-from tests.oracle.effort import effort
+from catcher.transport.event_decoder import EventDecoder, TimeScale
+from tests.fuzz.call_limit import limit_calls
+from tests.fuzz.mutations import fragment_mixes, mutated_texts
+from tests.fuzz.sample_rules import RULES, TOPIC
+from tests.oracle.hypothesis_settings import property_settings
 from tests.oracle.streams import START
 
-NAMES = ("x", "y", "k", "name", "time", "samples", "", "a.b", "x0", "x1", "force", "catcher", "é",
-         "__class__", "\x00", "\ud800", "rule", "key", "run", "firing")  # fmt: skip
+FIELD_NAMES = (
+    "x",
+    "y",
+    "k",
+    "name",
+    "time",
+    "samples",
+    "",
+    "a.b",
+    "x0",
+    "x1",
+    "force",
+    "catcher",
+    "é",
+    "__class__",
+    "\x00",
+    "\ud800",
+    "rule",
+    "key",
+    "run",
+    "firing",
+)
 numbers = st.one_of(
     st.integers(), st.floats(), st.integers(-(10**320), 10**320),
     st.sampled_from([2**63, 2**63 - 1, -(2**63) - 1, 1e308, 5e-324, -0.0, 1745539087.25]),
@@ -29,47 +49,77 @@ numbers = st.one_of(
 scalars = st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=6), st.just("x" * 5_000))
 values = st.recursive(
     scalars,
-    lambda below: st.one_of(
-        st.lists(below, max_size=4), st.dictionaries(st.sampled_from(NAMES), below, max_size=4)
+    lambda children: st.one_of(
+        st.lists(children, max_size=4),
+        st.dictionaries(st.sampled_from(FIELD_NAMES), children, max_size=4),
     ),
     max_leaves=12,
 )
-objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=6)
-shapes = st.one_of(
+objects = st.dictionaries(st.sampled_from(FIELD_NAMES), values, max_size=6)
+payload_shapes = st.one_of(
     objects,
     st.lists(objects, max_size=4),
     st.builds(lambda common, samples: {**common, "samples": samples}, objects, st.lists(values)),
     values,
 )
-GOOD = (
+VALID_PAYLOADS = (
     '{"x": 5, "y": 1.5, "k": 1, "name": "a", "time": 1745539087.25, "force": [1, 2, null]}',
     '[{"x": 1, "time": "2025-04-24T23:58:07Z"}, {"x": 2, "time": 1745539088}]',
     '{"name": "b", "samples": [{"x": 3, "time": 1745539089.5}, {"x": 4, "time": 1745539090.5}]}',
 )
-SHARDS = ("NaN", "Infinity", "-Infinity", "1e400", "-1e400", "0x1", "01", "+1", ".5", "1.", "tru",
-          "null", "9" * 400, '"\\ud800"', '"\\u0000"', "\\", "[" * 2_000, "{" * 50, '{"x":' * 60,
-          "]", "}", ",", ":", '"', "'", "\x00", "\x7f", "//", "/* */", "1745539087")  # fmt: skip
+FRAGMENTS = (
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "1e400",
+    "-1e400",
+    "0x1",
+    "01",
+    "+1",
+    ".5",
+    "1.",
+    "tru",
+    "null",
+    "9" * 400,
+    '"\\ud800"',
+    '"\\u0000"',
+    "\\",
+    "[" * 2_000,
+    "{" * 50,
+    '{"x":' * 60,
+    "]",
+    "}",
+    ",",
+    ":",
+    '"',
+    "'",
+    "\x00",
+    "\x7f",
+    "//",
+    "/* */",
+    "1745539087",
+)
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
 
-spoilt_texts = st.one_of(spoilt(GOOD, SHARDS), soups(SHARDS, 8))
+mutated_payloads = st.one_of(mutated_texts(VALID_PAYLOADS, FRAGMENTS), fragment_mixes(FRAGMENTS, 8))
 payloads = st.one_of(
-    shapes.map(encoded),
-    spoilt_texts.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    payload_shapes.map(encode_json),
+    mutated_payloads.map(lambda text: text.encode("utf-8", "surrogatepass")),
     st.binary(max_size=60),
 )
 topics = st.one_of(st.sampled_from([TOPIC, "catcher.x", "", "a\n"]), scalars)
-lines = st.fixed_dictionaries({"topic": topics, "time": scalars, "fields": values}).map(encoded)
+lines = st.fixed_dictionaries({"topic": topics, "time": scalars, "fields": values}).map(encode_json)
 scales = st.sampled_from(["utc", "tai"])
 
 
 def is_json(value: Any) -> bool:
     """Whether a field holds what every later part counts on."""
     if isinstance(value, dict):
-        return all(isinstance(name, str) and is_json(one) for name, one in value.items())
+        return all(isinstance(name, str) and is_json(element) for name, element in value.items())
     if isinstance(value, list):
         return all(map(is_json, value))
     if isinstance(value, str):
@@ -79,76 +129,86 @@ def is_json(value: Any) -> bool:
     return value is None or isinstance(value, bool) or -(2**63) <= value < 2**63
 
 
-@effort(300)
+@property_settings(300)
 @given(payloads, st.sampled_from(["", "time"]), scales)
-def test_a_payload_is_events_or_words(payload: bytes, time: str, scale: Scale) -> None:
-    decoder = Decoder("fuzz", time, scale, limit=100_000, samples=100)
+def test_a_payload_is_events_or_errors(payload: bytes, time_field: str, scale: TimeScale) -> None:
+    decoder = EventDecoder("fuzz", time_field, scale, max_bytes=100_000, max_samples=100)
     events: list[Event] = []
-    rejected: list[str] = []
+    errors: list[str] = []
 
-    with at_most(20_000 + 50 * len(payload)):
-        decoder.decode(TOPIC, payload, START, events, rejected)
+    with limit_calls(20_000 + 50 * len(payload)):
+        decoder.decode(TOPIC, payload, START, events, errors)
 
-    assert events or rejected or payload.strip() in (b"[]",) or b"samples" in payload
-    for words in rejected:
-        assert words.isprintable() and len(words) < 400
+    assert events or errors or payload.strip() in (b"[]",) or b"samples" in payload
+    for message in errors:
+        assert message.isprintable() and len(message) < 400
     for event in events:
         assert event.topic == TOPIC and event.source == "fuzz"
         assert 0 < event.time < 2**63 and is_json(dict(event.fields))
 
 
-@effort(150)
+@property_settings(150)
 @given(st.one_of(payloads, lines))
-def test_a_recorded_line_is_events_or_words(payload: bytes) -> None:
-    decoder = Decoder("", limit=100_000, samples=100)
+def test_a_recorded_line_is_events_or_errors(payload: bytes) -> None:
+    decoder = EventDecoder("", max_bytes=100_000, max_samples=100)
     events: list[Event] = []
-    rejected: list[str] = []
+    errors: list[str] = []
 
-    decoder.decode_recorded(payload, START, events, rejected)
-    line = decoder.read_line(payload)
+    decoder.decode_recorded_lines(payload, START, events, errors)
+    decoded = decoder.decode_recorded_line(payload)
 
-    assert isinstance(line, Event | str)
-    assert all(words.isprintable() for words in rejected)
+    assert isinstance(decoded, Event | str)
+    assert all(message.isprintable() for message in errors)
     assert all(is_json(dict(event.fields)) for event in events)
 
 
-@effort(60)
+@property_settings(60)
 @given(st.lists(payloads, min_size=1, max_size=8), st.integers(0, 40))
-def test_the_rules_go_on_whatever_the_events_hold(bodies: list[bytes], steps: int) -> None:
-    decoder = Decoder("fuzz", limit=100_000, samples=100)
+def test_the_rules_continue_whatever_the_events_contain(
+    payload_bodies: list[bytes], step: int
+) -> None:
+    decoder = EventDecoder("fuzz", max_bytes=100_000, max_samples=100)
     events: list[Event] = []
-    rejected: list[str] = []
-    for place, body in enumerate(bodies):
-        decoder.decode(TOPIC, body, START + place * steps * SECOND // 10, events, rejected)
-    admission, network = Admission({"fuzz": SourceClock("stream", reorder=SECOND)}), Network(RULES)
-    watched(admission, network, events)
+    errors: list[str] = []
+    for index, body in enumerate(payload_bodies):
+        decoder.decode(TOPIC, body, START + index * step * SECOND // 10, events, errors)
+    admission, evaluator = (
+        Admission({"fuzz": SourceClock("stream", reorder=SECOND)}),
+        RuleEvaluator(RULES),
+    )
+    process_and_restore(admission, evaluator, events)
 
 
-def watched(admission: Admission, network: Network, events: list[Event]) -> None:
+def process_and_restore(
+    admission: Admission, evaluator: RuleEvaluator, events: list[Event]
+) -> None:
     """The events through all rules, their state through JSON, and every question asked."""
-    network.feed(admission.admit("fuzz", events, START))
-    network.advance(admission.watermarks(START))
+    evaluator.process_events(admission.admit_events("fuzz", events, START))
+    evaluator.advance_watermarks(admission.get_watermarks(START))
     for event in events:
-        network.feed([Admitted(event._replace(topic="catcher.job"))])
-        assert len(digest(event)) == 16
-    network.feed(admission.flush())
-    network.finish(START + 3600 * SECOND)
-    states = network.take_states()
+        evaluator.process_events([AdmittedEvent(event._replace(topic="catcher.job"))])
+        assert len(compute_digest(event)) == 16
+    evaluator.process_events(admission.flush_buffered_events())
+    evaluator.run_remaining_timers(START + 3600 * SECOND)
+    states = evaluator.snapshot_changed_states()
     for state in states:
         assert json.loads(json.dumps(state.state, allow_nan=False)) is not None
-    again = Network(RULES)
-    again.restore(states)
-    again.feed(Admitted(event) for event in events)
+    restored = RuleEvaluator(RULES)
+    restored.restore_states(states)
+    restored.process_events(AdmittedEvent(event) for event in events)
     for rule in RULES:
-        assert all(str(one) and one.as_json() for one in network.explain(rule.id))
+        assert all(
+            str(explanation) and explanation.to_json()
+            for explanation in evaluator.explain_rule(rule.id)
+        )
 
 
 @pytest.mark.parametrize("extreme", [1e308, -1e308, 5e-324, 2**63 - 1, -(2**63)])
 def test_extremes_follow_each_other(extreme: float) -> None:
-    admission, network = Admission({}), Network(RULES)
+    admission, evaluator = Admission({}), RuleEvaluator(RULES)
     values = [extreme, -extreme, 0, 1, extreme, extreme, -extreme, 0.1] * 4
     events = [
-        Event(TOPIC, START + place * SECOND // 2, {"x": value, "force": [value, 1], "k": value})
-        for place, value in enumerate(values)
+        Event(TOPIC, START + index * SECOND // 2, {"x": value, "force": [value, 1], "k": value})
+        for index, value in enumerate(values)
     ]
-    watched(admission, network, events)
+    process_and_restore(admission, evaluator, events)

@@ -11,21 +11,21 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from catcher.evaluation import RuleEvaluator
 from catcher.model.rule import Rule
 from catcher.site import Site
-from catcher.watching import Network
-from tests.fuzz.checking import checked
-from tests.fuzz.mutating import BOMBS, soups, spoilt
-from tests.oracle.effort import effort
+from tests.fuzz.mutations import HOSTILE_TEXTS, fragment_mixes, mutated_texts
+from tests.fuzz.site_checks import load_checked_site
+from tests.oracle.hypothesis_settings import property_settings
 from tests.oracle.strategies import alert_rules, firing_rules, job_rules
-from tests.oracle.yaml_text import as_yaml
-from tests.site.writing import DESIGN, write_site
+from tests.oracle.yaml_text import rule_to_yaml
+from tests.site.site_files import EXAMPLE_RULES, write_site
 
-SHIPPED = [
+SHIPPED_RULES = [
     path.read_text(encoding="utf-8")
     for path in sorted((Path(__file__).parents[2] / "rules").glob("*.yaml"))
 ]
-WORDS = (
+FRAGMENTS = (
     "rule: a\n", "trigger:\n", "  event: T\n", "  telemetry: T\n", "  where: x > 1\n", "---\n",
     "  when: mean(x, \"5m\") > 8\n", "alert:\n", "  warning: always\n", "  every: 10s\n", "\n",
     "trigger: {event: T}\n", "tests:\n", "  - name: a\n", "    feed: {T: \"{x: 1} x 3\"}\n", "  ",
@@ -35,67 +35,72 @@ WORDS = (
 
 
 @pytest.fixture(scope="module")
-def root() -> Iterator[Path]:
+def site_root() -> Iterator[Path]:
     """A site with jobs, whose one rule file is written again and again."""
     with TemporaryDirectory() as folder:
         yield write_site(Path(folder), {"rules/r.yaml": ""})
 
 
-def rules_checked(root: Path, text: str | bytes) -> Site:
+def load_checked_rules(site_root: Path, text: str | bytes) -> Site:
     """The site with this rule file."""
-    return checked(root, "rules/r.yaml", text)
+    return load_checked_site(site_root, "rules/r.yaml", text)
 
 
-@effort(150)
-@given(text=spoilt([DESIGN, *SHIPPED]))
-def test_a_good_file_spoilt(root: Path, text: str) -> None:
-    site = rules_checked(root, text)
+@property_settings(150)
+@given(text=mutated_texts([EXAMPLE_RULES, *SHIPPED_RULES]))
+def test_a_mutated_valid_file(site_root: Path, text: str) -> None:
+    site = load_checked_rules(site_root, text)
 
-    Network(site.active).feed([])
-
-
-@effort(100)
-@given(text=soups(WORDS))
-def test_a_soup_of_rules(root: Path, text: str) -> None:
-    rules_checked(root, text)
+    RuleEvaluator(site.active_rules).process_events([])
 
 
-@effort(80)
+@property_settings(100)
+@given(text=fragment_mixes(FRAGMENTS))
+def test_a_mix_of_rule_fragments(site_root: Path, text: str) -> None:
+    load_checked_rules(site_root, text)
+
+
+@property_settings(80)
 @given(rule=st.one_of(firing_rules(), alert_rules(), job_rules()), data=st.data())
-def test_a_rule_of_any_kind_spoilt(root: Path, rule: Rule, data: st.DataObject) -> None:
-    rules_checked(root, data.draw(spoilt([as_yaml(rule)])))
+def test_a_mutated_rule_of_any_kind(site_root: Path, rule: Rule, data: st.DataObject) -> None:
+    load_checked_rules(site_root, data.draw(mutated_texts([rule_to_yaml(rule)])))
 
 
-@effort(100)
+@property_settings(100)
 @given(text=st.one_of(st.binary(max_size=200), st.text(max_size=200)))
-def test_any_bytes_at_all(root: Path, text: bytes | str) -> None:
-    rules_checked(root, text)
+def test_any_bytes_at_all(site_root: Path, text: bytes | str) -> None:
+    load_checked_rules(site_root, text)
 
 
-WHERE = [["trigger", "where"], ["trigger", "when"], ["trigger", "by"], ["let", "a"],
+FIELD_PATHS = [["trigger", "where"], ["trigger", "when"], ["trigger", "by"], ["let", "a"],
          ["alert", "warning"], ["alert", "per"], ["alert", "message"], ["rule"],
          ["trigger", "every"], ["job", "run"], ["reads", "w", "where"], ["about"]]  # fmt: skip
 
 
-@pytest.mark.parametrize("bomb", BOMBS, ids=[f"bomb {number}" for number in range(len(BOMBS))])
-def test_a_bomb_in_every_place(root: Path, bomb: str) -> None:
+@pytest.mark.parametrize(
+    "bomb", HOSTILE_TEXTS, ids=[f"bomb {number}" for number in range(len(HOSTILE_TEXTS))]
+)
+def test_hostile_text_in_every_field(site_root: Path, bomb: str) -> None:
     documents = []
-    for number, path in enumerate(WHERE):
+    for number, path in enumerate(FIELD_PATHS):
         document: dict[str, object] = {"rule": f"r{number}", "trigger": {"telemetry": "T"}}
-        place = document
+        parent = document
         for key in path[:-1]:
-            place = place.setdefault(key, {})  # type: ignore[assignment]
-        place[path[-1]] = bomb
+            parent = parent.setdefault(key, {})  # type: ignore[assignment]
+        parent[path[-1]] = bomb
         documents.append(document)
-    rules_checked(root, yaml.safe_dump_all(documents, allow_unicode=True))
-    raw = [f"rule: r{n}\ntrigger: {{event: T}}\n{path[0]}: {bomb}" for n, path in enumerate(WHERE)]
-    rules_checked(root, "\n---\n".join(raw))
+    load_checked_rules(site_root, yaml.safe_dump_all(documents, allow_unicode=True))
+    raw_documents = [
+        f"rule: r{number}\ntrigger: {{event: T}}\n{path[0]}: {bomb}"
+        for number, path in enumerate(FIELD_PATHS)
+    ]
+    load_checked_rules(site_root, "\n---\n".join(raw_documents))
 
 
 @example(levels=9)
 @given(levels=st.integers(1, 40))
-@effort(20)
-def test_aliases_of_aliases(root: Path, levels: int) -> None:
+@property_settings(20)
+def test_aliases_of_aliases(site_root: Path, levels: int) -> None:
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
-    rules_checked(root, "rule: a\n" + "\n".join(lines) + "\n")
+    load_checked_rules(site_root, "rule: a\n" + "\n".join(lines) + "\n")

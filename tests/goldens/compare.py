@@ -12,27 +12,27 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
-UPDATE = "CATCHER_UPDATE_GOLDENS"
-LONGEST_DIFFERENCE = 200
+GOLDEN_FOLDER = Path(__file__).parent
+UPDATE_VARIABLE = "CATCHER_UPDATE_GOLDENS"
+MAX_DIFF_LINES = 200
 
 
 def compare_text(name: str, text: str) -> None:
     """Fails with the difference where a golden file holds another text."""
-    path = FOLDER / name
-    if os.environ.get(UPDATE) == "1":
+    path = GOLDEN_FOLDER / name
+    if os.environ.get(UPDATE_VARIABLE) == "1":
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return
-    assert path.is_file(), f"{name} is missing; write it with {UPDATE}=1"
+    assert path.is_file(), f"{name} is missing; write it with {UPDATE_VARIABLE}=1"
     golden = path.read_text(encoding="utf-8")
     if text == golden:
         return
-    lines = difflib.unified_diff(
+    diff_lines = difflib.unified_diff(
         golden.splitlines(), text.splitlines(), f"golden {name}", "now", lineterm="", n=2
     )
-    shown = "\n".join([*lines][:LONGEST_DIFFERENCE])
-    raise AssertionError(f"{name} differs; {UPDATE}=1 writes it anew\n{shown}")
+    diff_text = "\n".join([*diff_lines][:MAX_DIFF_LINES])
+    raise AssertionError(f"{name} differs; {UPDATE_VARIABLE}=1 writes it anew\n{diff_text}")
 
 
 def compare_json(name: str, value: Any) -> None:
@@ -44,10 +44,10 @@ def replace_texts(value: Any, texts: Mapping[str, str]) -> Any:
     """A JSON value in which these texts are replaced wherever they stand, longest first."""
     if isinstance(value, dict):
         return {
-            replace_texts(key, texts): replace_texts(below, texts) for key, below in value.items()
+            replace_texts(key, texts): replace_texts(child, texts) for key, child in value.items()
         }
     if isinstance(value, list):
-        return [replace_texts(below, texts) for below in value]
+        return [replace_texts(child, texts) for child in value]
     if isinstance(value, str):
         for text in sorted(texts, key=len, reverse=True):
             value = value.replace(text, texts[text])
@@ -56,31 +56,31 @@ def replace_texts(value: Any, texts: Mapping[str, str]) -> Any:
 
 def hide_keys(value: Any, keys: Iterable[str]) -> Any:
     """A JSON value in which what stands under these keys is shown by its type alone."""
-    hidden = frozenset(keys)
+    hidden_keys = frozenset(keys)
     if isinstance(value, dict):
         return {
-            key: describe_types(below) if key in hidden else hide_keys(below, hidden)
-            for key, below in value.items()
+            key: describe_types(child) if key in hidden_keys else hide_keys(child, hidden_keys)
+            for key, child in value.items()
         }
     if isinstance(value, list):
-        return [hide_keys(below, hidden) for below in value]
+        return [hide_keys(child, hidden_keys) for child in value]
     return value
 
 
 def describe_types(value: Any) -> Any:
     """The nested keys of a JSON value with the type of each value."""
     if isinstance(value, dict):
-        return {key: describe_types(below) for key, below in value.items()}
+        return {key: describe_types(child) for key, child in value.items()}
     if isinstance(value, list):
-        return merge_types(describe_types(below) for below in value)
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text"}
-    return "null" if value is None else f"<{names[type(value)]}>"
+        return merge_types(describe_types(child) for child in value)
+    type_names = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+    return "null" if value is None else f"<{type_names[type(value)]}>"
 
 
-def merge_types(described: Iterable[Any]) -> list[Any]:
+def merge_types(descriptions: Iterable[Any]) -> list[Any]:
     """Each description once, in the order of first appearance."""
-    kept: list[Any] = []
-    for one in described:
-        if one not in kept:
-            kept.append(one)
-    return kept
+    unique: list[Any] = []
+    for description in descriptions:
+        if description not in unique:
+            unique.append(description)
+    return unique

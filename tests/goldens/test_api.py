@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.cli.calling import call
+from tests.cli.command_runner import run_command
 from tests.goldens.compare import compare_json, compare_text, describe_types, hide_keys, merge_types
-from tests.goldens.running import Happened, answer_of, engine_after_all, event_of
+from tests.goldens.scenario import GoldenScenario, create_event, fetch_response, run_scenario
 
-CHANGING = (
+VOLATILE_KEYS = (
     "per_minute", "arriving", "drain", "grows", "turn_age", "turns", "loop_lag", "blocks",
     "last_block", "version", "median_acknowledge_s", "median_open_s", "nights", "counts",
     "worker", "last", "since", "untold", "attempts", "heartbeats_withheld",
@@ -25,77 +25,81 @@ CHANGING = (
 
 
 @dataclass(frozen=True)
-class Collected:
+class ApiResponses:
     """All that a running engine has answered, in one fixed order: tests may run in any."""
 
-    described: Any
-    answers: Any
-    acts: Any
-    records: Any
-    queries: Any
-    tail: Any
+    openapi: Any
+    get_responses: Any
+    action_responses: Any
+    record_formats: Any
+    query_results: Any
+    tail_lines: Any
     frames: list[str]
-    metrics: str
-    refusals: Any
-    desk: Any
+    metrics_page: str
+    error_responses: Any
+    command_outputs: Any
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> Collected:
-    with engine_after_all(tmp_path_factory.mktemp("goldens")) as happened:
-        return Collected(
-            described=happened.engine.get("/openapi.json"),
-            answers=read_answers(happened),
-            acts=happened.settle(hide_keys(happened.answers, CHANGING)),
-            records=read_records(happened),
-            queries={key: ask_with(happened, key) for key in QUERIED},
-            tail=read_tail(happened),
-            frames=happened.frames,
-            metrics=happened.engine.ask("GET", "/metrics").text,
-            refusals=read_refusals(happened),
-            desk=call_desk(happened),
+def api_responses(tmp_path_factory: pytest.TempPathFactory) -> ApiResponses:
+    with run_scenario(tmp_path_factory.mktemp("goldens")) as scenario:
+        return ApiResponses(
+            openapi=scenario.engine.get("/openapi.json"),
+            get_responses=read_get_responses(scenario),
+            action_responses=scenario.normalize(hide_keys(scenario.responses, VOLATILE_KEYS)),
+            record_formats=read_record_formats(scenario),
+            query_results={key: query_kinds_by_key(scenario, key) for key in QUERY_KEYS},
+            tail_lines=select_tail_lines(scenario),
+            frames=scenario.frames,
+            metrics_page=scenario.engine.request("GET", "/metrics").text,
+            error_responses=read_error_responses(scenario),
+            command_outputs=run_alert_commands(scenario),
         )
 
 
 # -- the description ---------------------------------------------------------------------------
 
 
-def name_schemas_by_what_they_hold(described: dict[str, Any]) -> dict[str, Any]:
+def name_schemas_by_properties(openapi: dict[str, Any]) -> dict[str, Any]:
     """The description of the API in which the names of its schemas no longer count.
 
     Each component has its property names as its name; titles and descriptions are left out.
     """
-    schemas = described["components"]["schemas"]
-    names = {name: "+".join(one.get("properties", {})) for name, one in schemas.items()}
+    schemas = openapi["components"]["schemas"]
+    names = {name: "+".join(schema.get("properties", {})) for name, schema in schemas.items()}
     references = {f"#/components/schemas/{name}": f"#{names[name]}" for name in names}
 
-    def settle(value: Any, above: str = "") -> Any:
+    def normalize(value: Any, parent_key: str = "") -> Any:
         if isinstance(value, dict):
-            prose = () if above == "properties" else ("title", "description", "summary")
-            return {key: settle(one, key) for key, one in value.items() if key not in prose}
+            ignored_keys = () if parent_key == "properties" else ("title", "description", "summary")
+            return {
+                key: normalize(child, key)
+                for key, child in value.items()
+                if key not in ignored_keys
+            }
         if isinstance(value, list):
-            return [settle(one) for one in value]
+            return [normalize(child) for child in value]
         return references.get(value, value) if isinstance(value, str) else value
 
-    settled = {names[name]: settle(one) for name, one in schemas.items()}
-    assert len(settled) == len(schemas)
-    return {"paths": settle(described["paths"]), "schemas": dict(sorted(settled.items()))}
+    normalized = {names[name]: normalize(schema) for name, schema in schemas.items()}
+    assert len(normalized) == len(schemas)
+    return {"paths": normalize(openapi["paths"]), "schemas": dict(sorted(normalized.items()))}
 
 
-def test_the_description_of_the_api_stays(collected: Collected) -> None:
-    compare_json("api/openapi.json", name_schemas_by_what_they_hold(collected.described))
+def test_the_description_of_the_api_stays(api_responses: ApiResponses) -> None:
+    compare_json("api/openapi.json", name_schemas_by_properties(api_responses.openapi))
 
 
 # -- answers -----------------------------------------------------------------------------------
 
 
-def gets(happened: Happened) -> dict[str, list[str]]:
+def list_readable_paths(scenario: GoldenScenario) -> dict[str, list[str]]:
     """Each path of the API that can be read, with what is asked for."""
-    ids = happened.runs
+    run_ids = scenario.run_ids
     (artifact,) = [
-        one for one in happened.engine.get("/artifacts") if one["run"] == ids["done"]
+        row for row in scenario.engine.get("/artifacts") if row["run"] == run_ids["done"]
     ]  # fmt: skip
-    everything = "/read/records/{kind}"
+    records_path = "/read/records/{kind}"
     return {
         "/shift": ["/shift"],
         "/silences": ["/silences"],
@@ -104,7 +108,7 @@ def gets(happened: Happened) -> dict[str, list[str]]:
         "/rules": ["/rules"],
         "/rules/{rule}/explain": ["/rules/wind/explain", "/rules/doubling/explain"],
         "/runs": ["/runs", "/runs?state=failed&rule=doubling&limit=1", "/runs?observation=none"],
-        "/runs/{run}": [f"/runs/{ids['done']}", f"/runs/{ids['failed']}"],
+        "/runs/{run}": [f"/runs/{run_ids['done']}", f"/runs/{run_ids['failed']}"],
         "/firings": ["/firings?rule=doubling", "/firings?rule=posted"],
         "/alerts": ["/alerts", "/alerts?state=resolved", "/alerts?state=active&limit=1"],
         "/metrics/{name}": ["/metrics/doubled", "/metrics/none"],
@@ -113,7 +117,7 @@ def gets(happened: Happened) -> dict[str, list[str]]:
         "/read/topics": ["/read/topics"],
         "/read/fields": ["/read/fields?topic=wind"],
         "/read/latest": ["/read/latest?topic=none"],
-        everything: [],
+        records_path: [],
         "/health": ["/health"],
         "/stream": [],
         "/tail": [],
@@ -124,30 +128,30 @@ def gets(happened: Happened) -> dict[str, list[str]]:
     }
 
 
-def read_answers(happened: Happened) -> Any:
+def read_get_responses(scenario: GoldenScenario) -> Any:
     """The answer for each path that can be read."""
-    engine = happened.engine
-    engine.until(lambda: engine.ask("GET", "/readyz").status_code == 200, "readiness")
-    asked, found = gets(happened), {}
-    described = engine.get("/openapi.json")["paths"]
-    assert {path for path, ways in described.items() if "get" in ways} == {*asked}
-    for path in (one for paths in asked.values() for one in paths):
-        answer = answer_of(engine, "GET", path)
+    engine = scenario.engine
+    engine.wait_until(lambda: engine.request("GET", "/readyz").status_code == 200, "readiness")
+    paths_by_route, responses = list_readable_paths(scenario), {}
+    routes = engine.get("/openapi.json")["paths"]
+    assert {path for path, methods in routes.items() if "get" in methods} == {*paths_by_route}
+    for path in (url for paths in paths_by_route.values() for url in paths):
+        response = fetch_response(engine, "GET", path)
         if path == "/health":
-            answer["body"] = settle_health(answer["body"])
+            response["body"] = normalize_health(response["body"])
         if path == "/healthz?verbose":
-            answer["body"] = settle_block(answer["body"])
+            response["body"] = normalize_last_block(response["body"])
         if path.startswith("/alarms"):
-            answer["body"] = settle_figures(answer["body"])
-        found[path] = hide_keys(answer, CHANGING if path != "/health" else ())
-    return happened.settle(found)
+            response["body"] = normalize_statistics(response["body"])
+        responses[path] = hide_keys(response, VOLATILE_KEYS if path != "/health" else ())
+    return scenario.normalize(responses)
 
 
-def test_every_answer_has_the_same_keys_and_values(collected: Collected) -> None:
-    compare_json("api/answers.json", collected.answers)
+def test_every_response_has_the_same_keys_and_values(api_responses: ApiResponses) -> None:
+    compare_json("api/answers.json", api_responses.get_responses)
 
 
-def settle_health(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def normalize_health(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of parts with the types of their values, their names and kinds as they are."""
     return [
         {
@@ -158,25 +162,25 @@ def settle_health(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def settle_block(row: dict[str, Any]) -> dict[str, Any]:
+def normalize_last_block(row: dict[str, Any]) -> dict[str, Any]:
     """How an engine does, whether or not something has blocked it meanwhile."""
     block = row["last_block"]
     assert block is None or [*block] == ["seconds", "stack", "place", "over", "told"]
     return {**row, "last_block": "null, or seconds, stack, place, over, told"}
 
 
-def settle_figures(row: dict[str, Any]) -> dict[str, Any]:
+def normalize_statistics(row: dict[str, Any]) -> dict[str, Any]:
     """Figures, of which the last buckets alone count what has happened."""
     counts = row["buckets"]
     assert sum(counts) == row["alerts"]
     return {**row, "buckets": describe_types(counts)}
 
 
-def test_every_act_has_the_same_answer(collected: Collected) -> None:
-    compare_json("api/acts.json", collected.acts)
+def test_every_action_has_the_same_response(api_responses: ApiResponses) -> None:
+    compare_json("api/acts.json", api_responses.action_responses)
 
 
-REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
+INVALID_REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/nothing", {}),
     ("DELETE", "/runs", {}),
     ("GET", "/runs/abc", {}),
@@ -218,24 +222,30 @@ REFUSALS: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
-def read_refusals(happened: Happened) -> Any:
+def read_error_responses(scenario: GoldenScenario) -> Any:
     """The answers to what cannot be done."""
-    alert, found = happened.ids["wind worse"], []
-    for method, path, how in REFUSALS:
-        answer = answer_of(happened.engine, method, path.replace("ALERT", alert), **how)
-        asked = {"method": method, "path": path, **({"json": how["json"]} if "json" in how else {})}
-        found.append({"asked": asked, **answer})
-        assert answer["status"] >= 400, (method, path)
-    return happened.settle(found)
+    alert_id, responses = scenario.alert_ids["wind worse"], []
+    for method, path, options in INVALID_REQUESTS:
+        response = fetch_response(
+            scenario.engine, method, path.replace("ALERT", alert_id), **options
+        )
+        request = {
+            "method": method,
+            "path": path,
+            **({"json": options["json"]} if "json" in options else {}),
+        }
+        responses.append({"asked": request, **response})
+        assert response["status"] >= 400, (method, path)
+    return scenario.normalize(responses)
 
 
-def test_every_refusal_has_the_same_form_and_words(collected: Collected) -> None:
-    compare_json("api/refusals.json", collected.refusals)
+def test_every_error_response_has_the_same_form_and_text(api_responses: ApiResponses) -> None:
+    compare_json("api/refusals.json", api_responses.error_responses)
 
 
 # -- what a client elsewhere reads -------------------------------------------------------------
 
-RECORDS: Mapping[str, str] = {
+RECORD_QUERIES: Mapping[str, str] = {
     "runs": '{"rule": "doubling", "limit": 100}',
     "firings": '{"rule": "posted"}',
     "metrics": '{"name": "doubled"}',
@@ -248,122 +258,128 @@ RECORDS: Mapping[str, str] = {
 }
 
 
-def read_frames(data: bytes) -> tuple[str, list[Any]]:
+def decode_frames(data: bytes) -> tuple[str, list[Any]]:
     """The letters of the frames of an answer, and the nouns that they hold."""
-    letters, nouns = "", []
+    frame_types, records = "", []
     while data:
-        letter, length = struct.unpack_from(">cI", data)
+        frame_type, length = struct.unpack_from(">cI", data)
         body, data = data[5 : 5 + length], data[5 + length :]
-        letters += letter.decode()
-        if letter == b"M":
-            nouns += msgspec.msgpack.decode(body)
-    return letters, nouns
+        frame_types += frame_type.decode()
+        if frame_type == b"M":
+            records += msgspec.msgpack.decode(body)
+    return frame_types, records
 
 
-def read_records(happened: Happened) -> Any:
+def read_record_formats(scenario: GoldenScenario) -> Any:
     """What a client elsewhere is told of each kind of record."""
-    found: dict[str, Any] = {}
-    for kind, query in RECORDS.items():
-        answer = happened.engine.ask("GET", f"/read/records/{kind}", params={"query": query})
-        assert answer.status_code == 200
-        letters, nouns = read_frames(answer.content)
-        found[kind] = {
-            "type": answer.headers["content-type"], "frames": "".join(sorted({*letters})),
-            "rows": len(nouns) if kind != "audit" else "<whole number>",
-            "nouns": describe_types(nouns),
+    formats: dict[str, Any] = {}
+    for kind, query in RECORD_QUERIES.items():
+        response = scenario.engine.request("GET", f"/read/records/{kind}", params={"query": query})
+        assert response.status_code == 200
+        frame_types, records = decode_frames(response.content)
+        formats[kind] = {
+            "type": response.headers["content-type"], "frames": "".join(sorted({*frame_types})),
+            "rows": len(records) if kind != "audit" else "<whole number>",
+            "nouns": describe_types(records),
         }  # fmt: skip
-    select = "SELECT rule, key, state, count(*) AS n FROM runs GROUP BY rule, key, state ORDER BY n"
-    answer = happened.engine.ask("POST", "/read/sql", json={"query": select})
-    found["sql"] = describe_types(read_frames(answer.content)[1])
-    return found
+    sql = "SELECT rule, key, state, count(*) AS n FROM runs GROUP BY rule, key, state ORDER BY n"
+    response = scenario.engine.request("POST", "/read/sql", json={"query": sql})
+    formats["sql"] = describe_types(decode_frames(response.content)[1])
+    return formats
 
 
-def test_records_have_the_same_form_on_the_wire(collected: Collected) -> None:
-    compare_json("api/records.json", collected.records)
+def test_records_have_the_same_form_on_the_wire(api_responses: ApiResponses) -> None:
+    compare_json("api/records.json", api_responses.record_formats)
 
 
-QUERIED = ("rule", "key", "id", "state", "name", "obs", "kind")
+QUERY_KEYS = ("rule", "key", "id", "state", "name", "obs", "kind")
 
 
-def ask_with(happened: Happened, key: str) -> str:
+def query_kinds_by_key(scenario: GoldenScenario, key: str) -> str:
     """Which kinds of records are fewer when a key of the query asks for what nothing has."""
-    found = []
-    for kind in RECORDS:
-        ask = {"query": json.dumps({key: "nothing has this"})}
-        answer = happened.engine.ask("GET", f"/read/records/{kind}", params=ask)
-        found.append(f"{kind}: {'some' if read_frames(answer.content)[1] else 'none'}\n")
-    return "".join(found)
+    lines = []
+    for kind in RECORD_QUERIES:
+        params = {"query": json.dumps({key: "nothing has this"})}
+        response = scenario.engine.request("GET", f"/read/records/{kind}", params=params)
+        lines.append(f"{kind}: {'some' if decode_frames(response.content)[1] else 'none'}\n")
+    return "".join(lines)
 
 
-def test_a_query_knows_the_same_keys(collected: Collected) -> None:
-    text = "".join(f"{key}\n{found}\n" for key, found in collected.queries.items())
+def test_a_query_accepts_the_same_keys(api_responses: ApiResponses) -> None:
+    text = "".join(f"{key}\n{result}\n" for key, result in api_responses.query_results.items())
     compare_text("api/queries.txt", text)
 
 
 # -- streams -----------------------------------------------------------------------------------
 
 
-def test_the_stream_of_events_has_the_same_frames(collected: Collected) -> None:
-    kinds: dict[str, list[Any]] = {}
-    text = "\n".join(collected.frames)
+def test_the_stream_of_events_has_the_same_frames(api_responses: ApiResponses) -> None:
+    rows_by_kind: dict[str, list[Any]] = {}
+    text = "\n".join(api_responses.frames)
     assert text.startswith(": following\n\nevent: ")
     for kind, data in re.findall(r"^event: (.*)\ndata: (.*)$", text, flags=re.MULTILINE):
-        kinds.setdefault(kind, []).append(json.loads(data))
-    found = {kind: describe_types(rows) for kind, rows in sorted(kinds.items())}
-    compare_json("api/stream.json", found)
+        rows_by_kind.setdefault(kind, []).append(json.loads(data))
+    formats = {kind: describe_types(rows) for kind, rows in sorted(rows_by_kind.items())}
+    compare_json("api/stream.json", formats)
 
 
-def read_tail(happened: Happened) -> Any:
+def select_tail_lines(scenario: GoldenScenario) -> Any:
     """Some lines of the tail."""
-    wanted = ('{"topic":"doom"', '{"topic":"number","time":"2025', '{"topic":"http')
-    lines = [one for one in happened.lines if one.startswith(wanted) or '"lane":"a"' in one]
-    return happened.settle(lines)
+    prefixes = ('{"topic":"doom"', '{"topic":"number","time":"2025', '{"topic":"http')
+    lines = [
+        line for line in scenario.tail_lines if line.startswith(prefixes) or '"lane":"a"' in line
+    ]
+    return scenario.normalize(lines)
 
 
-def test_the_lines_of_the_tail_have_the_same_form(collected: Collected) -> None:
-    compare_json("api/tail.json", collected.tail)
+def test_the_lines_of_the_tail_have_the_same_form(api_responses: ApiResponses) -> None:
+    compare_json("api/tail.json", api_responses.tail_lines)
 
 
 # -- metrics -----------------------------------------------------------------------------------
 
 
-def read_families(page: str) -> dict[str, dict[str, Any]]:
+def parse_metric_families(page: str) -> dict[str, dict[str, Any]]:
     """Each metric of a page: its type, its help, its samples' names with their labels."""
-    found: dict[str, dict[str, Any]] = {}
+    families: dict[str, dict[str, Any]] = {}
     for line in page.splitlines():
         if line.startswith("# HELP "):
-            _, _, name, about = line.split(" ", 3)
-            found[name] = {"type": "", "help": about, "samples": []}
+            _, _, name, help_text = line.split(" ", 3)
+            families[name] = {"type": "", "help": help_text, "samples": []}
         elif line.startswith("# TYPE "):
             _, _, name, kind = line.split(" ", 3)
-            found[name]["type"] = kind
+            families[name]["type"] = kind
         else:
             sample = line.partition("{")[0].partition(" ")[0]
             labels = re.findall(r'[{,](\w+)="', line)
-            described = f"{sample}{{{','.join(labels)}}}"
-            if described not in found[name]["samples"]:
-                found[name]["samples"].append(described)
-    return dict(sorted(found.items()))
+            sample_text = f"{sample}{{{','.join(labels)}}}"
+            if sample_text not in families[name]["samples"]:
+                families[name]["samples"].append(sample_text)
+    return dict(sorted(families.items()))
 
 
-def test_the_metrics_are_the_same(collected: Collected) -> None:
-    found = read_families(collected.metrics)
-    of_rules = {name: one for name, one in found.items() if name.startswith("catcher_rule_")}
-    others = {name: one for name, one in found.items() if name not in of_rules}
-    compare_json("api/metrics_of_rules.json", of_rules)
-    compare_json("api/other_metrics.json", others)
+def test_the_metrics_are_the_same(api_responses: ApiResponses) -> None:
+    families = parse_metric_families(api_responses.metrics_page)
+    rule_metrics = {
+        name: family for name, family in families.items() if name.startswith("catcher_rule_")
+    }
+    other_metrics = {name: family for name, family in families.items() if name not in rule_metrics}
+    compare_json("api/metrics_of_rules.json", rule_metrics)
+    compare_json("api/other_metrics.json", other_metrics)
 
 
-def test_the_metrics_of_rules_have_the_same_values(collected: Collected) -> None:
-    lines = collected.metrics.splitlines()
-    kept = ('catcher_rule_', 'catcher_alerts{', 'catcher_runs_total')  # fmt: skip
-    found = [one for one in lines if one.startswith(kept) and 'rule="doubling"' not in one]
-    compare_text("api/metrics_of_rules.txt", "".join(f"{one}\n" for one in sorted(found)))
+def test_the_metrics_of_rules_have_the_same_values(api_responses: ApiResponses) -> None:
+    lines = api_responses.metrics_page.splitlines()
+    prefixes = ('catcher_rule_', 'catcher_alerts{', 'catcher_runs_total')  # fmt: skip
+    matches = [
+        line for line in lines if line.startswith(prefixes) and 'rule="doubling"' not in line
+    ]
+    compare_text("api/metrics_of_rules.txt", "".join(f"{line}\n" for line in sorted(matches)))
 
 
 # -- commands beside a running engine ----------------------------------------------------------
 
-FIRED = json.dumps(event_of("number", 5, value=4, lane="b"))
+MANUAL_EVENT = json.dumps(create_event("number", 5, value=4, lane="b"))
 COMMANDS: Mapping[str, tuple[str, ...]] = {
     "alerts": ("alerts",),
     "alerts of all times": ("alerts", "--all", "--limit", "3"),
@@ -383,34 +399,36 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "silence": ("silence", "gusts*", "--reason", "a test", "--for", "1h", "--who", "bo"),
     "handover": ("handover", "--to", "bo", "--who", "ana", "--note", "good night"),
     "resend": ("dead-letters", "--all", "--who", "ana"),
-    "fire": ("fire", "doubling", "--event", FIRED, "--who", "ana"),
+    "fire": ("fire", "doubling", "--event", MANUAL_EVENT, "--who", "ana"),
 }
 
 
-def settle_audit(rows: list[dict[str, Any]]) -> list[Any]:
+def normalize_audit(rows: list[dict[str, Any]]) -> list[Any]:
     """Entries of the audit trail with their details by type, each form once, refusals left out."""
-    done = [row for row in rows if "refused" not in row["detail"]]
-    kept = [{**describe_types(row), "channel": row["channel"], "what": row["what"]} for row in done]
-    return merge_types(sorted(kept, key=lambda row: (row["what"], json.dumps(row))))
+    accepted = [row for row in rows if "refused" not in row["detail"]]
+    entries = [
+        {**describe_types(row), "channel": row["channel"], "what": row["what"]} for row in accepted
+    ]
+    return merge_types(sorted(entries, key=lambda row: (row["what"], json.dumps(row))))
 
 
-def call_desk(happened: Happened) -> Any:
+def run_alert_commands(scenario: GoldenScenario) -> Any:
     """What each command of the desk prints."""
-    found: dict[str, Any] = {}
-    for what, arguments in COMMANDS.items():
-        folders = ("--site", happened.engine.site, "--data", happened.engine.data)
-        answer = call(*arguments, "--json", *folders)
-        printed = json.loads(answer.out) if answer.out else answer.err
-        if what == "report":
-            printed = settle_figures(printed)
-        assert answer.status == (1 if what == "doctor" else 0), (what, answer.err)
-        if what in ("doctor", "resend"):
-            printed = describe_types(printed)
-        if what == "audit":
-            printed = settle_audit(printed)
-        found[what] = {"status": int(answer.status), "printed": hide_keys(printed, CHANGING)}
-    return happened.settle(found)
+    outputs: dict[str, Any] = {}
+    for name, arguments in COMMANDS.items():
+        folders = ("--site", scenario.engine.site, "--data", scenario.engine.data)
+        result = run_command(*arguments, "--json", *folders)
+        output = json.loads(result.out) if result.out else result.err
+        if name == "report":
+            output = normalize_statistics(output)
+        assert result.status == (1 if name == "doctor" else 0), (name, result.err)
+        if name in ("doctor", "resend"):
+            output = describe_types(output)
+        if name == "audit":
+            output = normalize_audit(output)
+        outputs[name] = {"status": int(result.status), "printed": hide_keys(output, VOLATILE_KEYS)}
+    return scenario.normalize(outputs)
 
 
-def test_every_command_of_the_desk_prints_the_same_json(collected: Collected) -> None:
-    compare_json("commands/desk.json", collected.desk)
+def test_every_alert_command_prints_the_same_json(api_responses: ApiResponses) -> None:
+    compare_json("commands/desk.json", api_responses.command_outputs)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.calling import Answer, call
+from tests.cli.command_runner import CommandResult, run_command
 from tests.goldens.compare import (
     compare_json,
     compare_text,
@@ -19,10 +19,10 @@ from tests.goldens.compare import (
     hide_keys,
     replace_texts,
 )
-from tests.goldens.running import settle_times
-from tests.small_site import DOUBLING, JOBS, WIND, write_site
+from tests.goldens.scenario import mask_times_and_ids
+from tests.sample_site import DOUBLING, JOBS, WIND, write_site
 
-START = 1_745_452_800
+START_SECOND = 1_745_452_800
 SETTINGS = """
 site: small
 observations: {exposure: {event: shot, id: name, length: exptime}}
@@ -47,7 +47,7 @@ rule: calm
 trigger: {{absent: {{topic: wind, for: 30s}}}}
 alert: {{warning: always}}
 """
-MORE_JOBS = '''
+WINDY_JOB = '''
 
 from catcher import Field, Series
 
@@ -62,63 +62,69 @@ async def windy(wind: Series, limit: float) -> Result:
         artifacts={"speeds.json": {"speeds": wind["speed"].tolist()}, "words.txt": "windy"},
     )
 '''
-CHANGING = ("created", "waited", "started", "heartbeat", "finished", "engine", "engine_id")
+VOLATILE_KEYS = ("created", "waited", "started", "heartbeat", "finished", "engine", "engine_id")
 
 
 def write_recording(file: Path) -> Path:
     """Half a minute of wind that rises and falls, numbers of which one fails, and an exposure."""
     speeds = [*range(16), *range(15, -1, -1)]
     rows: list[dict[str, Any]] = [
-        {"topic": "wind", "time": START + n, "fields": {"mast": "m", "speed": speed}}
-        for n, speed in enumerate(speeds)
+        {"topic": "wind", "time": START_SECOND + index, "fields": {"mast": "m", "speed": speed}}
+        for index, speed in enumerate(speeds)
     ]
     rows.append(
-        {"topic": "shot", "time": START + 40, "fields": {"name": "E1", "exptime": 10.0, "n": 1}}
+        {
+            "topic": "shot",
+            "time": START_SECOND + 40,
+            "fields": {"name": "E1", "exptime": 10.0, "n": 1},
+        }
     )
-    for n, value in enumerate((4, 13)):
-        fields = {"value": value, "lane": n}
-        rows.append({"topic": "number", "time": START + 50 + n, "fields": fields})
-    rows.append({"topic": "wind", "time": START + 120, "fields": {"mast": "m", "speed": 1}})
+    for index, value in enumerate((4, 13)):
+        fields = {"value": value, "lane": index}
+        rows.append({"topic": "number", "time": START_SECOND + 50 + index, "fields": fields})
+    rows.append({"topic": "wind", "time": START_SECOND + 120, "fields": {"mast": "m", "speed": 1}})
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
 
 
 @dataclass(frozen=True)
-class Place:
+class ReplayedSite:
     """A site, a recording, and the data folder that its replay has left."""
 
     site: Path
     recording: Path
     data: Path
 
-    def call(self, *arguments: str | Path) -> Answer:
+    def run_command(self, *arguments: str | Path) -> CommandResult:
         """A command on the data folder."""
-        return call(*arguments, "--site", self.site, "--data", self.data)
+        return run_command(*arguments, "--site", self.site, "--data", self.data)
 
-    def settle(self, value: Any) -> Any:
+    def normalize(self, value: Any) -> Any:
         """A value without this run's folders and times."""
         texts = {str(self.site): "SITE", str(self.data): "DATA", str(self.recording): "RECORDING"}
-        return settle_times(hide_keys(replace_texts(value, texts), CHANGING), self.ids())
+        return mask_times_and_ids(
+            hide_keys(replace_texts(value, texts), VOLATILE_KEYS), self.list_ids()
+        )
 
-    def ids(self) -> set[str]:
+    def list_ids(self) -> set[str]:
         """The ids of what was replayed, which follow from the recording alone."""
-        kept: set[str] = set()
+        ids: set[str] = set()
         for kind in ("runs", "firings", "alerts"):
-            kept |= {row["id"] for row in self.call("query", kind, "--json").rows}
-        return kept
+            ids |= {row["id"] for row in self.run_command("query", kind, "--json").rows}
+        return ids
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    top = tmp_path_factory.mktemp("replayed")
-    site = write_site(top / "site", RULES, settings=SETTINGS, jobs=JOBS + MORE_JOBS)
-    place = Place(site, write_recording(top / "night.jsonl"), top / "data")
-    replayed = place.call("replay", place.recording, "--speed", "max")
-    assert (replayed.status, replayed.err) == (0, "")
-    yield place
+def replayed_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReplayedSite]:
+    folder = tmp_path_factory.mktemp("replayed")
+    site = write_site(folder / "site", RULES, settings=SETTINGS, jobs=JOBS + WINDY_JOB)
+    replayed_site = ReplayedSite(site, write_recording(folder / "night.jsonl"), folder / "data")
+    result = replayed_site.run_command("replay", replayed_site.recording, "--speed", "max")
+    assert (result.status, result.err) == (0, "")
+    yield replayed_site
 
 
-KEPT: Mapping[str, tuple[str, ...]] = {
+READ_COMMANDS: Mapping[str, tuple[str, ...]] = {
     "runs": ("runs",),
     "runs that failed": ("runs", "--state", "failed"),
     "alerts": ("alerts", "--all"),
@@ -141,141 +147,158 @@ KEPT: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def test_what_was_kept_is_printed_the_same(place: Place) -> None:
-    found: dict[str, Any] = {}
-    for what, arguments in KEPT.items():
-        answer = place.call(*arguments, "--json")
-        found[what] = {
-            "status": int(answer.status),
-            "printed": json.loads(answer.out) if answer.out else answer.err,
+def test_stored_data_is_printed_the_same(replayed_site: ReplayedSite) -> None:
+    outputs: dict[str, Any] = {}
+    for name, arguments in READ_COMMANDS.items():
+        result = replayed_site.run_command(*arguments, "--json")
+        outputs[name] = {
+            "status": int(result.status),
+            "printed": json.loads(result.out) if result.out else result.err,
         }
-    compare_json("commands/kept.json", place.settle(found))
+    compare_json("commands/kept.json", replayed_site.normalize(outputs))
 
 
-def test_a_run_is_shown_and_reproduced_the_same(place: Place) -> None:
-    found = {}
-    for row in place.call("runs", "--json").rows:
-        shown = place.call("show", row["id"], "--json")
-        found[row["rule"] + " " + row["key"]] = {"status": int(shown.status), "page": shown.row}
+def test_a_run_is_shown_and_reproduced_the_same(replayed_site: ReplayedSite) -> None:
+    pages = {}
+    for row in replayed_site.run_command("runs", "--json").rows:
+        result = replayed_site.run_command("show", row["id"], "--json")
+        pages[row["rule"] + " " + row["key"]] = {"status": int(result.status), "page": result.row}
         if row["rule"] == "windy":
-            again = place.call("reproduce", row["id"], "--json")
-            found["reproduced"] = {"status": int(again.status), "page": again.row}
-    for page in found.values():
+            reproduction = replayed_site.run_command("reproduce", row["id"], "--json")
+            pages["reproduced"] = {"status": int(reproduction.status), "page": reproduction.row}
+    for page in pages.values():
         if "traceback" in page["page"]:
             page["page"]["traceback"] = describe_types(page["page"]["traceback"])
-    compare_json("commands/run.json", place.settle(found))
+    compare_json("commands/run.json", replayed_site.normalize(pages))
 
 
-def test_artifacts_have_the_same_keys(place: Place) -> None:
-    rows = place.call("query", "artifacts", "--json").rows
+def test_artifacts_have_the_same_keys(replayed_site: ReplayedSite) -> None:
+    rows = replayed_site.run_command("query", "artifacts", "--json").rows
     keys = sorted(row["key"] for row in rows)
     assert len(keys) == 3
     compare_text("commands/artifact_keys.txt", "".join(f"{key}\n" for key in keys))
 
 
-def test_figures_are_reported_the_same(place: Place) -> None:
+def test_alarm_statistics_are_reported_the_same(replayed_site: ReplayedSite) -> None:
     span = ("--since", "2025-04-24T00:00:00Z", "--until", "2025-04-25T00:00:00Z")
-    answer = place.call("alarms", "report", "--json", *span)
-    row = answer.row
+    result = replayed_site.run_command("alarms", "report", "--json", *span)
+    row = result.row
     row["buckets"] = describe_types(row["buckets"])
-    compare_json("commands/report.json", place.settle(row))
+    compare_json("commands/report.json", replayed_site.normalize(row))
 
 
-def test_the_doctor_finds_the_same(place: Place) -> None:
-    answer = place.call("doctor", "--json")
-    found = [(row["what"], row["state"], describe_types(row)) for row in answer.rows]
-    compare_json("commands/doctor.json", place.settle(found))
+def test_the_doctor_finds_the_same(replayed_site: ReplayedSite) -> None:
+    result = replayed_site.run_command("doctor", "--json")
+    checks = [(row["what"], row["state"], describe_types(row)) for row in result.rows]
+    compare_json("commands/doctor.json", replayed_site.normalize(checks))
 
 
-def test_a_backtest_prints_the_same_lines(place: Place) -> None:
-    answer = call(
-        "backtest", "--data", place.recording, "--site", place.site, "--json",
+def test_a_backtest_prints_the_same_lines(replayed_site: ReplayedSite) -> None:
+    result = run_command(
+        "backtest", "--data", replayed_site.recording, "--site", replayed_site.site, "--json",
     )  # fmt: skip
-    assert answer.status == 0, answer.err
-    lines = [json.loads(line) for line in answer.out.splitlines()]
+    assert result.status == 0, result.err
+    lines = [json.loads(line) for line in result.out.splitlines()]
     lines = [{**line, "run": describe_types(line["run"])} if "run" in line else line
              for line in lines]  # fmt: skip
-    compare_json("commands/backtest.json", place.settle(lines))
+    compare_json("commands/backtest.json", replayed_site.normalize(lines))
 
 
-def test_a_backtest_prints_the_same_words(place: Place) -> None:
-    answer = call("backtest", "wind", "gusts", "--data", place.recording, "--site", place.site)
-    compare_text("commands/backtest.txt", answer.out + answer.err)
+def test_a_backtest_prints_the_same_text(replayed_site: ReplayedSite) -> None:
+    result = run_command(
+        "backtest", "wind", "gusts", "--data", replayed_site.recording, "--site", replayed_site.site
+    )
+    compare_text("commands/backtest.txt", result.out + result.err)
 
 
-def test_tuning_prints_the_same(place: Place) -> None:
-    found = {
-        rule: call(
-            "tune", rule, "--data", place.recording, "--site", place.site, "--json", *how
+def test_tuning_prints_the_same(replayed_site: ReplayedSite) -> None:
+    rows_by_rule = {
+        rule: run_command(
+            "tune",
+            rule,
+            "--data",
+            replayed_site.recording,
+            "--site",
+            replayed_site.site,
+            "--json",
+            *options,
         ).rows
-        for rule, how in (("wind", ()), ("gusts", ("--factor", "0.5")))
+        for rule, options in (("wind", ()), ("gusts", ("--factor", "0.5")))
     }
-    compare_json("commands/tune.json", found)
+    compare_json("commands/tune.json", rows_by_rule)
 
 
-def test_a_preview_prints_the_same(place: Place) -> None:
+def test_a_preview_prints_the_same(replayed_site: ReplayedSite) -> None:
     event = json.dumps({"speed": 21.44, "mast": 3})
-    given = call(
-        "preview", "wind", "--event", event, "--severity", "serious", "--site", place.site,
+    with_event = run_command(
+        "preview", "wind", "--event", event, "--severity", "serious", "--site", replayed_site.site,
         "--json",
     )  # fmt: skip
-    without = call("preview", "windy", "--site", place.site, "--json")
-    compare_json("commands/preview.json", place.settle([given.rows, without.rows]))
+    without_event = run_command("preview", "windy", "--site", replayed_site.site, "--json")
+    compare_json(
+        "commands/preview.json", replayed_site.normalize([with_event.rows, without_event.rows])
+    )
 
 
-def test_the_way_of_an_alert_is_printed_the_same(place: Place) -> None:
-    found = [
-        call("routes", "test", "--rule", rule, *more, "--json", "--site", place.site).row
-        for rule, more in (("wind", ()), ("windy", ("--severity", "critical")))
+def test_the_route_of_an_alert_is_printed_the_same(replayed_site: ReplayedSite) -> None:
+    routes = [
+        run_command(
+            "routes", "test", "--rule", rule, *options, "--json", "--site", replayed_site.site
+        ).row
+        for rule, options in (("wind", ()), ("windy", ("--severity", "critical")))
     ]
-    compare_json("commands/routes.json", place.settle(found))
+    compare_json("commands/routes.json", replayed_site.normalize(routes))
 
 
-def test_a_job_tried_out_is_printed_the_same(place: Place) -> None:
-    answer = place.call("job", "windy", "--obs", "E1", "--json", "--rule", "windy")
-    assert answer.status == 0, answer.err
-    compare_json("commands/job.json", place.settle(answer.row))
+def test_a_job_tried_out_is_printed_the_same(replayed_site: ReplayedSite) -> None:
+    result = replayed_site.run_command("job", "windy", "--obs", "E1", "--json", "--rule", "windy")
+    assert result.status == 0, result.err
+    compare_json("commands/job.json", replayed_site.normalize(result.row))
 
 
-def test_checks_of_a_good_site_are_printed_the_same(place: Place, tmp_path: Path) -> None:
-    found = {
-        "check": place.call("check", "--json").rows,
-        "test": call("test", "--json", "--site", place.site).rows,
+def test_checks_of_a_good_site_are_printed_the_same(
+    replayed_site: ReplayedSite, tmp_path: Path
+) -> None:
+    outputs = {
+        "check": replayed_site.run_command("check", "--json").rows,
+        "test": run_command("test", "--json", "--site", replayed_site.site).rows,
     }
-    compare_json("commands/good_site.json", found)
+    compare_json("commands/good_site.json", outputs)
 
 
 # -- recorded streams --------------------------------------------------------------------------
 
 
-def test_a_recording_with_odd_lines_is_told_in_the_same_words(place: Place, tmp_path: Path) -> None:
-    good = {"topic": "wind", "time": START, "fields": {"mast": "m", "speed": 20}}
+def test_odd_lines_of_a_recording_are_reported_in_the_same_words(
+    replayed_site: ReplayedSite, tmp_path: Path
+) -> None:
+    event = {"topic": "wind", "time": START_SECOND, "fields": {"mast": "m", "speed": 20}}
     lines = [
-        json.dumps(good),
-        json.dumps({**good, "time": "2025-04-24T00:00:01.5Z"}),
+        json.dumps(event),
+        json.dumps({**event, "time": "2025-04-24T00:00:01.5Z"}),
         "no JSON",
         "[1]",
-        json.dumps({"time": START, "fields": {}}),
-        json.dumps({**good, "time": "noon"}),
-        json.dumps({**good, "time": None}),
-        json.dumps({**good, "fields": 3}),
+        json.dumps({"time": START_SECOND, "fields": {}}),
+        json.dumps({**event, "time": "noon"}),
+        json.dumps({**event, "time": None}),
+        json.dumps({**event, "fields": 3}),
         json.dumps({"topic": "wind", "fields": {}}),
-        json.dumps({**good, "topic": "catcher.health"}),
-        json.dumps({**good, "more": 1}),
+        json.dumps({**event, "topic": "catcher.health"}),
+        json.dumps({**event, "more": 1}),
         "",
     ]
     file = tmp_path / "odd.jsonl"
     file.write_text("\n".join(lines) + "\n")
-    answer = call("backtest", "wind", "--data", file, "--site", place.site, "--json")
-    text = answer.out + answer.err
+    result = run_command("backtest", "wind", "--data", file, "--site", replayed_site.site, "--json")
+    text = result.out + result.err
     compare_text("commands/odd_lines.txt", text.replace(str(file), "FILE"))
 
 
 def test_copies_of_the_recording_are_replayed_to_the_same_runs(
-    place: Place, tmp_path: Path
+    replayed_site: ReplayedSite, tmp_path: Path
 ) -> None:
-    copy = tmp_path / "again.jsonl"
-    shutil.copy(place.recording, copy)
-    again = Place(place.site, copy, tmp_path / "data")
-    assert again.call("replay", copy, "--speed", "max").status == 0
-    assert again.ids() == place.ids()
+    copied_file = tmp_path / "again.jsonl"
+    shutil.copy(replayed_site.recording, copied_file)
+    second_replay = ReplayedSite(replayed_site.site, copied_file, tmp_path / "data")
+    assert second_replay.run_command("replay", copied_file, "--speed", "max").status == 0
+    assert second_replay.list_ids() == replayed_site.list_ids()

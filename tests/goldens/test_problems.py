@@ -11,21 +11,22 @@ import pytest
 
 from catcher.authoring.field_checks import check_fields
 from catcher.model.telemetry import FieldInfo
-from catcher.site import load
-from tests.cli.calling import call
-from tests.goldens.compare import FOLDER, compare_text, replace_texts
-from tests.small_site import write_site
+from catcher.site import load_site_folder
+from tests.cli.command_runner import run_command
+from tests.goldens.compare import GOLDEN_FOLDER, compare_text, replace_texts
+from tests.sample_site import write_site
 
-BUNDLES = ("rules", "settings", "routes")
-RULE = "rule: fine\ntrigger: {event: t}\n"
+SITE_COLLECTIONS = ("rules", "settings", "routes")
+VALID_RULE = "rule: fine\ntrigger: {event: t}\n"
 ODD_FILES = {
     "rules/bell.yaml": b"rule: bell\nabout: a \x07 bell\ntrigger: {event: t}\n",
     "rules/latin.yaml": b"rule: latin\nabout: caf\xe9\ntrigger: {event: t}\n",
-    "rules/utf16.yaml": RULE.encode("utf-16"),
-    "rules/large.yaml": RULE.encode() + b"# more\n" * 150_000,
+    "rules/utf16.yaml": VALID_RULE.encode("utf-16"),
+    "rules/large.yaml": VALID_RULE.encode() + b"# more\n" * 150_000,
     "rules/deep.yaml": b"rule: deep\nabout: " + b"[" * 50 + b"]" * 50 + b"\n",
     "rules/bombs.yaml": b"a: &a [" + b"x," * 999 + b"x]\nb: &b [" + b"*a," * 999 + b"*a]\n",
-    "rules/keys.yaml": RULE.encode() + b"".join(b"key%d: 1\n" % number for number in range(210)),
+    "rules/keys.yaml": VALID_RULE.encode()
+    + b"".join(b"key%d: 1\n" % number for number in range(210)),
     "rules/long.yaml": (
         b"rule: long\ntrigger: {event: t, where: '" + b"x + " * 5_000 + b"x > 1'}\n"
     ),
@@ -37,16 +38,16 @@ ODD_FILES = {
 
 
 @pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def clear_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FORCE_COLOR", "CATCHER_SITE", "CATCHER_DATA", "TOPIC", "OPEN"):
         monkeypatch.delenv(name, raising=False)
 
 
-def write_bundle(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
+def write_sites(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
     """Writes the sites of a bundle: `##### TITLE` begins a site, `#### PATH` a file of it."""
-    text = (FOLDER / "broken" / f"{name}.txt").read_text(encoding="utf-8")
-    for number, part in enumerate(re.split(r"^##### ", text, flags=re.MULTILINE)[1:]):
-        title, _, files = part.partition("\n")
+    text = (GOLDEN_FOLDER / "broken" / f"{name}.txt").read_text(encoding="utf-8")
+    for number, site_text in enumerate(re.split(r"^##### ", text, flags=re.MULTILINE)[1:]):
+        title, _, files = site_text.partition("\n")
         site = folder / f"site{number}"
         for file in re.split(r"^#### ", files, flags=re.MULTILINE)[1:]:
             path, _, content = file.partition("\n")
@@ -57,42 +58,49 @@ def write_bundle(name: str, folder: Path) -> Iterator[tuple[str, Path]]:
 
 def check_sites(sites: Iterator[tuple[str, Path]], data: Path) -> tuple[str, str]:
     """What `check` and `check --json` say of sites, with their exit statuses."""
-    plain, listed = "", ""
+    text_output, json_output = "", ""
     for title, site in sites:
-        told = call("check", "--site", site, "--data", data)
-        as_json = call("check", "--json", "--site", site, "--data", data)
-        assert told.status == as_json.status
-        plain += f"##### {title}: status {told.status:d}\n{told.out}{told.err}"
-        listed += f"##### {title}: status {as_json.status:d}\n{as_json.out}{as_json.err}"
-        plain, listed = plain.replace(str(site), "SITE"), listed.replace(str(site), "SITE")
-    return plain, listed
+        text_result = run_command("check", "--site", site, "--data", data)
+        json_result = run_command("check", "--json", "--site", site, "--data", data)
+        assert text_result.status == json_result.status
+        text_output += (
+            f"##### {title}: status {text_result.status:d}\n{text_result.out}{text_result.err}"
+        )
+        json_output += (
+            f"##### {title}: status {json_result.status:d}\n{json_result.out}{json_result.err}"
+        )
+        text_output, json_output = (
+            text_output.replace(str(site), "SITE"),
+            json_output.replace(str(site), "SITE"),
+        )
+    return text_output, json_output
 
 
-@pytest.mark.parametrize("bundle", BUNDLES)
-def test_check_says_what_is_wrong_in_the_same_words(bundle: str, tmp_path: Path) -> None:
-    plain, listed = check_sites(write_bundle(bundle, tmp_path), tmp_path / "data")
-    compare_text(f"broken/{bundle}.check.txt", plain)
-    compare_text(f"broken/{bundle}.check.json.txt", listed)
+@pytest.mark.parametrize("collection", SITE_COLLECTIONS)
+def test_check_says_what_is_wrong_in_the_same_words(collection: str, tmp_path: Path) -> None:
+    text_output, json_output = check_sites(write_sites(collection, tmp_path), tmp_path / "data")
+    compare_text(f"broken/{collection}.check.txt", text_output)
+    compare_text(f"broken/{collection}.check.json.txt", json_output)
 
 
 def test_check_says_of_odd_files_what_is_wrong_in_the_same_words(tmp_path: Path) -> None:
-    site = write_site(tmp_path / "site", RULE)
+    site = write_site(tmp_path / "site", VALID_RULE)
     for name, data in ODD_FILES.items():
         (site / name).write_bytes(data)
     (site / "rules" / "folder.yaml").mkdir()
-    plain, listed = check_sites(iter([("odd files", site)]), tmp_path / "data")
-    compare_text("broken/files.check.txt", plain)
-    compare_text("broken/files.check.json.txt", listed)
+    text_output, json_output = check_sites(iter([("odd files", site)]), tmp_path / "data")
+    compare_text("broken/files.check.txt", text_output)
+    compare_text("broken/files.check.json.txt", json_output)
 
 
-def test_seventy_broken_rules_are_held_by_the_goldens() -> None:
-    text = (FOLDER / "broken" / "rules.check.json.txt").read_text(encoding="utf-8")
+def test_the_goldens_cover_many_broken_rules() -> None:
+    text = (GOLDEN_FOLDER / "broken" / "rules.check.json.txt").read_text(encoding="utf-8")
     problems = json.loads(text.partition("\n")[2])
-    assert len({one["rule"] for one in problems if one["severity"] == "error"}) > 150
+    assert len({problem["rule"] for problem in problems if problem["severity"] == "error"}) > 150
     assert list(problems[0]) == ["file", "line", "column", "message", "hint", "severity", "rule"]
 
 
-FIELDS = """
+FIELD_RULES = """
 rule: fields
 trigger: {telemetry: wind, where: saLIndex == 1, by: mast}
 reads: {other: {topic: mount, where: azimut > 1}}
@@ -105,23 +113,23 @@ job: {run: doubling, inputs: {a: {topic: mount, last: 1m, fields: [azimuth, elev
 """
 
 
-def test_check_tells_fields_that_a_stream_lacks_in_the_same_words(tmp_path: Path) -> None:
+def test_check_reports_fields_that_a_stream_lacks_in_the_same_words(tmp_path: Path) -> None:
     jobs = "from catcher import Result, Series, job\n\n\n@job\ndef doubling(a: Series) -> Result:\n"
     jobs += "    return Result({})\n"
-    site = load(write_site(tmp_path / "site", FIELDS, jobs=jobs))
+    site = load_site_folder(write_site(tmp_path / "site", FIELD_RULES, jobs=jobs))
     assert not site.errors
-    described = {
+    fields_by_topic = {
         "wind": [FieldInfo("speed", "double", "m/s", ""), FieldInfo("salIndex", "int", "", "")],
         "mount": [
             FieldInfo("azimuth0", "double", "", ""),
             FieldInfo("elevation", "double", "", ""),
         ],
     }
-    problems = check_fields(site.rules.values(), described)
+    problems = check_fields(site.rules.values(), fields_by_topic)
     compare_text("broken/fields.txt", "".join(f"{problem}\n" for problem in problems))
 
 
-CASES = """
+RULE_TESTS = """
 rule: tried
 trigger: {telemetry: wind}
 alert:
@@ -151,8 +159,8 @@ tests:
 
 
 def test_the_tests_of_rules_fail_in_the_same_words(tmp_path: Path) -> None:
-    site = write_site(tmp_path / "site", CASES)
-    for name, how in (("cases.txt", ("worked",)), ("cases.json.txt", ("--json",))):
-        answer = call("test", *how, "--site", site)
-        assert (answer.status, answer.err) == (1, "")
-        compare_text(f"broken/{name}", replace_texts(answer.out, {str(site): "SITE"}))
+    site = write_site(tmp_path / "site", RULE_TESTS)
+    for name, options in (("cases.txt", ("worked",)), ("cases.json.txt", ("--json",))):
+        result = run_command("test", *options, "--site", site)
+        assert (result.status, result.err) == (1, "")
+        compare_text(f"broken/{name}", replace_texts(result.out, {str(site): "SITE"}))

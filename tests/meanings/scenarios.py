@@ -26,14 +26,14 @@ from typing import Any
 
 import yaml
 
-from catcher.authoring.feeds import read_feed
+from catcher.authoring.test_feeds import parse_feed
 from catcher.model.event import Event
 from catcher.model.time import SECOND, format_duration, parse_duration, parse_instant
 
-HERE = Path(__file__).parent
-PARTS = ("trigger", "reads", "let", "job", "alert")
+SCENARIO_FOLDER = Path(__file__).parent
+RULE_KEYS = ("trigger", "reads", "let", "job", "alert")
 START = "2025-01-01T00:00:00Z"
-LEFT_OUT: Mapping[str, Any] = {"?": {}, "nan": {"x": float("nan")}, "null": {"x": None}}
+SPECIAL_SAMPLES: Mapping[str, Any] = {"?": {}, "nan": {"x": float("nan")}, "null": {"x": None}}
 
 
 @dataclass(frozen=True)
@@ -41,89 +41,92 @@ class Scenario:
     """One entry of a file, read."""
 
     file: str
-    text: Mapping[str, Any]
+    entry: Mapping[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.text['name']}"
+        return f"{self.file}: {self.entry['name']}"
 
     @property
     def start(self) -> int:
         """The time that offsets count from."""
-        return parse_instant(self.text.get("start", START))
+        return parse_instant(self.entry.get("start", START))
 
     @property
-    def rules(self) -> str:
+    def rules_text(self) -> str:
         """The rules as YAML (of which JSON is a part)."""
-        one = {"rule": "it", **{part: self.text[part] for part in PARTS if part in self.text}}
-        rules = self.text.get("rules", [one])
+        single_rule = {
+            "rule": "it",
+            **{part: self.entry[part] for part in RULE_KEYS if part in self.entry},
+        }
+        rules = self.entry.get("rules", [single_rule])
         return "\n---\n".join(json.dumps(rule, ensure_ascii=False) for rule in rules)
 
-    def events(self) -> list[Event]:
+    def build_events(self) -> list[Event]:
         """What happened, in the order in which it comes."""
         streams = [
-            list(self._samples()),
-            list(read_feed(self.text.get("feed", {}), self.start)),
-            [self._event(line) for line in self.text.get("events", "").splitlines()],
+            list(self._iter_samples()),
+            list(parse_feed(self.entry.get("feed", {}), self.start)),
+            [self._parse_event(line) for line in self.entry.get("events", "").splitlines()],
         ]
-        if "until" in self.text:
-            streams.append([Event("clock", self.start + parse_duration(self.text["until"]), {})])
-        given = [stream for stream in streams if stream]
-        if len(given) == 1:
-            return given[0]
-        return list(heapq.merge(*given, key=lambda event: event.time))
+        if "until" in self.entry:
+            streams.append([Event("clock", self.start + parse_duration(self.entry["until"]), {})])
+        non_empty = [stream for stream in streams if stream]
+        if len(non_empty) == 1:
+            return non_empty[0]
+        return list(heapq.merge(*non_empty, key=lambda event: event.time))
 
-    def _samples(self) -> Iterator[Event]:
-        time, step = self.start, parse_duration(self.text.get("step", "1s"))
-        for word in str(self.text.get("samples", "")).split():
-            value, _, count = word.partition("*")
+    def _iter_samples(self) -> Iterator[Event]:
+        time, step = self.start, parse_duration(self.entry.get("step", "1s"))
+        for token in str(self.entry.get("samples", "")).split():
+            value, _, count = token.partition("*")
             for _ in range(int(count or 1)):
                 if value != ".":
-                    yield Event("s", time, LEFT_OUT.get(value) or _sample(value))
+                    yield Event("s", time, SPECIAL_SAMPLES.get(value) or _parse_sample(value))
                 time += step
 
-    def _event(self, line: str) -> Event:
-        after, topic, *fields = line.split(maxsplit=2)
-        sign = -1 if after.startswith("-") else 1
-        time = self.start + sign * parse_duration(after.lstrip("-"))
+    def _parse_event(self, line: str) -> Event:
+        offset, topic, *fields = line.split(maxsplit=2)
+        sign = -1 if offset.startswith("-") else 1
+        time = self.start + sign * parse_duration(offset.lstrip("-"))
         return Event(topic, time, yaml.safe_load(fields[0]) if fields else {})
 
-    def expected(self, kind: str) -> dict[str, list[str]]:
+    def get_expected(self, kind: str) -> dict[str, list[str]]:
         """By rule, the lines that `fires` or `alerts` give."""
-        wanted = self.text.get(kind, [])
-        by_rule = wanted if isinstance(wanted, dict) else {"it": wanted}
+        expected = self.entry.get(kind, [])
+        by_rule = expected if isinstance(expected, dict) else {"it": expected}
         return {rule: [str(line) for line in lines] for rule, lines in by_rule.items() if lines}
 
-    def told(self, rows: list[dict[str, Any]], kind: str) -> dict[str, list[str]]:
+    def format_rows(self, rows: list[dict[str, Any]], kind: str) -> dict[str, list[str]]:
         """By rule, what came, in the words of `fires` or `alerts`."""
-        found: dict[str, list[str]] = {}
+        lines_by_rule: dict[str, list[str]] = {}
         for row in rows:
             if row["kind"] == {"fires": "firing", "alerts": "alert"}[kind]:
-                after = _after(parse_instant(row["time"]) - self.start)
+                offset = _format_offset(parse_instant(row["time"]) - self.start)
                 names = ("key", "per", "severity", "state")
-                words = [after, *(str(row[name]) for name in names if row.get(name))]
-                found.setdefault(row["rule"], []).append(" ".join(words))
-        return found
+                columns = [offset, *(str(row[name]) for name in names if row.get(name))]
+                lines_by_rule.setdefault(row["rule"], []).append(" ".join(columns))
+        return lines_by_rule
 
 
-def _sample(value: str) -> Mapping[str, Any]:
+def _parse_sample(value: str) -> Mapping[str, Any]:
     return {} if value == "?" else {"x": yaml.safe_load(value)}
 
 
-def all_scenarios() -> list[Scenario]:
+def load_scenarios() -> list[Scenario]:
     """Every scenario of every file beside this one."""
     return [
-        Scenario(path.stem, one)
-        for path in sorted(HERE.glob("*.yaml"))
-        for one in yaml.safe_load(path.read_text())
+        Scenario(path.stem, entry)
+        for path in sorted(SCENARIO_FOLDER.glob("*.yaml"))
+        for entry in yaml.safe_load(path.read_text())
     ]
 
 
-def _after(span: int) -> str:
+def _format_offset(duration: int) -> str:
     """As `format_duration`, with parts of a second in one figure: 3.5s."""
-    whole, rest = divmod(span, SECOND)
-    text = format_duration(whole * SECOND)
-    if not rest:
+    whole_seconds, remainder = divmod(duration, SECOND)
+    text = format_duration(whole_seconds * SECOND)
+    if not remainder:
         return text
-    minutes, seconds = divmod(whole, 60)
+    minutes, seconds = divmod(whole_seconds, 60)
     head = format_duration(minutes * 60 * SECOND) if minutes else ""
-    return f"{head}{seconds}{f'{rest / SECOND:.9f}'.rstrip('0')[1:]}s"
+    return f"{head}{seconds}{f'{remainder / SECOND:.9f}'.rstrip('0')[1:]}s"

@@ -17,13 +17,13 @@ import pytest
 from catcher.model.event import Event
 from catcher.model.time import SECOND
 from tests.meanings.scenarios import Scenario
-from tests.meanings.test_meanings import rehearse
+from tests.meanings.test_scenarios import run_scenario
 
 RAMP = "3 1 4 1 5 9 2 6 5 3 5"
 LAST4 = [6, 5, 3, 5]
 LAST5 = [2, 6, 5, 3, 5]
 
-OVER_TIME: list[tuple[str, str, int, float]] = [
+TIME_CASES: list[tuple[str, str, int, float]] = [
     # expression, samples, first known at, value at the last sample
     ('mean(x, "4s")', RAMP, 4, statistics.mean(LAST4)),
     ('min_over(x, "4s")', RAMP, 4, 3),
@@ -99,7 +99,7 @@ OVER_TIME: list[tuple[str, str, int, float]] = [
     ("-x + +x * 2", "4", 0, 4),
 ]
 
-ARRAYS: list[tuple[str, str, float]] = [
+ARRAY_CASES: list[tuple[str, str, float]] = [
     # expression, fields of the only event, value
     ("mean_of(a)", "a: [1, 2, 6]", 3),
     ("max_of(a)", "a: [1, 2, 6]", 6),
@@ -118,11 +118,11 @@ ARRAYS: list[tuple[str, str, float]] = [
 ]
 
 
-NEWEST = [10 * second + n for second in (2, 3) for n in range(10)]
-PACKED = [
+NEWEST_VALUES = [10 * start + offset for start in (2, 3) for offset in range(10)]
+PACKED_EXPRESSIONS = [
     # nought at the fourth event only
-    f'mean(packed(a, "1s"), "2s") - {statistics.mean(NEWEST)!r}',
-    f'std(packed(a, "1s"), "2s") + max_of(a) - {statistics.stdev(NEWEST) + 39!r}',
+    f'mean(packed(a, "1s"), "2s") - {statistics.mean(NEWEST_VALUES)!r}',
+    f'std(packed(a, "1s"), "2s") + max_of(a) - {statistics.stdev(NEWEST_VALUES) + 39!r}',
     'count(packed(a, "1s"), "2s") + max_of(a) - 59',
     'count(packed(a, "1s"), "1500ms") + max_of(a) - 54',
     'slope(packed(a, "1s"), "2s") + max_of(a) - 49',
@@ -130,47 +130,56 @@ PACKED = [
 ]
 
 
-def deciding(expression: str, value: float, topic: str = "s") -> list[dict[str, Any]]:
-    """Fires as `known` where the expression is first known, as `equal` where it has a value."""
-    near = f"abs(({expression}) - ({value!r})) <= 1e-9"
-    known = f"({expression}) == ({expression})"
+def build_rules(expression: str, value: float, topic: str = "s") -> list[dict[str, Any]]:
+    """Fires as `known_condition` where the expression is first known, as `equal` where it has a
+    value.
+    """
+    equal_condition = f"abs(({expression}) - ({value!r})) <= 1e-9"
+    known_condition = f"({expression}) == ({expression})"
     return [
-        {"rule": f"known-{topic}", "trigger": {"telemetry": topic, "when": known}},
-        {"rule": f"equal-{topic}", "trigger": {"event": topic, "every": "1ns", "when": near}},
+        {"rule": f"known-{topic}", "trigger": {"telemetry": topic, "when": known_condition}},
+        {
+            "rule": f"equal-{topic}",
+            "trigger": {"event": topic, "every": "1ns", "when": equal_condition},
+        },
     ]
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def firings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """What both tables make fire: each row has a topic of its own, all are played at once."""
     rules: list[dict[str, Any]] = []
     events: list[Event] = []
-    table = [(row[0], row[-1], {"samples": row[1]}) for row in OVER_TIME]
-    table += [(row[0], row[-1], {"events": f"0s s {{{row[1]}}}"}) for row in ARRAYS]
-    for number, (expression, value, happened) in enumerate(table):
-        rules += deciding(expression, float(value), f"t{number}")
-        found = Scenario("row", happened).events()
-        events += [event._replace(topic=f"t{number}") for event in found]
+    cases = [(row[0], row[-1], {"samples": row[1]}) for row in TIME_CASES]
+    cases += [(row[0], row[-1], {"events": f"0s s {{{row[1]}}}"}) for row in ARRAY_CASES]
+    for number, (expression, value, entry) in enumerate(cases):
+        rules += build_rules(expression, float(value), f"t{number}")
+        case_events = Scenario("row", entry).build_events()
+        events += [event._replace(topic=f"t{number}") for event in case_events]
     events.sort(key=lambda event: event.time)
     scenario = Scenario("functions", {"rules": rules})
-    rows = asyncio.run(rehearse(tmp_path_factory.mktemp("functions"), scenario, events))
-    return scenario.told(rows, "fires")
+    rows = asyncio.run(run_scenario(tmp_path_factory.mktemp("functions"), scenario, events))
+    return scenario.format_rows(rows, "fires")
 
 
-@pytest.mark.parametrize("number", range(len(OVER_TIME)), ids=lambda n: OVER_TIME[n][0])
-def test_a_function_is_known_in_time_and_right(told: dict[str, list[str]], number: int) -> None:
-    expression, samples, known, value = OVER_TIME[number]
+@pytest.mark.parametrize("number", range(len(TIME_CASES)), ids=lambda index: TIME_CASES[index][0])
+def test_a_function_is_known_in_time_and_right(firings: dict[str, list[str]], number: int) -> None:
+    expression, samples, known_at, value = TIME_CASES[number]
     scenario = Scenario("row", {"samples": samples})
-    last = (scenario.events()[-1].time - scenario.start) // SECOND
-    assert told[f"known-t{number}"][0] == f"{known}s"
-    assert told.get(f"equal-t{number}", [])[-1:] == [f"{last}s"], f"{expression} is not {value}"
+    last_second = (scenario.build_events()[-1].time - scenario.start) // SECOND
+    assert firings[f"known-t{number}"][0] == f"{known_at}s"
+    assert firings.get(f"equal-t{number}", [])[-1:] == [f"{last_second}s"], (
+        f"{expression} is not {value}"
+    )
 
 
-@pytest.mark.parametrize("number", range(len(ARRAYS)), ids=lambda n: ARRAYS[n][0])
-def test_a_function_of_an_array_is_right(told: dict[str, list[str]], number: int) -> None:
-    topic = f"t{len(OVER_TIME) + number}"
-    assert told[f"known-{topic}"] == ["0s"]
-    assert told.get(f"equal-{topic}") == ["0s"], f"{ARRAYS[number][0]} is not {ARRAYS[number][2]}"
+@pytest.mark.parametrize("number", range(len(ARRAY_CASES)), ids=lambda index: ARRAY_CASES[index][0])
+def test_a_function_of_an_array_is_right(firings: dict[str, list[str]], number: int) -> None:
+    topic = f"t{len(TIME_CASES) + number}"
+    assert firings[f"known-{topic}"] == ["0s"]
+    assert firings.get(f"equal-{topic}") == ["0s"], (
+        f"{ARRAY_CASES[number][0]} is not {ARRAY_CASES[number][2]}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -179,20 +188,20 @@ def test_a_function_of_an_array_is_right(told: dict[str, list[str]], number: int
 )
 async def test_a_function_of_too_little_is_unknown(tmp_path: Path, expression: str) -> None:
     events = "0s s {a: [1], b: [], c: [null, .nan]}"
-    scenario = Scenario("functions", {"rules": deciding(expression, 1.0), "events": events})
-    assert await rehearse(tmp_path, scenario) == []
+    scenario = Scenario("functions", {"rules": build_rules(expression, 1.0), "events": events})
+    assert await run_scenario(tmp_path, scenario) == []
 
 
 async def test_an_array_packed_in_one_event_is_a_series_of_its_own(tmp_path: Path) -> None:
     """Ten samples over the second that ends with the event, its start excluded."""
     events = "\n".join(
-        f"{second}s s {{{', '.join(f'a{n}: {10 * second + n}' for n in range(10))}}}"
+        f"{second}s s {{{', '.join(f'a{offset}: {10 * second + offset}' for offset in range(10))}}}"
         for second in range(4)
     )
     rules = [
         {"rule": f"rule-{number}", "trigger": {"telemetry": "s", "when": f"abs({text}) <= 1e-9"}}
-        for number, text in enumerate(PACKED)
+        for number, text in enumerate(PACKED_EXPRESSIONS)
     ]
     scenario = Scenario("functions", {"rules": rules, "events": events})
-    told = scenario.told(await rehearse(tmp_path, scenario), "fires")
-    assert told == {f"rule-{number}": ["3s"] for number in range(len(PACKED))}
+    firings = scenario.format_rows(await run_scenario(tmp_path, scenario), "fires")
+    assert firings == {f"rule-{number}": ["3s"] for number in range(len(PACKED_EXPRESSIONS))}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.oracle.effort import TIMES
+from tests.oracle.hypothesis_settings import EXAMPLE_FACTOR
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if TIMES > 1:
+    if EXAMPLE_FACTOR > 1:
         for item in items:
             if "tests/oracle/" in item.nodeid:
                 item.add_marker(pytest.mark.timeout(12 * 3600))

@@ -9,23 +9,23 @@ from zoneinfo import ZoneInfo
 from catcher.model.time import MINUTE, SECOND
 
 
-def instants(schedule: str, zone: str, start: int, end: int) -> Iterator[int]:
+def iter_schedule_times(schedule: str, zone: str, start: int, end: int) -> Iterator[int]:
     """The whole minutes in [start, end] at which a schedule (numbers, `*`, `*/n`) falls due."""
     minute, hour, day, month, weekday = schedule.split()
     for instant in range(-(-start // MINUTE) * MINUTE, end + 1, MINUTE):
         local = datetime.fromtimestamp(instant // SECOND, UTC).astimezone(ZoneInfo(zone))
-        wanted = (
+        field_values = (
             (minute, local.minute),
             (hour, local.hour),
             (day, local.day),
             (month, local.month),
             (weekday, local.isoweekday() % 7),
         )
-        if all(_matches(*each) for each in wanted):
+        if all(_matches_field(*field_value) for field_value in field_values):
             yield instant
 
 
-def _matches(field: str, value: int) -> bool:
+def _matches_field(field: str, value: int) -> bool:
     if field == "*":
         return True
     if field.startswith("*/"):

@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from tests.oracle.functions import UNKNOWN, Unknown
+from tests.oracle.functions import UNKNOWN, UnknownType
 
 
-class Held(NamedTuple):
+class HoldCompletion(NamedTuple):
     """An instant at which a truth has been held long enough; samples come before timers.
 
-    `place` is the sample that it happens at or, for a timer, the latest sample by then.
+    `sample_index` is the sample that it happens at or, for a timer, the latest sample by then.
     """
 
     time: int
-    timer: bool
-    place: int
+    is_timer: bool
+    sample_index: int
 
 
 @dataclass(frozen=True)
-class Truth:
+class TruthSeries:
     """The truth of a condition at each sample, and how long it has to hold.
 
     `times` are the samples' instants in nanoseconds, in order; `hold` None asks for no holding.
@@ -34,93 +34,121 @@ class Truth:
     hold: int | None
     stale_after: int
     end: int
-    pauses: Sequence[tuple[int, int]] = ()
+    downtimes: Sequence[tuple[int, int]] = ()
 
-    def since(self, place: int) -> Truth:
+    def mask_before(self, index: int) -> TruthSeries:
         """The same with nothing known before a sample."""
-        return replace(self, values=[UNKNOWN] * place + list(self.values[place:]))
+        return replace(self, values=[UNKNOWN] * index + list(self.values[index:]))
 
-    def after(self, held: Held) -> int:
+    def next_index(self, completion: HoldCompletion) -> int:
         """The first place after an instant: a timer's comes after all samples of its time."""
-        return bisect_right(self.times, held.time) if held.timer else held.place + 1
+        return (
+            bisect_right(self.times, completion.time)
+            if completion.is_timer
+            else completion.sample_index + 1
+        )
 
-    def unbroken(self) -> Iterator[tuple[list[int], int | None]]:
+    def iter_streaks(self) -> Iterator[tuple[list[int], int | None]]:
         """Each unbroken truth: the indices of its samples, and that of the false one after it."""
-        run: list[int] = []
+        streak: list[int] = []
         for index, value in enumerate(self.values):
-            if isinstance(value, Unknown):
+            if isinstance(value, UnknownType):
                 continue
-            silent = bool(run) and self._too_long(self.times[run[-1]], self.times[index])
-            if run and (value is False or silent):
-                yield run, index
-                run = []
+            is_silent = bool(streak) and self._is_stale_gap(
+                self.times[streak[-1]], self.times[index]
+            )
+            if streak and (value is False or is_silent):
+                yield streak, index
+                streak = []
             if value is True:
-                run.append(index)
-        if run:
-            yield run, None
+                streak.append(index)
+        if streak:
+            yield streak, None
 
-    def held(self) -> Iterator[Held]:
+    def iter_completions(self) -> Iterator[HoldCompletion]:
         """Every instant at which the condition holds, as long as asked, and something happens."""
         if self.hold is None:
             for index, value in enumerate(self.values):
                 if value is True:
-                    yield Held(self.times[index], False, index)
+                    yield HoldCompletion(self.times[index], False, index)
             return
-        for run, broken_by in self.unbroken():
-            yield from self._held_in(run, broken_by, self.hold)
+        for streak, broken_by in self.iter_streaks():
+            yield from self._complete_streak(streak, broken_by, self.hold)
 
-    def _held_in(self, run: list[int], broken_by: int | None, hold: int) -> Iterator[Held]:
-        due = self.times[run[0]] + hold
-        by_then = [index for index in run if self.times[index] <= due]
-        after = [index for index in run if self.times[index] > due]
-        broken = broken_by is not None and self.times[broken_by] <= due
-        silent = self._too_long(self.times[by_then[-1]], due)
-        seen = due <= self.end and not any(stop < due < again for stop, again in self.pauses)
-        if len(by_then) > 1 and not broken and not silent and seen:
-            yield Held(due, True, bisect_right(self.times, due) - 1)
-        for index in after:
-            yield Held(self.times[index], False, index)
+    def _complete_streak(
+        self, streak: list[int], broken_by: int | None, hold: int
+    ) -> Iterator[HoldCompletion]:
+        due = self.times[streak[0]] + hold
+        indexes_by_due = [index for index in streak if self.times[index] <= due]
+        indexes_after_due = [index for index in streak if self.times[index] > due]
+        is_broken = broken_by is not None and self.times[broken_by] <= due
+        is_silent = self._is_stale_gap(self.times[indexes_by_due[-1]], due)
+        is_observed = due <= self.end and not any(
+            stopped < due < resumed for stopped, resumed in self.downtimes
+        )
+        if len(indexes_by_due) > 1 and not is_broken and not is_silent and is_observed:
+            yield HoldCompletion(due, True, bisect_right(self.times, due) - 1)
+        for index in indexes_after_due:
+            yield HoldCompletion(self.times[index], False, index)
 
-    def _too_long(self, since: int, until: int) -> bool:
-        return silence(since, until, self.pauses) > self.stale_after
+    def _is_stale_gap(self, since: int, until: int) -> bool:
+        return compute_silence(since, until, self.downtimes) > self.stale_after
 
 
-def silence(since: int, until: int, pauses: Sequence[tuple[int, int]]) -> int:
+def compute_silence(since: int, until: int, downtimes: Sequence[tuple[int, int]]) -> int:
     """How long nothing was heard, of the time in which somebody watched at all.
 
     Downtime is unobserved: what came before it counts as if it had come at its end.
     """
-    return until - max([since, *(again for _, again in pauses if since < again <= until)])
+    return until - max([since, *(resumed for _, resumed in downtimes if since < resumed <= until)])
 
 
-class Crossing(NamedTuple):
+class EdgeTransition(NamedTuple):
     """An armed condition came to hold (`fires`), or it was armed again, by a recovery or not."""
 
     time: int
-    timer: bool
-    place: int
+    is_timer: bool
+    sample_index: int
     fires: bool
-    recovered: bool = False
+    is_recovery: bool = False
 
 
-def crossings(
-    when: Truth, clear: Truth, *, recovered: Sequence[int], may_fire: Callable[[Held], bool]
-) -> Iterator[Crossing]:
+def iter_transitions(
+    when: TruthSeries,
+    clear: TruthSeries,
+    *,
+    recovery_indexes: Sequence[int],
+    can_fire: Callable[[HoldCompletion], bool],
+) -> Iterator[EdgeTransition]:
     """Each firing and each arming after one, in order; it starts armed.
 
-    Each waits for what comes after the one before. `recovered` are the places of samples that
-    arm by themselves, and may fire at once.
+    Each waits for what comes after the one before. `recovery_indexes` are the places of samples
+    that arm by themselves, and may fire at once.
     """
-    since = 0
+    start_index = 0
     while True:
-        firing = min((h for h in when.since(since).held() if may_fire(h)), default=None)
+        firing = min(
+            (
+                completion
+                for completion in when.mask_before(start_index).iter_completions()
+                if can_fire(completion)
+            ),
+            default=None,
+        )
         if firing is None:
             return
-        yield Crossing(*firing, True)
-        since = when.after(firing)
-        armings = [(held, clear.after(held), False) for held in clear.since(since).held()]
-        armings += [(Held(when.times[p], False, p), p, True) for p in recovered if p >= since]
-        if not armings:
+        yield EdgeTransition(*firing, True)
+        start_index = when.next_index(firing)
+        rearmings = [
+            (completion, clear.next_index(completion), False)
+            for completion in clear.mask_before(start_index).iter_completions()
+        ]
+        rearmings += [
+            (HoldCompletion(when.times[index], False, index), index, True)
+            for index in recovery_indexes
+            if index >= start_index
+        ]
+        if not rearmings:
             return
-        arming, since, by_recovery = min(armings)
-        yield Crossing(*arming, False, by_recovery)
+        rearming, start_index, is_recovery = min(rearmings)
+        yield EdgeTransition(*rearming, False, is_recovery)

@@ -9,16 +9,23 @@ from typing import Any, NamedTuple
 from catcher.model.alert import Severity
 from catcher.model.rule import AlertSpec, Rule
 from tests.oracle import oracle
-from tests.oracle.moments import Feed, Moment, Sample
-from tests.oracle.oracle import fired, truths
-from tests.oracle.standing import Standing
-from tests.oracle.watched import Watched, in_time, reads_of, seen_by, text, topics
+from tests.oracle.alert_timeline import AlertTimeline
+from tests.oracle.oracle import iter_firings, iter_truths
+from tests.oracle.recording import (
+    Recording,
+    collect_reads,
+    collect_trigger_input,
+    evaluate_key,
+    list_topics,
+    mark_late_events,
+)
+from tests.oracle.sample_context import KeyHistory, Sample, SampleContext
 
-Metrics = Callable[[str, int], Mapping[str, Any] | None]
+MetricsLookup = Callable[[str, int], Mapping[str, Any] | None]
 """What the job of a rule finds, by key and instant of the firing; None where it fails."""
 
 
-class Changed(NamedTuple):
+class LevelChangeRecord(NamedTuple):
     """A level change, as far as the meanings determine it."""
 
     rule: str
@@ -30,177 +37,214 @@ class Changed(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Happening:
+class KeyInput:
     """Something that levels of one key hear of.
 
-    `what`: `feed` (an event or a result that they judge), `failed` (a job did), `firing`,
+    `kind`: `feed` (an event or a result that they judge), `failed` (a job did), `firing`,
     `armed`, `recovered` (armed by a true sample after a gap: never false, so that only what is
     `always` drops), `false` (the trigger's own `when` turned false), `forgotten` (the key was),
-    `late` (an event that came when its stream had already reached the instant `reached`).
+    `late` (an event that came when its stream had already reached the instant `stream_time`).
     """
 
     time: int
     position: float
-    what: str
-    moment: Moment | None = None
-    reached: int = 0
+    kind: str
+    context: SampleContext | None = None
+    stream_time: int = 0
 
     @property
-    def order(self) -> tuple[int, float, int]:
+    def sort_key(self) -> tuple[int, float, int]:
         kinds = ("armed", "recovered", "false", "firing", "late", "failed", "feed", "forgotten")
-        return max(self.time, self.reached), self.position, kinds.index(self.what)
+        return max(self.time, self.stream_time), self.position, kinds.index(self.kind)
 
     @property
-    def of_one_alert(self) -> bool:
+    def is_alert_specific(self) -> bool:
         """Whether it concerns the alert that its fields name, and no other of the key."""
-        return self.what in ("feed", "late", "failed")
+        return self.kind in ("feed", "late", "failed")
 
 
-def level_changes(rule: Rule, watched: Watched, metrics: Metrics | None = None) -> list[Changed]:
+def compute_level_changes(
+    rule: Rule, recording: Recording, metrics: MetricsLookup | None = None
+) -> list[LevelChangeRecord]:
     """Every change of severity, or of knowing it, of every alert of a rule, in order of time."""
     assert rule.alert is not None
-    found: list[Changed] = []
-    for key, happenings in _by_key(rule, watched, metrics).items():
-        for per, story in _by_per(rule, rule.alert, happenings).items():
-            standing = Standing(rule, rule.alert, watched.pauses)
-            for time, severity, unknown in standing.changes(story, watched.end):
-                found.append(Changed(rule.id, key, per, severity, unknown, time))
-    return at_last(found)
+    level_changes: list[LevelChangeRecord] = []
+    for key, key_inputs in _group_by_key(rule, recording, metrics).items():
+        for per, alert_inputs in _group_by_per(rule, rule.alert, key_inputs).items():
+            timeline = AlertTimeline(rule, rule.alert, recording.downtimes)
+            for time, severity, is_unknown in timeline.iter_changes(alert_inputs, recording.end):
+                level_changes.append(
+                    LevelChangeRecord(rule.id, key, per, severity, is_unknown, time)
+                )
+    return collapse_changes(level_changes)
 
 
-def at_last(changes: Iterable[Changed]) -> list[Changed]:
+def collapse_changes(changes: Iterable[LevelChangeRecord]) -> list[LevelChangeRecord]:
     """Of the changes of an alert at one instant the last, if it is one to what was before."""
-    alerts: dict[tuple[str, str, str], list[Changed]] = {}
+    changes_by_alert: dict[tuple[str, str, str], list[LevelChangeRecord]] = {}
     for change in changes:
-        story = alerts.setdefault(change[:3], [])
-        if story and story[-1].time == change.time:
-            story.pop()
-        before = story[-1][3:5] if story else (Severity.NONE, False)
-        if change[3:5] != before:
-            story.append(change)
-    found = [change for story in alerts.values() for change in story]
-    return sorted(found, key=lambda each: (each.time, each.key, each.per))
+        alert_changes = changes_by_alert.setdefault(change[:3], [])
+        if alert_changes and alert_changes[-1].time == change.time:
+            alert_changes.pop()
+        previous = alert_changes[-1][3:5] if alert_changes else (Severity.NONE, False)
+        if change[3:5] != previous:
+            alert_changes.append(change)
+    collapsed = [change for alert_changes in changes_by_alert.values() for change in alert_changes]
+    return sorted(collapsed, key=lambda change: (change.time, change.key, change.per))
 
 
-def _by_key(rule: Rule, watched: Watched, metrics: Metrics | None) -> dict[str, list[Happening]]:
-    stories: dict[str, list[Happening]] = {}
-    for key, happening in _trigger_story(rule, watched):
-        stories.setdefault(key, []).append(happening)
+def _group_by_key(
+    rule: Rule, recording: Recording, metrics: MetricsLookup | None
+) -> dict[str, list[KeyInput]]:
+    inputs_by_key: dict[str, list[KeyInput]] = {}
+    for key, key_input in _iter_trigger_inputs(rule, recording):
+        inputs_by_key.setdefault(key, []).append(key_input)
     if metrics is not None:
-        for key, happening in _results(rule, watched, metrics):
-            stories.setdefault(key, []).append(happening)
-    return {key: sorted(story, key=lambda each: each.order) for key, story in stories.items()}
+        for key, key_input in _iter_result_inputs(rule, recording, metrics):
+            inputs_by_key.setdefault(key, []).append(key_input)
+    return {
+        key: sorted(key_inputs, key=lambda key_input: key_input.sort_key)
+        for key, key_inputs in inputs_by_key.items()
+    }
 
 
-def _trigger_story(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happening]]:
+def _iter_trigger_inputs(rule: Rule, recording: Recording) -> Iterator[tuple[str, KeyInput]]:
     trigger = rule.trigger
     if trigger.kind == "absent":
-        yield from _silences(rule, watched)
+        yield from _iter_silence_inputs(rule, recording)
         return
     if trigger.kind == "sequence":
-        for key, time in fired(rule, trigger, watched):
-            yield key, Happening(time, 0, "firing")
-        yield from _forgotten(rule, watched)
+        for key, time in iter_firings(rule, trigger, recording):
+            yield key, KeyInput(time, 0, "firing")
+        yield from _iter_expiry_inputs(rule, recording)
         return
-    if oracle.plain(trigger):
-        for found in oracle.fired_at_samples(rule, trigger, watched):
-            yield found.key, Happening(found.time, found.place, "firing")
+    if oracle.fires_per_event(trigger):
+        for candidate in oracle.list_sample_firings(rule, trigger, recording):
+            yield candidate.key, KeyInput(candidate.time, candidate.position, "firing")
         if trigger.kind != "result" and rule.job is None:
-            yield from _late(rule, watched)
-    refused = oracle.refused(rule, trigger, watched)
-    for life in seen_by(rule, trigger, watched).lives:
-        for moment in life.moments:
-            when_and_where = moment.time, moment.sample.position
+            yield from _iter_late_inputs(rule, recording)
+    refused_firings = oracle.find_refused_firings(rule, trigger, recording)
+    for lifetime in collect_trigger_input(rule, trigger, recording).lifetimes:
+        for context in lifetime.contexts:
+            time_and_position = context.time, context.sample.position
             if rule.job is None:
-                yield life.key, Happening(*when_and_where, "feed", moment)
+                yield lifetime.key, KeyInput(*time_and_position, "feed", context)
             if rule.job and trigger.when:
-                [when] = truths(trigger.when, trigger.clear, [moment])
-                if when.alone is False or (when.alone is True and when.clears is True):
-                    yield life.key, Happening(*when_and_where, "false", moment)
+                [condition_truth] = iter_truths(trigger.when, trigger.clear, [context])
+                if condition_truth.when_value is False or (
+                    condition_truth.when_value is True and condition_truth.clears is True
+                ):
+                    yield lifetime.key, KeyInput(*time_and_position, "false", context)
         if trigger.when is not None and trigger.every is None:
-            for crossing in oracle.crossed(trigger, life, watched, refused):
-                moment = life.moments[crossing.place]
-                rest = "recovered" if crossing.recovered else "armed"
-                what = "firing" if crossing.fires else rest
-                yield life.key, Happening(crossing.time, moment.sample.position, what, moment)
-    yield from _forgotten(rule, watched)
+            for transition in oracle.iter_edge_transitions(
+                trigger, lifetime, recording, refused_firings
+            ):
+                context = lifetime.contexts[transition.sample_index]
+                arming_kind = "recovered" if transition.is_recovery else "armed"
+                kind = "firing" if transition.fires else arming_kind
+                yield (
+                    lifetime.key,
+                    KeyInput(transition.time, context.sample.position, kind, context),
+                )
+    yield from _iter_expiry_inputs(rule, recording)
 
 
-def _silences(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happening]]:
+def _iter_silence_inputs(rule: Rule, recording: Recording) -> Iterator[tuple[str, KeyInput]]:
     trigger = rule.trigger
-    for key, time in fired(rule, trigger, watched):
-        yield key, Happening(time, float("inf"), "firing")
-    for position, item, late in in_time(topics(trigger), watched.admitted):
-        heard = text(trigger.by, item.event.fields, rule)
-        if not late and heard is not None:
-            yield heard, Happening(item.event.time, position, "armed")
-    yield from _forgotten(rule, watched)
+    for firing_key, time in iter_firings(rule, trigger, recording):
+        yield firing_key, KeyInput(time, float("inf"), "firing")
+    for position, item, late in mark_late_events(list_topics(trigger), recording.events):
+        message_key = evaluate_key(trigger.by, item.event.fields, rule)
+        if not late and message_key is not None:
+            yield message_key, KeyInput(item.event.time, position, "armed")
+    yield from _iter_expiry_inputs(rule, recording)
 
 
-def _forgotten(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happening]]:
-    for life in seen_by(rule, rule.trigger, watched).lives:
-        if life.forgotten:
-            yield life.key, Happening(life.end, float("inf"), "forgotten")
+def _iter_expiry_inputs(rule: Rule, recording: Recording) -> Iterator[tuple[str, KeyInput]]:
+    for lifetime in collect_trigger_input(rule, rule.trigger, recording).lifetimes:
+        if lifetime.is_expired:
+            yield lifetime.key, KeyInput(lifetime.end, float("inf"), "forgotten")
 
 
-def _late(rule: Rule, watched: Watched) -> Iterator[tuple[str, Happening]]:
-    for key, moment in seen_by(rule, rule.trigger, watched).late:
-        place = int(moment.sample.position)
-        before = in_time(topics(rule.trigger), watched.admitted[:place])
-        reached = max(item.event.time for _, item, late in before if not late)
-        yield key, Happening(moment.time, place, "late", moment, reached)
+def _iter_late_inputs(rule: Rule, recording: Recording) -> Iterator[tuple[str, KeyInput]]:
+    for key, context in collect_trigger_input(rule, rule.trigger, recording).late_contexts:
+        position = int(context.sample.position)
+        earlier_events = mark_late_events(list_topics(rule.trigger), recording.events[:position])
+        stream_time = max(item.event.time for _, item, late in earlier_events if not late)
+        yield key, KeyInput(context.time, position, "late", context, stream_time)
 
 
-def _results(rule: Rule, watched: Watched, metrics: Metrics) -> Iterator[tuple[str, Happening]]:
-    feeds: dict[str, Feed] = {}
-    reads = reads_of(rule, watched.admitted)
-    for key, sample, found in results(rule, watched, metrics):
-        feed = feeds.setdefault(key, Feed(rule, [], reads))
-        moment = Moment(feed, sample)
-        if found:
-            feed.samples.append(sample)
-        yield key, Happening(sample.time, sample.position, "feed" if found else "failed", moment)
+def _iter_result_inputs(
+    rule: Rule, recording: Recording, metrics: MetricsLookup
+) -> Iterator[tuple[str, KeyInput]]:
+    histories: dict[str, KeyHistory] = {}
+    reads = collect_reads(rule, recording.events)
+    for key, sample, has_result in iter_results(rule, recording, metrics):
+        history = histories.setdefault(key, KeyHistory(rule, [], reads))
+        context = SampleContext(history, sample)
+        if has_result:
+            history.samples.append(sample)
+        yield (
+            key,
+            KeyInput(sample.time, sample.position, "feed" if has_result else "failed", context),
+        )
 
 
-def results(rule: Rule, watched: Watched, metrics: Metrics) -> Iterator[tuple[str, Sample, bool]]:
+def iter_results(
+    rule: Rule, recording: Recording, metrics: MetricsLookup
+) -> Iterator[tuple[str, Sample, bool]]:
     """What comes of each firing's run, in their order: key, result, whether there is one.
 
     A result carries the fields of the event that fired, and stands before the next event.
     """
     causes = [
-        (each.time, each.place if each.sample.time == each.time else _last(watched, each.time),
-         each.key, each.sample.fields)
-        for each in oracle.fired_at_samples(rule, rule.trigger, watched)
-    ]  # fmt: skip
-    for turn, (time, place, key, fields) in enumerate(sorted(causes, key=lambda one: one[:3])):
-        found = metrics(key, time)
-        position = place + 0.5 + turn * 1e-6
-        yield key, Sample(position, time, {**fields, **(found or {})}), found is not None
+        (
+            candidate.time,
+            candidate.position
+            if candidate.sample.time == candidate.time
+            else _find_last_position(recording, candidate.time),
+            candidate.key,
+            candidate.sample.fields,
+        )
+        for candidate in oracle.list_sample_firings(rule, rule.trigger, recording)
+    ]
+    for rank, (time, cause_position, key, fields) in enumerate(
+        sorted(causes, key=lambda cause: cause[:3])
+    ):
+        metric_values = metrics(key, time)
+        position = cause_position + 0.5 + rank * 1e-6
+        yield (
+            key,
+            Sample(position, time, {**fields, **(metric_values or {})}),
+            metric_values is not None,
+        )
 
 
-def _last(watched: Watched, time: int) -> float:
+def _find_last_position(recording: Recording, time: int) -> float:
     """The place of the last event up to an instant: a timer's result follows it."""
-    return max(p for p, item in enumerate(watched.admitted) if item.event.time <= time)
+    return max(
+        position for position, item in enumerate(recording.events) if item.event.time <= time
+    )
 
 
-def _by_per(
-    rule: Rule, spec: AlertSpec, happenings: Sequence[Happening]
-) -> dict[str, list[Happening]]:
+def _group_by_per(
+    rule: Rule, spec: AlertSpec, key_inputs: Sequence[KeyInput]
+) -> dict[str, list[KeyInput]]:
     """The happenings that each alert of a key hears of: its own feeds, and all the rest."""
-    pers: dict[int, str] = {}
-    for place, happening in enumerate(happenings):
-        if happening.of_one_alert and happening.moment is not None:
-            value = text(spec.per, happening.moment.sample.fields, rule)
-            if value is None and happening.what == "failed":
+    per_by_index: dict[int, str] = {}
+    for index, key_input in enumerate(key_inputs):
+        if key_input.is_alert_specific and key_input.context is not None:
+            value = evaluate_key(spec.per, key_input.context.sample.fields, rule)
+            if value is None and key_input.kind == "failed":
                 value = ""
             if value is not None:
-                pers[place] = value
-    names = dict.fromkeys(pers.values()) if spec.per else {"": None}
+                per_by_index[index] = value
+    per_values = dict.fromkeys(per_by_index.values()) if spec.per else {"": None}
     return {
-        name: [
-            happening
-            for place, happening in enumerate(happenings)
-            if not happening.of_one_alert or pers.get(place) == name
+        per: [
+            key_input
+            for index, key_input in enumerate(key_inputs)
+            if not key_input.is_alert_specific or per_by_index.get(index) == per
         ]
-        for name in names
+        for per in per_values
     }

@@ -1,7 +1,7 @@
 """What a rule must decide, worked out afresh from everything that was admitted.
 
 This is the second reading of the exact meanings in the design: it shares no code with
-`catcher.watching`, keeps no state between decisions where a search through the history will do,
+`catcher.evaluation`, keeps no state between decisions where a search through the history will do,
 and computes time with integers only.
 """
 
@@ -10,285 +10,349 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from catcher.model.event import Admitted
-from catcher.model.rule import Expr, Rule, Trigger
-from tests.oracle.cron import instants
-from tests.oracle.functions import UNKNOWN, Unknown
-from tests.oracle.holds import Crossing, Held, Truth, crossings
-from tests.oracle.moments import Moment, Sample
-from tests.oracle.truth import stateless, truth
-from tests.oracle.watched import (
-    Fired,
-    Life,
-    Watched,
-    at_instants,
-    forgotten,
-    in_time,
-    passes,
-    seen_by,
-    text,
-    text_of,
-    topics,
+from catcher.model.event import AdmittedEvent
+from catcher.model.rule import Expression, Rule, TriggerSpec
+from tests.oracle.cron import iter_schedule_times
+from tests.oracle.expression_evaluator import evaluate_stateless, evaluate_truth
+from tests.oracle.functions import UNKNOWN, UnknownType
+from tests.oracle.holds import EdgeTransition, HoldCompletion, TruthSeries, iter_transitions
+from tests.oracle.recording import (
+    FiringRecord,
+    KeyLifetime,
+    Recording,
+    collect_trigger_input,
+    evaluate_key,
+    is_key_expired,
+    iter_instant_contexts,
+    list_topics,
+    mark_late_events,
+    passes_where,
+    value_to_text,
 )
+from tests.oracle.sample_context import Sample, SampleContext
 
-EVENT_KINDS = ("event", "result", "http")
+EVENT_TRIGGER_KINDS = ("event", "result", "http")
 
 
-def firings(rule: Rule, watched: Watched) -> list[Fired]:
+def compute_firings(rule: Rule, recording: Recording) -> list[FiringRecord]:
     """Every firing of a rule, in order of time."""
-    found = [Fired(rule.id, *each) for each in fired(rule, rule.trigger, watched)]
-    return sorted(found, key=lambda each: (each.time, each.key))
+    records = [
+        FiringRecord(rule.id, *firing_args)
+        for firing_args in iter_firings(rule, rule.trigger, recording)
+    ]
+    return sorted(records, key=lambda record: (record.time, record.key))
 
 
-def fired(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str, int]]:
+def iter_firings(
+    rule: Rule, trigger: TriggerSpec, recording: Recording
+) -> Iterator[tuple[str, int]]:
     """Key and instant of each firing of one trigger, in no order."""
     match trigger.kind:
         case "any":
             for part in trigger.any:
-                yield from fired(rule, part, watched)
+                yield from iter_firings(rule, part, recording)
         case "schedule" | "every" if not trigger.topic:
-            for moment in at_instants(rule, sorted(_due(trigger, watched)), watched):
-                if trigger.when is None or truth(trigger.when.text, moment) is True:
-                    yield "", moment.time
+            for context in iter_instant_contexts(
+                rule, sorted(_iter_due_times(trigger, recording)), recording
+            ):
+                if trigger.when is None or evaluate_truth(trigger.when.text, context) is True:
+                    yield "", context.time
         case "absent":
-            yield from _absences(rule, trigger, watched)
+            yield from _iter_absences(rule, trigger, recording)
         case "sequence":
-            yield from _sequences(rule, trigger, watched)
+            yield from _iter_sequences(rule, trigger, recording)
         case _:
-            for found in fired_at_samples(rule, trigger, watched):
-                yield found.key, found.time
+            for candidate in list_sample_firings(rule, trigger, recording):
+                yield candidate.key, candidate.time
 
 
-def _due(trigger: Trigger, watched: Watched) -> Iterator[int]:
+def _iter_due_times(trigger: TriggerSpec, recording: Recording) -> Iterator[int]:
     """The instants of a clock; of those in a downtime the latest is made up for, or none."""
     if trigger.kind == "schedule":
-        found = list(instants(trigger.schedule, trigger.zone, watched.start, watched.end))
+        due_times = list(
+            iter_schedule_times(trigger.schedule, trigger.zone, recording.start, recording.end)
+        )
     else:
         assert trigger.every is not None
-        first = -(-watched.start // trigger.every) * trigger.every
-        found = list(range(first, watched.end + 1, trigger.every))
-    yield from (instant for instant in found if watched.observed(instant))
-    for stop, again in watched.pauses if trigger.catch_up == "run" else ():
-        yield from [instant for instant in found if stop < instant < again][-1:]
+        first = -(-recording.start // trigger.every) * trigger.every
+        due_times = list(range(first, recording.end + 1, trigger.every))
+    yield from (instant for instant in due_times if recording.is_observed(instant))
+    for stopped, resumed in recording.downtimes if trigger.catch_up == "run" else ():
+        yield from [instant for instant in due_times if stopped < instant < resumed][-1:]
 
 
-class Candidate(NamedTuple):
+class FiringCandidate(NamedTuple):
     """A firing: its rank in the order of events, the sample that it was made with, its place."""
 
-    rank: tuple[int, bool, float, str]
-    place: float
+    sort_key: tuple[int, bool, float, str]
+    position: float
     key: str
     time: int
     sample: Sample
 
 
-Refused = set[tuple[str, int, float]]
+RefusedFirings = set[tuple[str, int, float]]
 """Firings (key, instant, place) that a `once_per` value used before forbids."""
 
 
-def fired_at_samples(rule: Rule, trigger: Trigger, watched: Watched) -> list[Candidate]:
+def list_sample_firings(
+    rule: Rule, trigger: TriggerSpec, recording: Recording
+) -> list[FiringCandidate]:
     """The firings of a trigger that listens to one topic.
 
     `once_per` reaches over all keys: the first firing that repeats a value is struck out, and
     all is worked out again without it, until none is left.
     """
-    struck_out = refused(rule, trigger, watched)
-    return sorted(_of_samples(rule, trigger, watched, struck_out), key=lambda one: one.rank)
-
-
-def refused(rule: Rule, trigger: Trigger, watched: Watched) -> Refused:
-    """The firings that would repeat a value of `once_per`."""
-    struck_out: Refused = set()
-    while trigger.once_per is not None:
-        found = _of_samples(rule, trigger, watched, struck_out)
-        used: set[str | None] = set()
-        for each in sorted(found, key=lambda one: one.rank):
-            value = text(trigger.once_per, each.sample.fields, rule)
-            if value in used:
-                struck_out.add((each.key, each.time, each.place))
-                break
-            used.add(value)
-        else:
-            break
-    return struck_out
-
-
-def _of_samples(
-    rule: Rule, trigger: Trigger, watched: Watched, struck_out: Refused
-) -> Iterator[Candidate]:
-    seen = seen_by(rule, trigger, watched)
-    for life in seen.lives:
-        for time, timer, moment in _of_life(trigger, life, watched, struck_out):
-            place = moment.sample.position
-            rank = (0, False, place, "") if plain(trigger) else (time, timer, place, life.key)
-            yield Candidate(rank, place, life.key, time, moment.sample)
-    for key, moment in seen.late if plain(trigger) else ():
-        if _may_fire(trigger, key, moment.time, moment, struck_out):
-            place = moment.sample.position
-            yield Candidate((0, False, place, ""), place, key, moment.time, moment.sample)
-
-
-def plain(trigger: Trigger) -> bool:
-    """Whether it fires for each event as it comes."""
-    return trigger.kind in EVENT_KINDS and trigger.when is None and trigger.every is None
-
-
-def _of_life(
-    trigger: Trigger, life: Life, watched: Watched, struck_out: Refused
-) -> Iterator[tuple[int, bool, Moment]]:
-    """The firings of one key: instant, whether a timer made it, and the latest sample by then."""
-    if plain(trigger) or trigger.every is not None:
-        yield from _at_samples(trigger, life, struck_out)
-    elif trigger.when is not None:
-        for crossing in crossed(trigger, life, watched, struck_out):
-            if crossing.fires:
-                yield crossing.time, crossing.timer, life.moments[crossing.place]
-
-
-def _may_fire(trigger: Trigger, key: str, time: int, moment: Moment, struck_out: Refused) -> bool:
-    """Whether `once_per` is known at a moment, and not used up."""
-    if trigger.once_per is None:
-        return True
-    value = stateless(trigger.once_per.text, moment.sample.fields, moment.feed.rule)
-    return text_of(value) is not None and (key, time, moment.sample.position) not in struck_out
-
-
-def _at_samples(
-    trigger: Trigger, life: Life, struck_out: Refused
-) -> Iterator[tuple[int, bool, Moment]]:
-    last: int | None = None
-    for moment in life.moments:
-        due = last is None or moment.time >= last + (trigger.every or 0)
-        holds = trigger.when is None or truth(trigger.when.text, moment) is True
-        if due and holds and _may_fire(trigger, life.key, moment.time, moment, struck_out):
-            last = moment.time
-            yield moment.time, False, moment
-
-
-class Truths(NamedTuple):
-    """Whether a condition holds, whether it is cleared, and what `when` alone says."""
-
-    holds: bool | Unknown
-    clears: bool | Unknown
-    alone: bool | Unknown
-
-
-def truths(when: Expr, clear: Expr | None, moments: Sequence[Moment]) -> Iterator[Truths]:
-    """The truths at each moment. If both hold, clearing wins."""
-    for moment in moments:
-        alone = truth(when.text, moment)
-        if clear is None:
-            yield Truths(alone, UNKNOWN if isinstance(alone, Unknown) else not alone, alone)
-            continue
-        clears = truth(clear.text, moment)
-        yield Truths(False if clears is True else alone, clears, alone)
-
-
-def crossed(
-    trigger: Trigger, life: Life, watched: Watched, struck_out: Refused
-) -> Iterator[Crossing]:
-    """The firings of a `when` at one key's samples, and the armings between them."""
-    assert trigger.when is not None
-    moments, stale, end = life.moments, trigger.stale_after, life.end
-    found = list(truths(trigger.when, trigger.clear, moments))
-    at = [moment.time for moment in moments]
-
-    def may_fire(held: Held) -> bool:
-        return _may_fire(trigger, life.key, held.time, moments[held.place], struck_out)
-
-    holds, clears = [each.holds for each in found], [each.clears for each in found]
-    return crossings(
-        Truth(holds, at, trigger.hold, stale, end, watched.pauses),
-        Truth(clears, at, trigger.clear_hold, stale, end, watched.pauses),
-        recovered=list(_recovered(found)) if trigger.on_recovery == "fire" else [],
-        may_fire=may_fire,
+    refused = find_refused_firings(rule, trigger, recording)
+    return sorted(
+        _iter_candidates(rule, trigger, recording, refused),
+        key=lambda candidate: candidate.sort_key,
     )
 
 
-def _recovered(found: Sequence[Truths]) -> Iterator[int]:
+def find_refused_firings(rule: Rule, trigger: TriggerSpec, recording: Recording) -> RefusedFirings:
+    """The firings that would repeat a value of `once_per`."""
+    refused: RefusedFirings = set()
+    while trigger.once_per is not None:
+        candidates = _iter_candidates(rule, trigger, recording, refused)
+        used_values: set[str | None] = set()
+        for candidate in sorted(candidates, key=lambda candidate: candidate.sort_key):
+            value = evaluate_key(trigger.once_per, candidate.sample.fields, rule)
+            if value in used_values:
+                refused.add((candidate.key, candidate.time, candidate.position))
+                break
+            used_values.add(value)
+        else:
+            break
+    return refused
+
+
+def _iter_candidates(
+    rule: Rule, trigger: TriggerSpec, recording: Recording, refused: RefusedFirings
+) -> Iterator[FiringCandidate]:
+    trigger_input = collect_trigger_input(rule, trigger, recording)
+    for lifetime in trigger_input.lifetimes:
+        for time, is_timer, context in _iter_lifetime_firings(
+            trigger, lifetime, recording, refused
+        ):
+            position = context.sample.position
+            sort_key = (
+                (0, False, position, "")
+                if fires_per_event(trigger)
+                else (time, is_timer, position, lifetime.key)
+            )
+            yield FiringCandidate(sort_key, position, lifetime.key, time, context.sample)
+    for key, context in trigger_input.late_contexts if fires_per_event(trigger) else ():
+        if _can_fire(trigger, key, context.time, context, refused):
+            position = context.sample.position
+            yield FiringCandidate(
+                (0, False, position, ""), position, key, context.time, context.sample
+            )
+
+
+def fires_per_event(trigger: TriggerSpec) -> bool:
+    """Whether it fires for each event as it comes."""
+    return trigger.kind in EVENT_TRIGGER_KINDS and trigger.when is None and trigger.every is None
+
+
+def _iter_lifetime_firings(
+    trigger: TriggerSpec, lifetime: KeyLifetime, recording: Recording, refused: RefusedFirings
+) -> Iterator[tuple[int, bool, SampleContext]]:
+    """The firings of one key: instant, whether a timer made it, and the latest sample by then."""
+    if fires_per_event(trigger) or trigger.every is not None:
+        yield from _iter_throttled_firings(trigger, lifetime, refused)
+    elif trigger.when is not None:
+        for transition in iter_edge_transitions(trigger, lifetime, recording, refused):
+            if transition.fires:
+                yield (
+                    transition.time,
+                    transition.is_timer,
+                    lifetime.contexts[transition.sample_index],
+                )
+
+
+def _can_fire(
+    trigger: TriggerSpec, key: str, time: int, context: SampleContext, refused: RefusedFirings
+) -> bool:
+    """Whether `once_per` is known at a moment, and not used up."""
+    if trigger.once_per is None:
+        return True
+    value = evaluate_stateless(trigger.once_per.text, context.sample.fields, context.history.rule)
+    return value_to_text(value) is not None and (key, time, context.sample.position) not in refused
+
+
+def _iter_throttled_firings(
+    trigger: TriggerSpec, lifetime: KeyLifetime, refused: RefusedFirings
+) -> Iterator[tuple[int, bool, SampleContext]]:
+    last_time: int | None = None
+    for context in lifetime.contexts:
+        is_due = last_time is None or context.time >= last_time + (trigger.every or 0)
+        is_true = trigger.when is None or evaluate_truth(trigger.when.text, context) is True
+        if is_due and is_true and _can_fire(trigger, lifetime.key, context.time, context, refused):
+            last_time = context.time
+            yield context.time, False, context
+
+
+class ConditionTruths(NamedTuple):
+    """Whether a condition holds, whether it is cleared, and what `when` alone says."""
+
+    holds: bool | UnknownType
+    clears: bool | UnknownType
+    when_value: bool | UnknownType
+
+
+def iter_truths(
+    when: Expression, clear: Expression | None, contexts: Sequence[SampleContext]
+) -> Iterator[ConditionTruths]:
+    """The truths at each moment. If both hold, clearing wins."""
+    for context in contexts:
+        when_value = evaluate_truth(when.text, context)
+        if clear is None:
+            yield ConditionTruths(
+                when_value,
+                UNKNOWN if isinstance(when_value, UnknownType) else not when_value,
+                when_value,
+            )
+            continue
+        clears = evaluate_truth(clear.text, context)
+        yield ConditionTruths(False if clears is True else when_value, clears, when_value)
+
+
+def iter_edge_transitions(
+    trigger: TriggerSpec, lifetime: KeyLifetime, recording: Recording, refused: RefusedFirings
+) -> Iterator[EdgeTransition]:
+    """The firings of a `when` at one key's samples, and the armings between them."""
+    assert trigger.when is not None
+    contexts, stale_after, end = lifetime.contexts, trigger.stale_after, lifetime.end
+    condition_truths = list(iter_truths(trigger.when, trigger.clear, contexts))
+    times = [context.time for context in contexts]
+
+    def can_fire(completion: HoldCompletion) -> bool:
+        return _can_fire(
+            trigger, lifetime.key, completion.time, contexts[completion.sample_index], refused
+        )
+
+    holds, clears = (
+        [truth.holds for truth in condition_truths],
+        [truth.clears for truth in condition_truths],
+    )
+    return iter_transitions(
+        TruthSeries(holds, times, trigger.hold, stale_after, end, recording.downtimes),
+        TruthSeries(clears, times, trigger.clear_hold, stale_after, end, recording.downtimes),
+        recovery_indexes=list(_iter_recovery_indexes(condition_truths))
+        if trigger.on_recovery == "fire"
+        else [],
+        can_fire=can_fire,
+    )
+
+
+def _iter_recovery_indexes(condition_truths: Sequence[ConditionTruths]) -> Iterator[int]:
     """The places of the true samples that come directly after an unknown one."""
-    for place in range(1, len(found)):
-        if found[place].holds is True and isinstance(found[place - 1].alone, Unknown):
-            yield place
+    for index in range(1, len(condition_truths)):
+        if condition_truths[index].holds is True and isinstance(
+            condition_truths[index - 1].when_value, UnknownType
+        ):
+            yield index
 
 
-def _absences(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str, int]]:
+def _iter_absences(
+    rule: Rule, trigger: TriggerSpec, recording: Recording
+) -> Iterator[tuple[str, int]]:
     """Any message counts, by the time at which it was sent; a late one tells of the past only.
 
     So one that was sent before a silence was found does not end it.
     """
-    last: dict[str, int] = {} if trigger.by else {"": watched.start}
-    found: dict[str, int] = {}
-    reached = watched.start
-    for _, item, _ in in_time({trigger.topic}, watched.admitted):
-        sent, key = item.event.time, text(trigger.by, item.event.fields, rule)
-        reached = max(reached, sent)
+    last_times: dict[str, int] = {} if trigger.by else {"": recording.start}
+    found_at: dict[str, int] = {}
+    stream_time = recording.start
+    for _, item, _ in mark_late_events({trigger.topic}, recording.events):
+        sent, key = item.event.time, evaluate_key(trigger.by, item.event.fields, rule)
+        stream_time = max(stream_time, sent)
         if key is None:
             continue
-        due = _silent_at(trigger, last.get(key), reached, watched)
-        if due is not None and key not in found:
-            found[key] = due
+        due = _compute_silence_due(trigger, last_times.get(key), stream_time, recording)
+        if due is not None and key not in found_at:
+            found_at[key] = due
             yield key, due
-        if key not in found or sent > found[key]:
-            last[key] = max(sent, last.get(key, sent))
-            found.pop(key, None)
-    for key in set(last) - set(found):
-        due = _silent_at(trigger, last[key], watched.end + 1, watched)
+        if key not in found_at or sent > found_at[key]:
+            last_times[key] = max(sent, last_times.get(key, sent))
+            found_at.pop(key, None)
+    for key in set(last_times) - set(found_at):
+        due = _compute_silence_due(trigger, last_times[key], recording.end + 1, recording)
         if due is not None:
             yield key, due
 
 
-def _silent_at(trigger: Trigger, last: int | None, reached: int, watched: Watched) -> int | None:
+def _compute_silence_due(
+    trigger: TriggerSpec, last_time: int | None, stream_time: int, recording: Recording
+) -> int | None:
     """When a silence since the last message is long enough, if that is before what is reached."""
-    if last is None or trigger.hold is None:
+    if last_time is None or trigger.hold is None:
         return None
-    due = last + trigger.hold
-    for stop, again in watched.pauses:
-        if stop < due and last < again <= reached:
-            due = again + trigger.hold
-    return due if due < reached and not forgotten(trigger, last, due) else None
+    due = last_time + trigger.hold
+    for stopped, resumed in recording.downtimes:
+        if stopped < due and last_time < resumed <= stream_time:
+            due = resumed + trigger.hold
+    return due if due < stream_time and not is_key_expired(trigger, last_time, due) else None
 
 
-def _sequences(rule: Rule, trigger: Trigger, watched: Watched) -> Iterator[tuple[str, int]]:
-    kept: dict[str, list[Admitted]] = {}
-    heard: dict[str, int] = {}
-    used: set[str | None] = set()
-    for _, item, late in in_time(topics(trigger), watched.admitted):
+def _iter_sequences(
+    rule: Rule, trigger: TriggerSpec, recording: Recording
+) -> Iterator[tuple[str, int]]:
+    events_by_key: dict[str, list[AdmittedEvent]] = {}
+    last_times: dict[str, int] = {}
+    used_values: set[str | None] = set()
+    for _, item, late in mark_late_events(list_topics(trigger), recording.events):
         fields, time = item.event.fields, item.event.time
-        key = text(trigger.by, fields, rule)
+        key = evaluate_key(trigger.by, fields, rule)
         if late or key is None:
             continue
-        if forgotten(trigger, heard.get(key, time), time):
-            kept.pop(key)
-        heard[key] = time
-        since, value = kept.setdefault(key, []), text(trigger.once_per, fields, rule)
-        nameable = value is not None and (trigger.once_per is None or value not in used)
-        if nameable and _completes(rule, trigger, since, item):
-            since.clear()
-            used.add(value)
+        if is_key_expired(trigger, last_times.get(key, time), time):
+            events_by_key.pop(key)
+        last_times[key] = time
+        earlier_events, value = (
+            events_by_key.setdefault(key, []),
+            evaluate_key(trigger.once_per, fields, rule),
+        )
+        is_once_per_free = value is not None and (
+            trigger.once_per is None or value not in used_values
+        )
+        if is_once_per_free and _is_sequence_complete(rule, trigger, earlier_events, item):
+            earlier_events.clear()
+            used_values.add(value)
             yield key, time
         else:
-            since.append(item)
+            earlier_events.append(item)
 
 
-def _completes(rule: Rule, trigger: Trigger, before: Sequence[Admitted], last: Admitted) -> bool:
-    """Whether some choice of earlier events makes `last` the end of the sequence."""
+def _is_sequence_complete(
+    rule: Rule,
+    trigger: TriggerSpec,
+    earlier_events: Sequence[AdmittedEvent],
+    last_event: AdmittedEvent,
+) -> bool:
+    """Whether some choice of earlier events makes `last_event` the end of the sequence."""
 
-    def fits(step: int, item: Admitted) -> bool:
-        wanted = trigger.steps[step]
-        return item.event.topic == wanted.topic and passes(wanted.where, item.event.fields, rule)
+    def matches_step(step_index: int, item: AdmittedEvent) -> bool:
+        step = trigger.steps[step_index]
+        return item.event.topic == step.topic and passes_where(step.where, item.event.fields, rule)
 
-    def chains(step: int, rest: Sequence[Admitted]) -> bool:
-        if step == len(trigger.steps) - 1:
+    def has_chain_from(step_index: int, remaining: Sequence[AdmittedEvent]) -> bool:
+        if step_index == len(trigger.steps) - 1:
             return True
         return any(
-            chains(step + 1, rest[place + 1 :])
-            for place, item in enumerate(rest)
-            if fits(step, item) and (step > 0 or _recent(trigger, item, last))
+            has_chain_from(step_index + 1, remaining[index + 1 :])
+            for index, item in enumerate(remaining)
+            if matches_step(step_index, item)
+            and (step_index > 0 or _is_within_limit(trigger, item, last_event))
         )
 
-    return fits(len(trigger.steps) - 1, last) and chains(0, before)
+    return matches_step(len(trigger.steps) - 1, last_event) and has_chain_from(0, earlier_events)
 
 
-def _recent(trigger: Trigger, first: Admitted, last: Admitted) -> bool:
-    return trigger.within is None or last.event.time - first.event.time <= trigger.within
+def _is_within_limit(
+    trigger: TriggerSpec, first_event: AdmittedEvent, last_event: AdmittedEvent
+) -> bool:
+    return (
+        trigger.within is None or last_event.event.time - first_event.event.time <= trigger.within
+    )

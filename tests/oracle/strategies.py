@@ -9,139 +9,160 @@ from typing import Any
 from hypothesis import strategies as st
 
 from catcher.model.alert import Severity
-from catcher.model.rule import AlertSpec, Expr, JobSpec, LevelSpec, Read, Rule, Step, Trigger
+from catcher.model.rule import (
+    AlertSpec,
+    Expression,
+    JobSpec,
+    LevelSpec,
+    Lookup,
+    Rule,
+    SequenceStep,
+    TriggerSpec,
+)
 from catcher.model.time import SECOND, parse_duration
-from tests.oracle.conditions import SPANS, conditions, score_conditions, stateless_conditions
+from tests.oracle.conditions import (
+    WINDOW_LENGTHS,
+    score_conditions,
+    stateful_conditions,
+    stateless_conditions,
+)
 from tests.oracle.streams import MAIN, OTHER, RESULT, WIND
 
 SEVERITIES = (Severity.WARNING, Severity.SERIOUS, Severity.CRITICAL)
-PERIODS = (7 * SECOND, 20 * SECOND, 60 * SECOND)
-STEPS = ("k == 1", "k == 2", "flag", "not flag", "x > 1", 'name == "a"')
-durations = st.sampled_from(SPANS).map(parse_duration)
+CLOCK_PERIODS = (7 * SECOND, 20 * SECOND, 60 * SECOND)
+STEP_CONDITIONS = ("k == 1", "k == 2", "flag", "not flag", "x > 1", 'name == "a"')
+durations = st.sampled_from(WINDOW_LENGTHS).map(parse_duration)
 
 
-def expr(text: str) -> Expr:
-    return Expr(text)
+def to_expr(text: str) -> Expression:
+    return Expression(text)
 
 
-def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def optional_values(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(st.none(), values)
 
 
-wheres = st.one_of(st.none(), st.none(), stateless_conditions().map(expr))
-keys = st.sampled_from([None, None, Expr("k"), Expr("name"), Expr("flag")])
-once = st.sampled_from([None, None, None, Expr("name"), Expr("x")])
-FIELDS = ("x", "y", "axis0", "abs(x)", 'mean(x, "5s")', "max_over(y, last=4)")
-OF_WIND = ("wind.x > 1", 'mean(wind.x, "3s") > 1.2', "streak(wind.x > 0) >= 2", "age(wind) < 2.3",
-           "changed(wind.x)")  # fmt: skip
+where_exprs = st.one_of(st.none(), st.none(), stateless_conditions().map(to_expr))
+key_exprs = st.sampled_from([None, None, Expression("k"), Expression("name"), Expression("flag")])
+once_per_exprs = st.sampled_from([None, None, None, Expression("name"), Expression("x")])
+THRESHOLD_TERMS = ("x", "y", "axis0", "abs(x)", 'mean(x, "5s")', "max_over(y, last=4)")
+WIND_CONDITIONS = (
+    "wind.x > 1",
+    'mean(wind.x, "3s") > 1.2',
+    "streak(wind.x > 0) >= 2",
+    "age(wind) < 2.3",
+    "changed(wind.x)",
+)
 
 
 # --- rules -------------------------------------------------------------------------------------
 @st.composite
-def surroundings(draw: st.DrawFn) -> tuple[dict[str, Read], dict[str, Expr], list[str]]:
+def rule_inputs(draw: st.DrawFn) -> tuple[dict[str, Lookup], dict[str, Expression], list[str]]:
     """Reads, let, and the names that a condition may use because of them."""
-    reads: dict[str, Read] = {}
+    reads: dict[str, Lookup] = {}
     names: list[str] = []
     if draw(st.booleans()):
-        where = draw(maybe(st.sampled_from(["k == 1", "x > 0", "flag"]).map(expr)))
-        reads["wind"] = Read(WIND, where, draw(maybe(durations)))
+        where = draw(optional_values(st.sampled_from(["k == 1", "x > 0", "flag"]).map(to_expr)))
+        reads["wind"] = Lookup(WIND, where, draw(optional_values(durations)))
         names.append("wind.x")
-    let: dict[str, Expr] = {}
+    let: dict[str, Expression] = {}
     if draw(st.booleans()):
         body = draw(
             st.sampled_from(["x - y", "abs(x)", "x * 2", *(["wind.x + 1"] if reads else [])])
         )
-        let["part"] = Expr(body)
+        let["part"] = Expression(body)
         names.append("part")
     return reads, let, names
 
 
 @st.composite
-def edge_triggers(draw: st.DrawFn, names: Sequence[str] = ()) -> Trigger:
+def edge_triggers(draw: st.DrawFn, names: Sequence[str] = ()) -> TriggerSpec:
     """A telemetry trigger with `when`, with all that may stand beside it."""
-    return Trigger(
+    return TriggerSpec(
         "telemetry",
         MAIN,
-        where=draw(wheres),
-        when=Expr(draw(conditions(names))),
-        clear=draw(maybe(conditions(names).map(expr))),
-        hold=draw(maybe(durations)),
-        clear_hold=draw(maybe(durations)),
-        by=draw(keys),
+        where=draw(where_exprs),
+        when=Expression(draw(stateful_conditions(names))),
+        clear=draw(optional_values(stateful_conditions(names).map(to_expr))),
+        hold=draw(optional_values(durations)),
+        clear_hold=draw(optional_values(durations)),
+        by=draw(key_exprs),
         stale_after=draw(st.sampled_from([4, 9, 60])) * SECOND,
         on_recovery=draw(st.sampled_from(["ignore", "fire"])),
-        once_per=draw(once),
+        once_per=draw(once_per_exprs),
     )
 
 
 @st.composite
-def every_triggers(draw: st.DrawFn, names: Sequence[str] = ()) -> Trigger:
-    return Trigger(
+def every_triggers(draw: st.DrawFn, names: Sequence[str] = ()) -> TriggerSpec:
+    return TriggerSpec(
         "telemetry",
         MAIN,
-        where=draw(wheres),
-        when=draw(maybe(conditions(names).map(expr))),
+        where=draw(where_exprs),
+        when=draw(optional_values(stateful_conditions(names).map(to_expr))),
         every=draw(durations),
-        by=draw(keys),
-        once_per=draw(once),
+        by=draw(key_exprs),
+        once_per=draw(once_per_exprs),
     )
 
 
 @st.composite
-def event_triggers(draw: st.DrawFn) -> Trigger:
-    return Trigger(
+def event_triggers(draw: st.DrawFn) -> TriggerSpec:
+    return TriggerSpec(
         "event",
         draw(st.sampled_from([MAIN, OTHER])),
-        where=draw(wheres),
-        by=draw(keys),
-        once_per=draw(once),
+        where=draw(where_exprs),
+        by=draw(key_exprs),
+        once_per=draw(once_per_exprs),
     )
 
 
 @st.composite
-def sequence_triggers(draw: st.DrawFn) -> Trigger:
+def sequence_triggers(draw: st.DrawFn) -> TriggerSpec:
     step = st.builds(
-        Step, st.sampled_from([MAIN, MAIN, OTHER]), maybe(st.sampled_from(STEPS).map(expr))
+        SequenceStep,
+        st.sampled_from([MAIN, MAIN, OTHER]),
+        optional_values(st.sampled_from(STEP_CONDITIONS).map(to_expr)),
     )
-    return Trigger(
+    return TriggerSpec(
         "sequence",
         steps=tuple(draw(st.lists(step, min_size=2, max_size=3))),
         within=draw(st.sampled_from(["5s", "20s", "1m"]).map(parse_duration)),
-        by=draw(keys),
-        once_per=draw(once),
+        by=draw(key_exprs),
+        once_per=draw(once_per_exprs),
     )
 
 
 @st.composite
-def absent_triggers(draw: st.DrawFn) -> Trigger:
+def absent_triggers(draw: st.DrawFn) -> TriggerSpec:
     topic = draw(st.sampled_from([MAIN, OTHER]))
-    return Trigger("absent", topic, hold=draw(durations), by=draw(keys))
+    return TriggerSpec("absent", topic, hold=draw(durations), by=draw(key_exprs))
 
 
-whens = st.sampled_from([None, None, *map(Expr, OF_WIND)])
-catching_up = st.sampled_from(["run", "skip"])
+when_exprs = st.sampled_from([None, None, *map(Expression, WIND_CONDITIONS)])
+catch_up_modes = st.sampled_from(["run", "skip"])
 clock_triggers = st.one_of(
     st.builds(
-        Trigger,
+        TriggerSpec,
         st.just("schedule"),
         schedule=st.sampled_from(["* * * * *", "*/2 * * * *", "0 0 * * *", "59 * * * *"]),
         zone=st.sampled_from(["UTC", "America/Santiago", "Asia/Kolkata"]),
-        when=whens,
-        catch_up=catching_up,
+        when=when_exprs,
+        catch_up=catch_up_modes,
     ),
     st.builds(
-        Trigger,
+        TriggerSpec,
         st.just("every"),
-        every=st.sampled_from(PERIODS),
-        when=whens,
-        catch_up=catching_up,
+        every=st.sampled_from(CLOCK_PERIODS),
+        when=when_exprs,
+        catch_up=catch_up_modes,
     ),
 )
 clock_rules = clock_triggers.map(
-    lambda trigger: Rule("rule", trigger, reads={"wind": Read(WIND)} if trigger.when else {})
+    lambda trigger: Rule("rule", trigger, reads={"wind": Lookup(WIND)} if trigger.when else {})
 )
 any_triggers = st.builds(
-    Trigger,
+    TriggerSpec,
     st.just("any"),
     any=st.tuples(st.one_of(event_triggers(), edge_triggers()), absent_triggers()),
 )
@@ -150,7 +171,7 @@ any_triggers = st.builds(
 @st.composite
 def firing_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
     """A rule without alert: its firings are recorded."""
-    reads, let, names = draw(surroundings())
+    reads, let, names = draw(rule_inputs())
     kinds = [edge_triggers(names)] * 4 + [every_triggers(names), event_triggers(),
              sequence_triggers(), absent_triggers()]  # fmt: skip
     return Rule(name, draw(st.one_of(*kinds)), reads=reads, let=let)
@@ -159,10 +180,10 @@ def firing_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
 @st.composite
 def level_specs(draw: st.DrawFn, names: Sequence[str]) -> LevelSpec:
     return LevelSpec(
-        Expr(draw(conditions(names))),
-        draw(maybe(durations)),
-        draw(maybe(conditions(names).map(expr))),
-        draw(maybe(durations)),
+        Expression(draw(stateful_conditions(names))),
+        draw(optional_values(durations)),
+        draw(optional_values(stateful_conditions(names).map(to_expr))),
+        draw(optional_values(durations)),
     )
 
 
@@ -171,19 +192,19 @@ def alert_rules(
     draw: st.DrawFn, name: str = "rule", kinds: Sequence[str] = ("telemetry", "event", "result")
 ) -> Rule:
     """A rule without job: straight from stream to alert."""
-    reads, let, names = draw(surroundings())
+    reads, let, names = draw(rule_inputs())
     kind = draw(st.sampled_from(kinds))
-    trigger = Trigger(
+    trigger = TriggerSpec(
         kind,  # type: ignore[arg-type]
         RESULT if kind == "result" else MAIN,
-        where=draw(wheres),
-        by=draw(keys),
+        where=draw(where_exprs),
+        by=draw(key_exprs),
     )
     severities = draw(st.lists(st.sampled_from(SEVERITIES), min_size=1, unique=True))
     alert = AlertSpec(
         {severity: draw(level_specs(names)) for severity in sorted(severities)},
-        per=draw(st.sampled_from([None, None, Expr("name")])),
-        lasts=draw(maybe(durations)),
+        per=draw(st.sampled_from([None, None, Expression("name")])),
+        lasts=draw(optional_values(durations)),
     )
     return Rule(name, trigger, reads=reads, let=let, alert=alert)
 
@@ -197,15 +218,15 @@ def always_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
     levels = {draw(st.sampled_from(SEVERITIES)): LevelSpec(None)}
     if trigger.kind == "event":
         levels = {draw(st.sampled_from(SEVERITIES)): draw(level_specs(())), **levels}
-    return Rule(name, trigger, alert=AlertSpec(levels, lasts=draw(maybe(durations))))
+    return Rule(name, trigger, alert=AlertSpec(levels, lasts=draw(optional_values(durations))))
 
 
 @st.composite
-def forgetful_rules(draw: st.DrawFn) -> Rule:
+def expiring_key_rules(draw: st.DrawFn) -> Rule:
     """A rule that forgets a key after a while."""
     rule = draw(st.one_of(firing_rules(), alert_rules(), always_rules()))
     by = draw(st.sampled_from(["k", "name", "flag"]))
-    trigger = replace(rule.trigger, by=Expr(by), forget_after=draw(durations))
+    trigger = replace(rule.trigger, by=Expression(by), forget_after=draw(durations))
     return replace(rule, trigger=trigger)
 
 
@@ -213,34 +234,42 @@ def forgetful_rules(draw: st.DrawFn) -> Rule:
 def job_rules(draw: st.DrawFn, name: str = "rule") -> Rule:
     """A rule with a job, whose levels judge the metric `score`."""
     trigger = draw(st.one_of(edge_triggers(), every_triggers(), event_triggers()))
-    judged = score_conditions().map(expr)
-    spec = st.builds(LevelSpec, judged, maybe(durations), maybe(judged), maybe(durations))
+    score_exprs = score_conditions().map(to_expr)
+    spec = st.builds(
+        LevelSpec,
+        score_exprs,
+        optional_values(durations),
+        optional_values(score_exprs),
+        optional_values(durations),
+    )
     alert = AlertSpec(
         {Severity.WARNING: draw(spec), Severity.CRITICAL: draw(spec)},
-        per=draw(st.sampled_from([None, None, Expr("name")])),
-        expires=draw(maybe(durations)),
-        lasts=draw(maybe(durations)),
-        failed=draw(maybe(st.sampled_from(SEVERITIES))),
+        per=draw(st.sampled_from([None, None, Expression("name")])),
+        expires=draw(optional_values(durations)),
+        lasts=draw(optional_values(durations)),
+        failed=draw(optional_values(st.sampled_from(SEVERITIES))),
     )
     return Rule(name, trigger, job=JobSpec("score_it"), alert=alert)
 
 
 @st.composite
-def plain_rules(draw: st.DrawFn) -> Rule:
+def simple_rules(draw: st.DrawFn) -> Rule:
     """A rule as most are: a threshold of one field, perhaps held, an edge or two levels."""
-    field = draw(st.sampled_from(FIELDS))
+    field = draw(st.sampled_from(THRESHOLD_TERMS))
     limits = draw(st.lists(st.sampled_from([0, 1, 2, 3, 0.7]), min_size=2, max_size=2))
-    sign = draw(st.sampled_from([">", "<", ">=", "<="]))
-    when, other = (Expr(f"{field} {sign} {limit}") for limit in limits)
-    hold, by, where = draw(maybe(durations)), draw(keys), draw(wheres)
+    operator = draw(st.sampled_from([">", "<", ">=", "<="]))
+    when, critical_when = (Expression(f"{field} {operator} {limit}") for limit in limits)
+    hold, by, where = draw(optional_values(durations)), draw(key_exprs), draw(where_exprs)
     stale_after = draw(st.sampled_from([1, 4, 60])) * SECOND
-    common: dict[str, Any] = {"where": where, "by": by, "stale_after": stale_after}
-    clear = draw(st.sampled_from([None, Expr(f"{field} < 1")]))
+    settings: dict[str, Any] = {"where": where, "by": by, "stale_after": stale_after}
+    clear = draw(st.sampled_from([None, Expression(f"{field} < 1")]))
     if draw(st.booleans()):
-        return Rule("rule", Trigger("telemetry", MAIN, when=when, hold=hold, clear=clear, **common))
+        return Rule(
+            "rule", TriggerSpec("telemetry", MAIN, when=when, hold=hold, clear=clear, **settings)
+        )
     levels = {
-        Severity.WARNING: LevelSpec(when, hold, clear, draw(maybe(durations))),
-        Severity.CRITICAL: LevelSpec(other, draw(maybe(durations))),
+        Severity.WARNING: LevelSpec(when, hold, clear, draw(optional_values(durations))),
+        Severity.CRITICAL: LevelSpec(critical_when, draw(optional_values(durations))),
     }
-    alert = AlertSpec(levels, lasts=draw(maybe(durations)))
-    return Rule("rule", Trigger("telemetry", MAIN, **common), alert=alert)
+    alert = AlertSpec(levels, lasts=draw(optional_values(durations)))
+    return Rule("rule", TriggerSpec("telemetry", MAIN, **settings), alert=alert)

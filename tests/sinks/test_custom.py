@@ -11,32 +11,34 @@ from typing import Any
 
 import pytest
 
-from catcher.alerting import Renderer, composer
-from catcher.model.alert import Notice
+from catcher.alerting import TemplateRenderer, create_message_composer
+from catcher.model.alert import Notification
 from catcher.model.time import SECOND
 from catcher.ports import SinkError
 from catcher.sinks.custom import CustomSink
-from catcher.sinks.own_thread import OwnThread
-from tests.alerting.making import NIGHT, NONE, SERIOUS, alert
+from catcher.transport.serial_thread import SerialThread
+from tests.alerting.builders import NIGHT, NONE, SERIOUS, create_alert
 
-SHIPPED = Path(__file__).parents[2] / "alerts" / "sinks"
+SHIPPED_SINKS = Path(__file__).parents[2] / "alerts" / "sinks"
 
 
 @pytest.fixture
-async def thread() -> AsyncIterator[OwnThread]:
-    async with OwnThread("own sink") as one:
-        yield one
+async def thread() -> AsyncIterator[SerialThread]:
+    async with SerialThread("own sink") as serial_thread:
+        yield serial_thread
 
 
-def notice(**more: Any) -> Notice:
-    one = alert(SERIOUS, message="Wind is 16 m/s")
-    return replace(Notice("n", "own", "opened", one, 1, NIGHT, previous=NONE), **more)
+def create_notification(**changes: Any) -> Notification:
+    alert = create_alert(SERIOUS, message="Wind is 16 m/s")
+    return replace(Notification("n", "own", "opened", alert, 1, NIGHT, previous=NONE), **changes)
 
 
-def sink(thread: OwnThread, folder: Path, code: str, **settings: Any) -> CustomSink:
+def create_sink(thread: SerialThread, folder: Path, code: str, **settings: Any) -> CustomSink:
     path = folder / "own.py"
     path.write_text(code)
-    return CustomSink("own", path, settings, composer(Renderer()), thread, _redact)
+    return CustomSink(
+        "own", path, settings, create_message_composer(TemplateRenderer()), thread, _redact
+    )
 
 
 def _redact(text: str) -> str:
@@ -44,25 +46,25 @@ def _redact(text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
-async def test_a_function_hears_of_each_notice(
-    thread: OwnThread, tmp_path: Path, kind: str
+async def test_function_receives_each_notification(
+    thread: SerialThread, tmp_path: Path, kind: str
 ) -> None:
-    own = sink(
+    custom_sink = create_sink(
         thread, tmp_path,
         f"{kind} deliver(notice, message, settings):\n"
         "    before = notice.receipt.get('times', 0)\n"
         "    settings['heard'].append((message.headline, before))\n"
         "    return {'times': before + 1}\n",
-        heard=(heard := []),
+        heard=(received := []),
     )  # fmt: skip
-    receipt = await own.deliver(notice())
-    assert await own.deliver(notice(receipt=receipt)) == {"times": 2}
-    assert heard == [("SERIOUS wind-high 301", 0), ("SERIOUS wind-high 301", 1)]
-    assert own.health().state == "ok"
+    receipt = await custom_sink.deliver(create_notification())
+    assert await custom_sink.deliver(create_notification(receipt=receipt)) == {"times": 2}
+    assert received == [("SERIOUS wind-high 301", 0), ("SERIOUS wind-high 301", 1)]
+    assert custom_sink.health().state == "ok"
 
 
-async def test_an_async_one_keeps_its_loop(thread: OwnThread, tmp_path: Path) -> None:
-    own = sink(
+async def test_async_function_keeps_its_loop(thread: SerialThread, tmp_path: Path) -> None:
+    custom_sink = create_sink(
         thread, tmp_path,
         "import asyncio\n"
         "async def deliver(notice, message, settings):\n"
@@ -70,13 +72,13 @@ async def test_an_async_one_keeps_its_loop(thread: OwnThread, tmp_path: Path) ->
         "    settings['loops'].append(asyncio.get_running_loop())\n",
         loops=(loops := []),
     )  # fmt: skip
-    assert await own.deliver(notice()) == {}
-    await own.deliver(notice())
+    assert await custom_sink.deliver(create_notification()) == {}
+    await custom_sink.deliver(create_notification())
     assert loops[0] is loops[1] and loops[0] is not asyncio.get_running_loop()
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "message"),
     [
         ("def deliver(notice, message, settings): 1 / 0", "ZeroDivisionError: division by zero"),
         ("def deliver(notice, message, settings): raise ValueError('whisper')", "ValueError: ***"),
@@ -91,75 +93,85 @@ async def test_an_async_one_keeps_its_loop(thread: OwnThread, tmp_path: Path) ->
     ],
 )
 async def test_whatever_it_raises_is_a_failed_delivery(
-    thread: OwnThread, tmp_path: Path, code: str, says: str
+    thread: SerialThread, tmp_path: Path, code: str, message: str
 ) -> None:
-    own = sink(thread, tmp_path, code)
-    with pytest.raises(SinkError) as refused:
-        await own.deliver(notice())
-    assert says in str(refused.value) and not refused.value.final
-    assert own.health().state == "away"
+    custom_sink = create_sink(thread, tmp_path, code)
+    with pytest.raises(SinkError) as error:
+        await custom_sink.deliver(create_notification())
+    assert message in str(error.value) and not error.value.final
+    assert custom_sink.health().state == "away"
 
 
-async def test_it_may_say_when_to_come_again(thread: OwnThread, tmp_path: Path) -> None:
-    own = sink(
+async def test_function_can_set_retry_after(thread: SerialThread, tmp_path: Path) -> None:
+    custom_sink = create_sink(
         thread, tmp_path,
         "from catcher.ports import SinkError\n"
         "def deliver(notice, message, settings):\n"
         "    raise SinkError('busy', retry_after=7_000_000_000)\n",
     )  # fmt: skip
-    with pytest.raises(SinkError) as refused:
-        await own.deliver(notice())
-    assert refused.value.retry_after == 7 * SECOND
+    with pytest.raises(SinkError) as error:
+        await custom_sink.deliver(create_notification())
+    assert error.value.retry_after == 7 * SECOND
 
 
-@pytest.mark.parametrize("made", ["object()", "'text'", "{1: object()}", "{'x': 'y' * 100_000}"])
-async def test_a_receipt_that_is_none_does_not_undo_the_delivery(
-    thread: OwnThread, tmp_path: Path, made: str
+@pytest.mark.parametrize(
+    "expression", ["object()", "'text'", "{1: object()}", "{'x': 'y' * 100_000}"]
+)
+async def test_invalid_receipt_does_not_fail_the_delivery(
+    thread: SerialThread, tmp_path: Path, expression: str
 ) -> None:
-    own = sink(thread, tmp_path, f"def deliver(notice, message, settings): return {made}")
-    assert await own.deliver(notice()) == {}
+    custom_sink = create_sink(
+        thread, tmp_path, f"def deliver(notice, message, settings): return {expression}"
+    )
+    assert await custom_sink.deliver(create_notification()) == {}
 
 
-async def test_one_that_hangs_hangs_alone(thread: OwnThread, tmp_path: Path) -> None:
-    go_on = threading.Event()
-    own = sink(
+async def test_hanging_function_blocks_only_its_sink(thread: SerialThread, tmp_path: Path) -> None:
+    release = threading.Event()
+    custom_sink = create_sink(
         thread, tmp_path,
-        "def deliver(notice, message, settings): settings['go_on'].wait(20)", go_on=go_on,
+        "def deliver(notice, message, settings): settings['go_on'].wait(20)", go_on=release,
     )  # fmt: skip
-    first = asyncio.create_task(own.deliver(notice()))
+    first_delivery = asyncio.create_task(custom_sink.deliver(create_notification()))
     await asyncio.sleep(0)
-    first.cancel()
+    first_delivery.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await first
+        await first_delivery
     with pytest.raises(SinkError, match="still hangs in the delivery before"):
-        await own.deliver(notice())
-    go_on.set()
+        await custom_sink.deliver(create_notification())
+    release.set()
     async with asyncio.timeout(20):
-        while not await delivered(own):
+        while not await try_deliver(custom_sink):
             pass
 
 
-async def delivered(own: CustomSink) -> bool:
+async def try_deliver(custom_sink: CustomSink) -> bool:
     try:
-        await own.deliver(notice())
+        await custom_sink.deliver(create_notification())
     except SinkError:
         await asyncio.sleep(0)
         return False
     return True
 
 
-async def test_a_file_that_is_mended_is_read_again(thread: OwnThread, tmp_path: Path) -> None:
-    own = sink(thread, tmp_path, "def deliver(:")
+async def test_fixed_file_is_reloaded(thread: SerialThread, tmp_path: Path) -> None:
+    custom_sink = create_sink(thread, tmp_path, "def deliver(:")
     with pytest.raises(SinkError):
-        await own.deliver(notice())
+        await custom_sink.deliver(create_notification())
     (tmp_path / "own.py").write_text("def deliver(notice, message, settings): return {'a': 1}")
-    assert await own.deliver(notice()) == {"a": 1}
+    assert await custom_sink.deliver(create_notification()) == {"a": 1}
 
 
-async def test_the_shipped_example_writes_a_journal(thread: OwnThread, tmp_path: Path) -> None:
+async def test_the_shipped_example_writes_a_journal(thread: SerialThread, tmp_path: Path) -> None:
     settings = {"file": str(tmp_path / "journal.txt")}
-    own = CustomSink("j", SHIPPED / "journal.py", settings, composer(Renderer()), thread)
-    await own.deliver(notice())
-    await own.deliver(notice())
+    custom_sink = CustomSink(
+        "j",
+        SHIPPED_SINKS / "journal.py",
+        settings,
+        create_message_composer(TemplateRenderer()),
+        thread,
+    )
+    await custom_sink.deliver(create_notification())
+    await custom_sink.deliver(create_notification())
     lines = (tmp_path / "journal.txt").read_text().splitlines()
     assert lines == ["2025-04-24T00:00:00Z SERIOUS wind-high 301: Wind is 16 m/s"] * 2

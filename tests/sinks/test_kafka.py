@@ -14,139 +14,153 @@ import fastavro
 import pytest
 from aiohttp import web
 
-from catcher.alerting import Renderer, composer
-from catcher.model.alert import Notice
-from catcher.model.problem import CatcherError
+from catcher.alerting import TemplateRenderer, create_message_composer
+from catcher.model.alert import Notification
+from catcher.model.errors import CatcherError
 from catcher.model.result import Metric
 from catcher.model.run import ArtifactRecord, Firing, Run
 from catcher.model.time import MILLISECOND, SECOND, wall_clock
 from catcher.ports import SinkError
-from catcher.sinks.announcer import Announcer
-from catcher.sinks.kafka import KafkaSink, Settings
-from catcher.sinks.records import ALERT_SCHEMA, RESULT_SCHEMA, result_row
-from catcher.sinks.rest_proxy import RestProxy
-from catcher.sources.kafka_publisher import (
-    Cluster,
+from catcher.sinks.kafka import KafkaSink, KafkaSinkSettings
+from catcher.sinks.kafka_rest_proxy import RestProxy
+from catcher.sinks.payload_schemas import ALERT_SCHEMA, RESULT_SCHEMA, build_result_row
+from catcher.sinks.result_publisher import ResultPublisher
+from catcher.transport.kafka.producer import (
+    KafkaClusterSettings,
     KafkaPublisher,
-    NotPublished,
-    RegistrySettings,
+    KafkaPublishError,
+    SchemaRegistrySettings,
 )
-from tests.alerting.making import NIGHT, NONE, SERIOUS, alert
-from tests.kafka_servers import Kafka, Registry, kafka, registry
-from tests.servers import mosquitto, require
-from tests.sinks.web_server import Service, service
-from tests.small_site import DOUBLING, engine_in_thread, write_site
+from tests.alerting.builders import NIGHT, NONE, SERIOUS, create_alert
+from tests.kafka_servers import FakeSchemaRegistry, KafkaCluster, run_kafka, run_schema_registry
+from tests.sample_site import DOUBLING, engine_in_thread, write_site
+from tests.servers import require_program, run_mosquitto
+from tests.sinks.web_server import FakeHttpService, http_service
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Kafka]:
-    with kafka() as one:
-        yield one
-
-
-@pytest.fixture
-def schemas() -> Iterator[Registry]:
-    with registry() as server:
+def cluster() -> Iterator[KafkaCluster]:
+    with run_kafka() as server:
         yield server
 
 
 @pytest.fixture
-async def proxy() -> AsyncIterator[Service]:
-    async with service() as server:
+def schemas() -> Iterator[FakeSchemaRegistry]:
+    with run_schema_registry() as server:
         yield server
 
 
-def publisher(cluster: Kafka, **more: Any) -> KafkaPublisher:
-    quick = {"retry_first": 10 * MILLISECOND, "retry_longest": 50 * MILLISECOND}
-    return KafkaPublisher("out", Cluster(servers=cluster.address, **quick), wall_clock, **more)
+@pytest.fixture
+async def proxy() -> AsyncIterator[FakeHttpService]:
+    async with http_service() as server:
+        yield server
 
 
-def notice() -> Notice:
-    one = alert(SERIOUS, message="Wind is 16 m/s", labels={"band": "r"})
-    return Notice(f"{one.id}-opened", "kafka", "opened", one, one.sequence, NIGHT, previous=NONE)
+def create_publisher(cluster: KafkaCluster, **options: Any) -> KafkaPublisher:
+    retry_settings = {"retry_first": 10 * MILLISECOND, "retry_longest": 50 * MILLISECOND}
+    return KafkaPublisher(
+        "out",
+        KafkaClusterSettings(servers=cluster.address, **retry_settings),
+        wall_clock,
+        **options,
+    )
 
 
-def run(number: int = 1, **changes: Any) -> Run:
+def create_notification() -> Notification:
+    alert = create_alert(SERIOUS, message="Wind is 16 m/s", labels={"band": "r"})
+    return Notification(
+        f"{alert.id}-opened", "kafka", "opened", alert, alert.sequence, NIGHT, previous=NONE
+    )
+
+
+def create_run(number: int = 1, **changes: Any) -> Run:
     firing = Firing("jitter", "", NIGHT, f"cause-{number}", "it shook")
-    made = ArtifactRecord("jitter/1.png", "1.png", "r", "jitter", NIGHT, 10, "image/png", "ab")
+    artifact = ArtifactRecord("jitter/1.png", "1.png", "r", "jitter", NIGHT, 10, "image/png", "ab")
     metrics = {"rms": Metric(0.25, unit="arcsec"), "lost": Metric(None)}
-    plain = Run(
+    run = Run(
         f"run-{number}", firing, "mount_jitter", "done", observation="MC_O_1", finished=NIGHT,
-        columns={"band": "r", "n": 3}, metrics=metrics, artifacts=(made,),
+        columns={"band": "r", "n": 3}, metrics=metrics, artifacts=(artifact,),
     )  # fmt: skip
-    return replace(plain, **changes)
+    return replace(run, **changes)
 
 
-async def until(condition: Callable[[], Any]) -> None:
-    async def ticks() -> AsyncIterator[None]:
+async def wait_until(condition: Callable[[], Any]) -> None:
+    async def iter_polls() -> AsyncIterator[None]:
         while True:
             yield
             await asyncio.sleep(0.01)
 
     async with asyncio.timeout(20):
-        async for _ in ticks():
+        async for _ in iter_polls():
             if condition():
                 return
 
 
-def decoded(schemas: Registry, topic: str, value: bytes) -> Any:
+def decode_avro(schemas: FakeSchemaRegistry, topic: str, value: bytes) -> Any:
     """A message as somebody else's consumer reads it."""
-    number = int.from_bytes(value[1:5], "big")
+    schema_id = int.from_bytes(value[1:5], "big")
     assert value[0] == 0
-    assert schemas.subjects[f"{topic}-value"] == [number]
-    schema = fastavro.parse_schema(json.loads(schemas.texts[number]["schema"]))
+    assert schemas.subjects[f"{topic}-value"] == [schema_id]
+    schema = fastavro.parse_schema(json.loads(schemas.schemas[schema_id]["schema"]))
     return fastavro.schemaless_reader(BytesIO(value[5:]), schema, None)
 
 
 async def test_an_alert_is_a_message_under_its_id_as_json_and_as_avro(
-    cluster: Kafka, schemas: Registry
+    cluster: KafkaCluster, schemas: FakeSchemaRegistry
 ) -> None:
-    compose, told = composer(Renderer()), notice()
-    plain, avro = cluster.name("plain"), cluster.name("avro")
-    async with publisher(cluster) as way:
-        sink = KafkaSink("k", Settings(servers=cluster.address, topic=plain), way, compose)
-        assert await sink.deliver(told) == {"topic": plain}
-    said = RegistrySettings(url=schemas.url)
-    async with publisher(cluster, registry=said) as way:
-        settings = Settings(
-            servers=cluster.address, topic=avro, format="avro", registry=schemas.url
+    compose, notification = create_message_composer(TemplateRenderer()), create_notification()
+    json_topic, avro_topic = cluster.unique_name("plain"), cluster.unique_name("avro")
+    async with create_publisher(cluster) as publisher:
+        sink = KafkaSink(
+            "k", KafkaSinkSettings(servers=cluster.address, topic=json_topic), publisher, compose
+        )
+        assert await sink.deliver(notification) == {"topic": json_topic}
+    registry_settings = SchemaRegistrySettings(url=schemas.url)
+    async with create_publisher(cluster, registry=registry_settings) as publisher:
+        settings = KafkaSinkSettings(
+            servers=cluster.address, topic=avro_topic, format="avro", registry=schemas.url
         )  # fmt: skip
-        await KafkaSink("k", settings, way, compose).deliver(told)
-    ((key, value),) = await asyncio.to_thread(cluster.read, plain, 1)
-    assert key == told.alert.id.encode()
+        await KafkaSink("k", settings, publisher, compose).deliver(notification)
+    ((key, value),) = await asyncio.to_thread(cluster.read_messages, json_topic, 1)
+    assert key == notification.alert.id.encode()
     body = json.loads(value or b"")
     assert (body["severity"], body["message"]) == (3, "Wind is 16 m/s")
-    ((key, value),) = await asyncio.to_thread(cluster.read, avro, 1)
-    record = decoded(schemas, avro, value or b"")
-    assert key == told.alert.id.encode()
+    ((key, value),) = await asyncio.to_thread(cluster.read_messages, avro_topic, 1)
+    record = decode_avro(schemas, avro_topic, value or b"")
+    assert key == notification.alert.id.encode()
     assert record["labels"] == {"band": "r"}
     assert {name: record[name] for name in ("severity", "resolved", "change")} == {
         "severity": 3, "resolved": "", "change": "opened",
     }  # fmt: skip
 
 
-async def test_a_cluster_that_is_away_is_an_error_in_time() -> None:
-    async with publisher(Kafka("127.0.0.1:1"), patience=SECOND // 2) as way:
-        await until(lambda: way.health().state == "away")
-        sink = KafkaSink("k", Settings(servers="127.0.0.1:1"), way, composer(Renderer()))
+async def test_unavailable_cluster_is_an_error_in_time() -> None:
+    async with create_publisher(KafkaCluster("127.0.0.1:1"), timeout=SECOND // 2) as publisher:
+        await wait_until(lambda: publisher.health().state == "away")
+        sink = KafkaSink(
+            "k",
+            KafkaSinkSettings(servers="127.0.0.1:1"),
+            publisher,
+            create_message_composer(TemplateRenderer()),
+        )
         with pytest.raises(SinkError, match="no server answers"):
-            await sink.deliver(notice())
+            await sink.deliver(create_notification())
         assert sink.health().state == "away"
 
 
-async def test_a_registry_that_is_away_is_an_error_in_time(cluster: Kafka) -> None:
-    said = RegistrySettings(url="http://127.0.0.1:1", patience=SECOND)
-    async with publisher(cluster, registry=said) as way:
-        with pytest.raises(NotPublished, match=r"the registry 127.0.0.1 does not answer"):
-            await way.publish("t", "", {}, ALERT_SCHEMA)
+async def test_unavailable_registry_is_an_error_in_time(cluster: KafkaCluster) -> None:
+    registry_settings = SchemaRegistrySettings(url="http://127.0.0.1:1", patience=SECOND)
+    async with create_publisher(cluster, registry=registry_settings) as publisher:
+        with pytest.raises(KafkaPublishError, match=r"the registry 127.0.0.1 does not answer"):
+            await publisher.publish("t", "", {}, ALERT_SCHEMA)
 
 
 @pytest.mark.parametrize("form", ["json", "avro"])
-async def test_a_rest_proxy_takes_version_2(proxy: Service, form: Any) -> None:
-    proxy.answers = [web.json_response({"offsets": [{"partition": 0, "offset": 3}]})]
-    row = result_row(run(), "summit")
-    async with RestProxy(proxy.url + "/", form, 5 * SECOND, ("catcher", "pw")) as way:
-        await way.publish("catcher.results", "jitter", row, RESULT_SCHEMA)
+async def test_rest_proxy_gets_version_2(proxy: FakeHttpService, form: Any) -> None:
+    proxy.responses = [web.json_response({"offsets": [{"partition": 0, "offset": 3}]})]
+    row = build_result_row(create_run(), "summit")
+    async with RestProxy(proxy.url + "/", form, 5 * SECOND, ("catcher", "pw")) as rest_proxy:
+        await rest_proxy.publish("catcher.results", "jitter", row, RESULT_SCHEMA)
     (request,) = proxy.requests
     assert (request.method, request.path) == ("POST", "/topics/catcher.results")
     assert request.headers["content-type"] == f"application/vnd.kafka.{form}.v2+json"
@@ -162,7 +176,7 @@ async def test_a_rest_proxy_takes_version_2(proxy: Service, form: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "words", "final"),
+    ("response", "message", "final"),
     [
         ({"status": 401, "text": "no"}, "answers 401; see to its username", False),
         ({"status": 422, "text": "{}"}, "does not allow ours", True),
@@ -176,18 +190,23 @@ async def test_a_rest_proxy_takes_version_2(proxy: Service, form: Any) -> None:
     ],
 )
 async def test_what_a_proxy_refuses_is_an_error(
-    proxy: Service, answer: dict[str, Any], words: str, final: bool
+    proxy: FakeHttpService, response: dict[str, Any], message: str, final: bool
 ) -> None:
-    proxy.answers = [web.Response(**answer)]
-    async with RestProxy(proxy.url, "json", 5 * SECOND) as way:
-        sink = KafkaSink("k", Settings(rest=proxy.url), way, composer(Renderer()))
-        with pytest.raises(SinkError, match=words) as refusal:
-            await sink.deliver(notice())
-    assert refusal.value.final is final
+    proxy.responses = [web.Response(**response)]
+    async with RestProxy(proxy.url, "json", 5 * SECOND) as rest_proxy:
+        sink = KafkaSink(
+            "k",
+            KafkaSinkSettings(rest=proxy.url),
+            rest_proxy,
+            create_message_composer(TemplateRenderer()),
+        )
+        with pytest.raises(SinkError, match=message) as error:
+            await sink.deliver(create_notification())
+    assert error.value.final is final
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("settings", "message"),
     [
         ({}, "one of `servers` and `rest`"),
         ({"servers": "a", "rest": "http://b"}, "one of `servers` and `rest`"),
@@ -196,74 +215,83 @@ async def test_what_a_proxy_refuses_is_an_error(
         ({"servers": "a", "topic": "a/b"}, "no Kafka topic"),
     ],
 )
-def test_settings_that_cannot_be_used_say_so(said: dict[str, Any], words: str) -> None:
-    with pytest.raises(CatcherError, match=words):
-        Settings(**said)
+def test_settings_that_cannot_be_used_say_so(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(CatcherError, match=message):
+        KafkaSinkSettings(**settings)
 
 
-async def test_results_wait_for_a_way_that_is_away_and_the_oldest_are_dropped() -> None:
-    told: list[str] = []
-    open_again = asyncio.Event()
+async def test_results_wait_for_an_unavailable_publisher_and_the_oldest_are_dropped() -> None:
+    published_ids: list[str] = []
+    available = asyncio.Event()
 
-    async def publish(one: Run) -> None:
-        if not open_again.is_set():
+    async def publish(run: Run) -> None:
+        if not available.is_set():
             raise ConnectionError("away")
-        if one.id == "run-4":
+        if run.id == "run-4":
             raise ValueError("nobody can read this")
-        told.append(one.id)
+        published_ids.append(run.id)
 
-    async with Announcer("way", publish, wall_clock, most=3) as announcer:
-        announcer.take(run(9, state="failed"))
-        announcer.take(run(8, parent="run-7"))
+    async with ResultPublisher("way", publish, wall_clock, max_pending=3) as announcer:
+        announcer.enqueue(create_run(9, state="failed"))
+        announcer.enqueue(create_run(8, parent="run-7"))
         for number in range(6):
-            announcer.take(run(number))
-        await until(lambda: announcer.health().state == "away")
-        open_again.set()
-        await until(lambda: announcer.health().counts["waiting"] == 0)
+            announcer.enqueue(create_run(number))
+        await wait_until(lambda: announcer.health().state == "away")
+        available.set()
+        await wait_until(lambda: announcer.health().counts["waiting"] == 0)
         counts = announcer.health().counts
-    assert told == ["run-3", "run-5"]
+    assert published_ids == ["run-3", "run-5"]
     assert (counts["published"], counts["dropped"], counts["refused"]) == (2, 3, 1)
 
 
 @pytest.mark.server
-async def test_each_committed_result_is_told_over_kafka_and_mqtt(
-    cluster: Kafka, tmp_path: Path
+async def test_each_committed_result_is_published_to_kafka_and_mqtt(
+    cluster: KafkaCluster, tmp_path: Path
 ) -> None:
-    topic = cluster.name("results")
-    with mosquitto(tmp_path / "broker") as broker:
+    topic = cluster.unique_name("results")
+    with run_mosquitto(tmp_path / "broker") as broker:
         settings = f"""
 site: summit
 announce:
   mqtt: {{host: 127.0.0.1, port: {broker.port}}}
   kafka: {{servers: "{cluster.address}", topic: {topic}}}
 """
-        heard = await asyncio.create_subprocess_exec(
-            require("mosquitto_sub"), "-p", str(broker.port), "-t", "catcher/#", "-v", "-C", "1",
-            "-W", "30", stdout=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+        subscriber = await asyncio.create_subprocess_exec(
+            require_program("mosquitto_sub"),
+            "-p",
+            str(broker.port),
+            "-t",
+            "catcher/#",
+            "-v",
+            "-C",
+            "1",
+            "-W",
+            "30",
+            stdout=asyncio.subprocess.PIPE,
+        )
 
-        def work() -> None:
+        def run_engine() -> None:
             site = write_site(tmp_path / "site", DOUBLING, settings=settings)
             with engine_in_thread(site, tmp_path / "data") as engine:
-                engine.post("number", value=21, lane=1)
-                engine.post("number", value=13, lane=2)
-                assert engine.the_run(rule="doubling")
-                ways = {"mqtt", "kafka"}
+                engine.post_event("number", value=21, lane=1)
+                engine.post_event("number", value=13, lane=2)
+                assert engine.wait_for_run(rule="doubling")
+                names = {"mqtt", "kafka"}
 
-                def published() -> bool:
-                    found = engine.get("/health")
-                    told = [one for one in found if one["kind"] == "results"]
-                    assert {one["name"] for one in told} == ways
-                    return all(one["counts"]["published"] == 1 for one in told)
+                def is_published() -> bool:
+                    health = engine.get("/health")
+                    publishers = [entry for entry in health if entry["kind"] == "results"]
+                    assert {entry["name"] for entry in publishers} == names
+                    return all(entry["counts"]["published"] == 1 for entry in publishers)
 
-                engine.until(published, "the telling of the result")
+                engine.wait_until(is_published, "the telling of the result")
 
-        await asyncio.to_thread(work)
-        output, _ = await heard.communicate()
-    place, _, text = output.decode().partition(" ")
-    assert place == "catcher/summit/results/doubling"
+        await asyncio.to_thread(run_engine)
+        output, _ = await subscriber.communicate()
+    mqtt_topic, _, text = output.decode().partition(" ")
+    assert mqtt_topic == "catcher/summit/results/doubling"
     body = json.loads(text)
     assert body["metrics"] == [{"name": "doubled", "value": 42.0, "unit": "m"}]
     assert body["artifacts"][0]["name"] == "words.txt"
-    ((key, value),) = await asyncio.to_thread(cluster.read, topic, 1)
+    ((key, value),) = await asyncio.to_thread(cluster.read_messages, topic, 1)
     assert (key, json.loads(value or b"")) == (b"doubling", body)

@@ -14,7 +14,7 @@ from aiohttp import web
 
 
 @dataclass(frozen=True)
-class Request:
+class ReceivedRequest:
     """One request as it came."""
 
     method: str
@@ -24,82 +24,84 @@ class Request:
 
 
 @dataclass
-class Service:
-    """`answers` are given first, one a request (None: never); then it is content with all."""
+class FakeHttpService:
+    """`responses` are given first, one a request (None: never); then it is content with all."""
 
     url: str = ""
-    requests: list[Request] = field(default_factory=list)
-    answers: list[web.StreamResponse | None] = field(default_factory=list)
+    requests: list[ReceivedRequest] = field(default_factory=list)
+    responses: list[web.StreamResponse | None] = field(default_factory=list)
 
-    async def take(self, request: web.Request) -> web.StreamResponse:
+    async def handle_request(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.requests.append(Request(request.method, request.path_qs, headers, body))
-        answer = self.answers.pop(0) if self.answers else web.json_response({"id": "made"})
-        if answer is None:
+        self.requests.append(ReceivedRequest(request.method, request.path_qs, headers, body))
+        response = self.responses.pop(0) if self.responses else web.json_response({"id": "made"})
+        if response is None:
             await asyncio.Event().wait()
-        assert answer is not None
-        return answer
+        assert response is not None
+        return response
 
 
 @asynccontextmanager
-async def service() -> AsyncIterator[Service]:
+async def http_service() -> AsyncIterator[FakeHttpService]:
     """A service on a free port."""
-    one = Service()
+    server = FakeHttpService()
     app = web.Application(client_max_size=10 * 2**20)
-    app.router.add_route("*", "/{path:.*}", one.take)
+    app.router.add_route("*", "/{path:.*}", server.handle_request)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield one
+        yield server
     finally:
         await runner.cleanup()
 
 
 @dataclass
-class MailServer:
+class FakeMailServer:
     """Keeps mails; `refusals` are answers to RCPT, one a mail, before it takes any."""
 
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
     refusals: list[str] = field(default_factory=list)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        def say(words: str) -> None:
-            writer.write(f"{words}\r\n".encode())
+    async def handle_session(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        def send_reply(reply: str) -> None:
+            writer.write(f"{reply}\r\n".encode())
 
-        say("220 mail.example ESMTP")
+        send_reply("220 mail.example ESMTP")
         while line := await reader.readline():
-            verb = line.split()[0].upper() if line.split() else b""
-            match verb:
+            command = line.split()[0].upper() if line.split() else b""
+            match command:
                 case b"EHLO":
-                    say("250-mail.example")
-                    say("250 8BITMIME")
+                    send_reply("250-mail.example")
+                    send_reply("250 8BITMIME")
                 case b"RCPT" if self.refusals:
-                    say(self.refusals.pop(0))
+                    send_reply(self.refusals.pop(0))
                 case b"DATA":
-                    say("354 go on")
+                    send_reply("354 go on")
                     await writer.drain()
                     text = await reader.readuntil(b"\r\n.\r\n")
                     mail = message_from_bytes(text[:-5], policy=cast(Any, policy.default))
                     self.mails.append(cast(EmailMessage, mail))
-                    say("250 kept")
+                    send_reply("250 kept")
                 case b"QUIT":
-                    say("221 bye")
+                    send_reply("221 bye")
                     break
                 case _:
-                    say("250 ok")
+                    send_reply("250 ok")
             await writer.drain()
         writer.close()
 
 
 @asynccontextmanager
-async def mail_server() -> AsyncIterator[MailServer]:
+async def mail_server() -> AsyncIterator[FakeMailServer]:
     """A mail server on a free port."""
-    one = MailServer()
-    server = await asyncio.start_server(one.serve, "127.0.0.1", 0)
-    one.port = server.sockets[0].getsockname()[1]
+    mail = FakeMailServer()
+    server = await asyncio.start_server(mail.handle_session, "127.0.0.1", 0)
+    mail.port = server.sockets[0].getsockname()[1]
     async with server:
-        yield one
+        yield mail

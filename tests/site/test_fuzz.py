@@ -10,17 +10,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.site.writing import DESIGN, load_site, misplaced
+from tests.site.site_files import EXAMPLE_RULES, list_misplaced_problems, load_site
 
-LONG = os.environ.get("CATCHER_HYPOTHESIS") == "long"
-quick = settings(
-    max_examples=2_000 if LONG else 120,
+LONG_RUN = os.environ.get("CATCHER_HYPOTHESIS") == "long"
+QUICK_SETTINGS = settings(
+    max_examples=2_000 if LONG_RUN else 120,
     deadline=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
 
-SHARDS = [
+FRAGMENTS = [
     "rule: a\n", "trigger:", " {event: T}", "---\n", "where: ", "x > 1", "\n", "  ", "\t", "- ",
     '"', "'", "{", "}", "[", "]", "{{ x }}", ": ", ",", "#", "*a", "&a ", "!t ", "| ", "> ",
     "max(a, b)", "mean(speed, \"5m\") > 8", "every: 10s", "for: 2m", "alert:", "warning: ",
@@ -38,12 +38,12 @@ NAMES = [
     "match", "severity", "mute", "routes", "observations", "api", "host", "limits", "links",
 ]  # fmt: skip
 
-scalars = st.one_of(
+SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8),
     st.sampled_from(["T", "5m", "x > 1", "max(a, b)", "always", "console", "j", "a", "${X}"]),
 )  # fmt: skip
-trees = st.recursive(
-    scalars,
+TREES = st.recursive(
+    SCALARS,
     lambda below: st.one_of(
         st.lists(below, max_size=4),
         st.dictionaries(st.sampled_from(NAMES), below, max_size=6),
@@ -52,7 +52,7 @@ trees = st.recursive(
 )
 
 
-def _utf8(text: str) -> bytes:
+def _encode_utf8(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -60,43 +60,43 @@ FILES = st.sampled_from(["rules/r.yaml", "catcher.yaml", "alerts/routes.yaml"])
 
 
 @st.composite
-def mutilated(draw: st.DrawFn) -> str:
+def mutate_rules(draw: st.DrawFn) -> str:
     """The rules of the design with a few pieces cut out, doubled or replaced."""
-    text = DESIGN
+    text = EXAMPLE_RULES
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
         end = min(len(text), start + draw(st.integers(0, 30)))
-        text = text[:start] + draw(st.sampled_from([*SHARDS, text[start:end] * 2])) + text[end:]
+        text = text[:start] + draw(st.sampled_from([*FRAGMENTS, text[start:end] * 2])) + text[end:]
     return text
 
 
-def stands(name: str, content: str | bytes) -> None:
+def check_loading(name: str, content: str | bytes) -> None:
     with TemporaryDirectory() as folder:
         site = load_site(Path(folder), {name: content}, {"HOME": "at-home"})
-        assert not misplaced(site)
-        assert all(one.message and "\n" not in str(one) for one in site.problems)
-        assert all(one.problems for one in site.broken)
+        assert not list_misplaced_problems(site)
+        assert all(problem.message and "\n" not in str(problem) for problem in site.problems)
+        assert all(broken_rule.problems for broken_rule in site.broken_rules)
 
 
-@quick
-@given(FILES, st.lists(st.sampled_from(SHARDS), max_size=40).map("".join))
-def test_shards_of_yaml(name: str, text: str) -> None:
-    stands(name, text)
+@QUICK_SETTINGS
+@given(FILES, st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join))
+def test_fragments_of_yaml(name: str, text: str) -> None:
+    check_loading(name, text)
 
 
-@quick
-@given(mutilated())
-def test_a_mutilated_rule_file(text: str) -> None:
-    stands("rules/r.yaml", text)
+@QUICK_SETTINGS
+@given(mutate_rules())
+def test_mutated_rule_file(text: str) -> None:
+    check_loading("rules/r.yaml", text)
 
 
-@quick
-@given(FILES, trees)
+@QUICK_SETTINGS
+@given(FILES, TREES)
 def test_right_yaml_of_the_wrong_shape(name: str, tree: object) -> None:
-    stands(name, yaml.safe_dump(tree, allow_unicode=True))
+    check_loading(name, yaml.safe_dump(tree, allow_unicode=True))
 
 
-@quick
-@given(FILES, st.one_of(st.binary(max_size=300), st.text(max_size=200).map(_utf8)))
+@QUICK_SETTINGS
+@given(FILES, st.one_of(st.binary(max_size=300), st.text(max_size=200).map(_encode_utf8)))
 def test_any_bytes(name: str, content: bytes) -> None:
-    stands(name, content)
+    check_loading(name, content)

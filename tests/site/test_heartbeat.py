@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from catcher.app import SETTINGS
+from catcher.app import SETTINGS_CLASSES
 from catcher.model.time import SECOND
-from catcher.site import Heartbeat, Site
-from catcher.vitals.outlets import HttpSettings, LoveSettings, MqttSettings
-from tests.site.writing import load_site, words
+from catcher.monitoring.heartbeat_targets import (
+    HttpHeartbeatSettings,
+    LoveHeartbeatSettings,
+    MqttHeartbeatSettings,
+)
+from catcher.site import HeartbeatSettings, Site
+from tests.site.site_files import list_problem_texts, load_site
 
 LOVE = """
 sinks: {console: {}, love: {love: {url: 'ws://love/manager/ws/subscription'}}}
@@ -18,17 +22,19 @@ route: {to: [console]}
 """
 
 
-def site_of(tmp_path: Path, text: str, routes: str = LOVE) -> Site:
+def load_site_with(tmp_path: Path, text: str, routes: str = LOVE) -> Site:
     files = {"catcher.yaml": text, "alerts/routes.yaml": routes}
-    return load_site(tmp_path, files, adapters=SETTINGS)
+    return load_site(tmp_path, files, adapters=SETTINGS_CLASSES)
 
 
-def test_without_a_word_no_heartbeat_leaves(tmp_path: Path) -> None:
-    assert site_of(tmp_path, "site: s\n").settings.heartbeat == Heartbeat(10 * SECOND, ())
+def test_no_heartbeat_is_sent_by_default(tmp_path: Path) -> None:
+    assert load_site_with(tmp_path, "site: s\n").settings.heartbeat == HeartbeatSettings(
+        10 * SECOND, ()
+    )
 
 
-def test_a_heartbeat_takes_several_ways(tmp_path: Path) -> None:
-    site = site_of(
+def test_heartbeat_has_several_targets(tmp_path: Path) -> None:
+    site = load_site_with(
         tmp_path,
         "heartbeat:\n"
         "  every: 5s\n"
@@ -36,26 +42,28 @@ def test_a_heartbeat_takes_several_ways(tmp_path: Path) -> None:
         "  http: {url: 'https://hc-ping.example/KEY', method: POST, timeout: 2s}\n"
         "  love: {sink: love}\n",
     )
-    assert words(site) == []
+    assert list_problem_texts(site) == []
     heartbeat = site.settings.heartbeat
     assert heartbeat.every == 5 * SECOND
-    mqtt, http, love = heartbeat.ways
-    assert mqtt.bind(MqttSettings) == MqttSettings(host="broker", topic="a/b")
-    assert http.bind(HttpSettings) == HttpSettings(
+    mqtt, http, love = heartbeat.targets
+    assert mqtt.bind_settings(MqttHeartbeatSettings) == MqttHeartbeatSettings(
+        host="broker", topic="a/b"
+    )
+    assert http.bind_settings(HttpHeartbeatSettings) == HttpHeartbeatSettings(
         url="https://hc-ping.example/KEY", method="POST", timeout=2 * SECOND
     )
-    assert love.bind(LoveSettings) == LoveSettings(sink="love")
+    assert love.bind_settings(LoveHeartbeatSettings) == LoveHeartbeatSettings(sink="love")
 
 
-def test_an_edit_of_it_is_seen(tmp_path: Path) -> None:
-    first = site_of(tmp_path, "heartbeat: {mqtt: {host: a}}\n").settings.heartbeat
-    second = site_of(tmp_path, "heartbeat: {mqtt: {host: b}}\n").settings.heartbeat
-    assert first.values() == {"every": 10 * SECOND, "mqtt": {"host": "a"}}
-    assert first.values() != second.values()
+def test_an_edit_changes_its_values(tmp_path: Path) -> None:
+    first = load_site_with(tmp_path, "heartbeat: {mqtt: {host: a}}\n").settings.heartbeat
+    second = load_site_with(tmp_path, "heartbeat: {mqtt: {host: b}}\n").settings.heartbeat
+    assert first.to_dict() == {"every": 10 * SECOND, "mqtt": {"host": "a"}}
+    assert first.to_dict() != second.to_dict()
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("heartbeat: 10s\n",
          "1:12: `heartbeat` takes a mapping, not '10s'; "
@@ -82,27 +90,32 @@ def test_an_edit_of_it_is_seen(tmp_path: Path) -> None:
          "declare one: sinks: {love: {love: {url: …}}}"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
-    found = [one.removeprefix("catcher.yaml:") for one in words(site_of(tmp_path, text))]
-    assert told in found
+def test_mistake_is_reported_with_its_location(tmp_path: Path, text: str, message: str) -> None:
+    messages = [
+        problem_text.removeprefix("catcher.yaml:")
+        for problem_text in list_problem_texts(load_site_with(tmp_path, text))
+    ]
+    assert message in messages
 
 
 def test_the_address_of_a_ping_is_a_secret(tmp_path: Path) -> None:
-    site = site_of(tmp_path, "heartbeat: {http: {url: 'https://hc-ping.example/s3cret'}}\n")
+    site = load_site_with(tmp_path, "heartbeat: {http: {url: 'https://hc-ping.example/s3cret'}}\n")
     assert "s3cret" not in repr(site.settings)
-    assert "s3cret" not in repr(site.settings.heartbeat.ways[0].bind(HttpSettings))
+    assert "s3cret" not in repr(
+        site.settings.heartbeat.targets[0].bind_settings(HttpHeartbeatSettings)
+    )
 
 
 @pytest.mark.parametrize("name", ["health"])
 def test_a_rule_cannot_have_the_name_of_catchers_own_topic(tmp_path: Path, name: str) -> None:
     rule = f"rule: {name}\ntrigger: {{event: t}}\n"
     site = load_site(tmp_path, {"rules/r.yaml": rule})
-    (told,) = words(site)
-    assert told.endswith(
+    (message,) = list_problem_texts(site)
+    assert message.endswith(
         "1:7: 'health' cannot be the name of a rule: the topic is Catcher's own; choose another"
     )
 
 
-def test_a_rule_may_listen_to_the_health_of_the_parts(tmp_path: Path) -> None:
+def test_rule_may_use_the_health_of_the_components(tmp_path: Path) -> None:
     rule = "rule: parts\ntrigger: {event: catcher.health, by: part}\n"
-    assert words(load_site(tmp_path, {"rules/r.yaml": rule})) == []
+    assert list_problem_texts(load_site(tmp_path, {"rules/r.yaml": rule})) == []

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from catcher.site import digest, load
-from tests.site.writing import DESIGN, load_rules, load_site, misplaced, words, write_site
+from catcher.site import compute_site_digest, load_site_folder
+from tests.site.site_files import (
+    EXAMPLE_RULES,
+    list_misplaced_problems,
+    list_problem_texts,
+    load_rules,
+    load_site,
+    write_site,
+)
 
 GOOD = "rule: good\ntrigger: {event: T}\n"
 
@@ -24,28 +31,28 @@ GOOD = "rule: good\ntrigger: {event: T}\n"
         "rule: bad\ntrigger: {result: missing}\n",
     ],
 )
-def test_a_broken_rule_stops_no_other(tmp_path: Path, broken: str) -> None:
+def test_broken_rule_does_not_affect_others(tmp_path: Path, broken: str) -> None:
     site = load_rules(tmp_path, f"{GOOD}---\n{broken}---\n{GOOD.replace('good', 'better')}")
     assert list(site.rules) == ["good", "better"]
-    (one,) = site.broken
-    assert one.id == "bad"
-    assert one.place.line in (4, 5, 6)
-    assert one.problems == tuple(site.problems)
-    assert {problem.rule for problem in one.problems} == {"bad"}
+    (broken_rule,) = site.broken_rules
+    assert broken_rule.id == "bad"
+    assert broken_rule.location.line in (4, 5, 6)
+    assert broken_rule.problems == tuple(site.problems)
+    assert {problem.rule for problem in broken_rule.problems} == {"bad"}
 
 
-def test_a_broken_configuration_stops_no_rule(tmp_path: Path) -> None:
-    site = load_site(tmp_path, {"catcher.yaml": "site: [\n", "rules/r.yaml": DESIGN})
+def test_broken_configuration_stops_no_rule(tmp_path: Path) -> None:
+    site = load_site(tmp_path, {"catcher.yaml": "site: [\n", "rules/r.yaml": EXAMPLE_RULES})
     assert len(site.rules) == 5
-    assert [problem.place.file for problem in site.problems] == ["catcher.yaml"]
+    assert [problem.location.file for problem in site.problems] == ["catcher.yaml"]
 
 
 def test_a_folder_without_anything_is_a_site_without_rules(tmp_path: Path) -> None:
-    site = load(tmp_path, {})
+    site = load_site_folder(tmp_path, {})
     assert (dict(site.rules), site.problems, site.settings.site) == ({}, (), tmp_path.name)
 
 
-def test_a_job_with_other_arguments_is_told(tmp_path: Path) -> None:
+def test_job_with_wrong_arguments_is_reported(tmp_path: Path) -> None:
     site = load_rules(
         tmp_path,
         "rule: a\ntrigger: {event: T}\njob:\n  run: wind_extrapolation\n"
@@ -67,21 +74,21 @@ def test_a_rule_on_the_results_of_a_broken_one_is_warned_of(tmp_path: Path) -> N
     assert site.problems[-1].severity == "warning"
 
 
-def test_a_chain_of_results_is_no_circle(tmp_path: Path) -> None:
-    chain = "".join(f"---\nrule: r{n}\ntrigger: {{result: r{n - 1}}}\n" for n in range(1, 60))
-    site = load_rules(tmp_path, f"rule: r0\ntrigger: {{event: T}}\n{chain}")
-    assert words(site) == []
+def test_chain_of_results_is_no_cycle(tmp_path: Path) -> None:
+    rules = "".join(f"---\nrule: r{n}\ntrigger: {{result: r{n - 1}}}\n" for n in range(1, 60))
+    site = load_rules(tmp_path, f"rule: r0\ntrigger: {{event: T}}\n{rules}")
+    assert list_problem_texts(site) == []
     assert len(site.rules) == 60
 
 
-def test_a_long_circle_sets_its_members_aside_and_nobody_else(tmp_path: Path) -> None:
+def test_long_cycle_disables_only_its_members(tmp_path: Path) -> None:
     site = load_rules(
         tmp_path,
         "rule: a\ntrigger: {result: c}\n---\nrule: b\ntrigger: {telemetry: catcher.a}\n---\n"
         "rule: c\ntrigger: {any: [{event: T}, {result: b}]}\n---\n"
         "rule: d\ntrigger: {result: a}\n",
     )
-    assert [str(one) for one in site.errors] == [
+    assert [str(problem) for problem in site.errors] == [
         "rules/r.yaml:2:19: the results go in a circle: a -> c -> b -> a; "
         "break it at one of these rules",
         "rules/r.yaml:5:22: the results go in a circle: b -> a -> c -> b; "
@@ -92,9 +99,9 @@ def test_a_long_circle_sets_its_members_aside_and_nobody_else(tmp_path: Path) ->
     assert list(site.rules) == ["d"]
 
 
-def test_the_same_id_in_two_files_sets_both_aside(tmp_path: Path) -> None:
+def test_the_same_id_in_two_files_disables_both(tmp_path: Path) -> None:
     site = load_site(tmp_path, {"rules/a.yaml": GOOD, "rules/b.yaml": GOOD})
-    assert words(site) == [
+    assert list_problem_texts(site) == [
         "rules/a.yaml:1:7: there are two rules named 'good', the other at rules/b.yaml:1:7; "
         "rename one of them",
         "rules/b.yaml:1:7: there are two rules named 'good', the other at rules/a.yaml:1:7; "
@@ -107,44 +114,46 @@ def test_a_folder_or_a_pipe_where_a_file_should_be(tmp_path: Path) -> None:
     write_site(tmp_path, {"rules/good.yaml": GOOD})
     (tmp_path / "rules" / "folder.yaml").mkdir()
     os.mkfifo(tmp_path / "rules" / "pipe.yaml")
-    site = load(tmp_path, {})
+    site = load_site_folder(tmp_path, {})
     assert list(site.rules) == ["good"]
-    assert words(site) == ["rules/pipe.yaml:1:1: this is not a regular file; put a YAML file here"]
-    assert misplaced(site) == []
+    assert list_problem_texts(site) == [
+        "rules/pipe.yaml:1:1: this is not a regular file; put a YAML file here"
+    ]
+    assert list_misplaced_problems(site) == []
 
 
 def test_editing_any_file_changes_the_digest(tmp_path: Path) -> None:
     write_site(tmp_path, {"rules/r.yaml": GOOD, "alerts/templates/a.j2": "x"})
-    seen = {digest(tmp_path)}
+    digests = {compute_site_digest(tmp_path)}
     for name in ("catcher.yaml", "rules/r.yaml", "jobs/all.py", "alerts/templates/a.j2"):
         with (tmp_path / name).open("a") as file:
             file.write("\n# edited\n")
-        seen.add(digest(tmp_path))
-    assert len(seen) == 5
-    assert load(tmp_path, {}).digest == digest(tmp_path)
+        digests.add(compute_site_digest(tmp_path))
+    assert len(digests) == 5
+    assert load_site_folder(tmp_path, {}).digest == compute_site_digest(tmp_path)
 
 
 def test_loading_twice_gives_the_same(tmp_path: Path) -> None:
-    write_site(tmp_path, {"rules/r.yaml": DESIGN})
-    first, second = load(tmp_path, {}), load(tmp_path, {})
+    write_site(tmp_path, {"rules/r.yaml": EXAMPLE_RULES})
+    first, second = load_site_folder(tmp_path, {}), load_site_folder(tmp_path, {})
     assert first.rules == second.rules
     assert first.problems == second.problems
 
 
 def test_five_hundred_rules(tmp_path: Path) -> None:
-    one = DESIGN.split("---\n")[2]
+    rule = EXAMPLE_RULES.split("---\n")[2]
     files = {
-        f"rules/r{n}.yaml": one.replace("rule: wind-high", f"rule: wind-{n}") for n in range(500)
+        f"rules/r{n}.yaml": rule.replace("rule: wind-high", f"rule: wind-{n}") for n in range(500)
     }
     site = load_site(tmp_path, files)
-    assert words(site) == []
+    assert list_problem_texts(site) == []
     assert len(site.rules) == 500
 
 
-def test_a_circle_of_many_is_counted_and_not_spelt_out(tmp_path: Path) -> None:
-    ring = "---\n".join(f"rule: r{n}\ntrigger: {{result: r{(n + 1) % 300}}}\n" for n in range(300))
-    site = load_rules(tmp_path, ring)
-    assert len(site.broken) == 300
+def test_long_cycle_is_counted_and_not_listed(tmp_path: Path) -> None:
+    rules = "---\n".join(f"rule: r{n}\ntrigger: {{result: r{(n + 1) % 300}}}\n" for n in range(300))
+    site = load_rules(tmp_path, rules)
+    assert len(site.broken_rules) == 300
     assert site.problems[0].message == "the results go in a circle: one of 300 rules"
     assert site.problems[-1].message == "there are 100 more problems in this file"
 
@@ -153,11 +162,11 @@ def test_a_mapping_of_thousands_is_refused(tmp_path: Path) -> None:
     names = "".join(f"  v{n}: x + {n}\n" for n in range(1_200))
     site = load_rules(tmp_path, f"rule: a\ntrigger: {{event: T}}\nlet:\n{names}")
     assert "rules/r.yaml:1004:3: `let` has more than 1000 entries; nobody can read so many; " in (
-        "\n".join(words(site))
+        "\n".join(list_problem_texts(site))
     )
 
 
 def test_a_flood_of_broken_documents_ends_soon(tmp_path: Path) -> None:
     site = load_rules(tmp_path, "--- [x\n" * 2_000)
-    assert len(site.broken) == 2_000
+    assert len(site.broken_rules) == 2_000
     assert len(site.problems) == 201

@@ -10,36 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.site.writing import load_rules, load_site, words
+from tests.site.site_files import list_problem_texts, load_rules, load_site
 
 TEXT = (Path(__file__).parent / "mistakes.txt").read_text(encoding="utf-8")
 
 
-def cases() -> list[tuple[str, list[str]]]:
-    found = []
+def parse_cases() -> list[tuple[str, list[str]]]:
+    cases = []
     for block in TEXT.split("\n\n"):
         lines = block.strip("\n").split("\n")
         rule = [line for line in lines if not line.startswith("=> ")]
-        told = [line.removeprefix("=> ") for line in lines if line.startswith("=> ")]
-        found.append(("\n".join(rule) + "\n", [f"rules/r.yaml:{one}" for one in told]))
-    return found
+        messages = [line.removeprefix("=> ") for line in lines if line.startswith("=> ")]
+        cases.append(("\n".join(rule) + "\n", [f"rules/r.yaml:{message}" for message in messages]))
+    return cases
 
 
-def test_the_table_is_long_enough_to_mean_something() -> None:
-    assert len(cases()) >= 80
-    assert all(told for _, told in cases())
+def test_the_table_is_long_enough() -> None:
+    assert len(parse_cases()) >= 80
+    assert all(messages for _, messages in parse_cases())
 
 
-@pytest.mark.parametrize(("rule", "told"), cases())
-def test_a_mistake_is_told_where_it_is_and_how_to_mend_it(
-    tmp_path: Path, rule: str, told: list[str]
+@pytest.mark.parametrize(("rule", "messages"), parse_cases())
+def test_mistake_is_reported_with_its_location_and_fix(
+    tmp_path: Path, rule: str, messages: list[str]
 ) -> None:
-    assert words(load_rules(tmp_path, rule)) == told
+    assert list_problem_texts(load_rules(tmp_path, rule)) == messages
 
 
 def test_a_control_character_is_named(tmp_path: Path) -> None:
     site = load_rules(tmp_path, "rule: a\ntrigger: {event: T}\nabout: \x07\n")
-    assert words(site) == [
+    assert list_problem_texts(site) == [
         "rules/r.yaml:3:8: the control character U+0007 is not allowed; "
         "delete it and type the line again"
     ]
@@ -55,7 +55,7 @@ def test_all_problems_of_all_files_come_in_one_pass(tmp_path: Path) -> None:
             "alerts/routes.yaml": "route: {to: [nobody]}\n",
         },
     )
-    assert [str(one.place) for one in site.problems] == [
+    assert [str(problem.location) for problem in site.problems] == [
         "alerts/routes.yaml:1:14",
         "catcher.yaml:1:1",
         "catcher.yaml:2:13",

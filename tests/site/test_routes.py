@@ -6,21 +6,27 @@ from pathlib import Path
 
 import pytest
 
-from catcher.alerting.noise import Flood, Noise, Rate
-from catcher.alerting.routing import HandOn, Match, RouteTree, SeverityTest, TimeWindow
-from catcher.alerting.sun import Ground
-from catcher.alerting.windows import SunWindow, parse_window
+from catcher.alerting.limits import FloodLimit, NoiseLimits, RateLimit
+from catcher.alerting.route_tree import (
+    AlertMatcher,
+    Escalation,
+    RouteTree,
+    SeverityMatcher,
+    TimeInterval,
+)
+from catcher.alerting.solar import GeoLocation
+from catcher.alerting.time_intervals import SolarInterval, parse_interval
 from catcher.model.alert import Severity
 from catcher.model.time import HOUR, MINUTE
 from catcher.site import Site
-from tests.site.writing import load_site, words
+from tests.site.site_files import list_problem_texts, load_site
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 SECRETS = {"SLACK_TOKEN": "xoxb-1234567", "LOVE_PASSWORD": "hunter22"}
 DOME = "rule: dome-closed\ntrigger: {event: T}\n"
 
 
-def routed(tmp_path: Path, text: str) -> Site:
+def load_site_with_routes(tmp_path: Path, text: str) -> Site:
     files = {
         "alerts/routes.yaml": text,
         "rules/r.yaml": DOME,
@@ -36,8 +42,8 @@ def test_without_a_file_everything_goes_to_the_console(tmp_path: Path) -> None:
     assert {name: sink.kind for name, sink in site.sinks.items()} == {"console": "console"}
 
 
-def test_where_no_named_sink_is_left_the_console_stands_in(tmp_path: Path) -> None:
-    site = routed(
+def test_without_a_valid_sink_the_console_is_used(tmp_path: Path) -> None:
+    site = load_site_with_routes(
         tmp_path, "sinks: {one: {mqtt: {host: h}}, two: {slak: {}}}\nroute: {to: [two]}\n"
     )
     assert site.routes.route.to == ("console",)
@@ -45,7 +51,9 @@ def test_where_no_named_sink_is_left_the_console_stands_in(tmp_path: Path) -> No
 
 
 def test_the_example_of_the_design(tmp_path: Path) -> None:
-    site = routed(tmp_path, (HERE / "design_routes.yaml").read_text(encoding="utf-8"))
+    site = load_site_with_routes(
+        tmp_path, (FOLDER / "design_routes.yaml").read_text(encoding="utf-8")
+    )
     assert site.errors == []
     sinks = site.routes.sinks
     assert {name: sink.kind for name, sink in sinks.items()} == {
@@ -57,23 +65,27 @@ def test_the_example_of_the_design(tmp_path: Path) -> None:
     root = site.routes.route
     assert (root.to, root.group_by, root.repeat) == (("console",), ("rule",), 4 * HOUR)
     tma, wind = root.routes
-    assert tma.match == Match(severity=SeverityTest(">=", Severity.SERIOUS), owner=("tma",))
+    assert tma.matcher == AlertMatcher(
+        severity=SeverityMatcher(">=", Severity.SERIOUS), owner=("tma",)
+    )
     assert tma.to == ("tma-slack", "love")
-    assert tma.undelivered == HandOn(MINUTE, ("love", "console"))
-    assert wind.match == Match(tags=("wind",))
-    assert wind.inhibit_if == Match(rule=("dome-closed",))
-    assert wind.mute == (TimeWindow.parse("16:00-21:00 UTC"),)
+    assert tma.undelivered == Escalation(MINUTE, ("love", "console"))
+    assert wind.matcher == AlertMatcher(tags=("wind",))
+    assert wind.inhibit_if == AlertMatcher(rule=("dome-closed",))
+    assert wind.mute == (TimeInterval.parse("16:00-21:00 UTC"),)
 
 
-def test_on_shift_without_people_is_said(tmp_path: Path) -> None:
-    site = routed(tmp_path, (HERE / "design_routes.yaml").read_text(encoding="utf-8"))
-    assert words(site) == [
+def test_on_shift_without_people_is_reported(tmp_path: Path) -> None:
+    site = load_site_with_routes(
+        tmp_path, (FOLDER / "design_routes.yaml").read_text(encoding="utf-8")
+    )
+    assert list_problem_texts(site) == [
         "alerts/routes.yaml:13:34: `on-shift` tells nobody: no people are named; "
         "name them and their sinks, like people: {ana: [ana-phone]}",
     ]
 
 
-WHOLE = """
+FULL_ROUTES = """
 sinks:
   console: {rate: 30 per 1m}
   wall: {console: {}, each: true}
@@ -93,54 +105,66 @@ route:
 """
 
 
-def test_all_that_a_route_may_say(tmp_path: Path) -> None:
+def test_every_key_of_a_route(tmp_path: Path) -> None:
     site = load_site(
         tmp_path,
         {
-            "alerts/routes.yaml": WHOLE,
+            "alerts/routes.yaml": FULL_ROUTES,
             "catcher.yaml": "site: s\nlocation: {latitude: -30.24, longitude: -70.75}\n",
         },
     )
-    assert words(site) == []
+    assert list_problem_texts(site) == []
     tree = site.routes
-    assert (tree.sinks["console"].rate, tree.sinks["wall"].each) == (Rate(30, MINUTE), True)
+    assert (tree.sinks["console"].rate_limit, tree.sinks["wall"].ungrouped) == (
+        RateLimit(30, MINUTE),
+        True,
+    )
     assert tree.sinks["console"].kind == "console"
-    assert tree.people == {"ana": ("ana-phone",), "bo": ("wall",)}
-    assert tree.noise == Noise(None, Flood(20, 5, 5 * MINUTE))
-    assert tree.ground == Ground(-30.24, -70.75)
+    assert tree.sinks_by_person == {"ana": ("ana-phone",), "bo": ("wall",)}
+    assert tree.noise_limits == NoiseLimits(None, FloodLimit(20, 5, 5 * MINUTE))
+    assert tree.site_location == GeoLocation(-30.24, -70.75)
     assert (tree.route.acknowledge, tree.route.remind) == (30 * MINUTE, 2 * HOUR)
-    (below,) = tree.route.routes
-    assert below.match.time == (parse_window("night"), SunWindow(-12, below=False))
-    assert (below.match.unknown, below.to, below.group_by) == (True, ("on-shift",), ())
-    assert below.escalate == HandOn(5 * MINUTE, ("on-shift",), HandOn(15 * MINUTE, ("wall",)))
-    assert below.mute == (parse_window("day"),)
+    (route,) = tree.route.routes
+    assert route.matcher.time_intervals == (
+        parse_interval("night"),
+        SolarInterval(-12, is_below=False),
+    )
+    assert (route.matcher.unknown, route.to, route.group_by) == (True, ("on-shift",), ())
+    assert route.escalate == Escalation(
+        5 * MINUTE, ("on-shift",), Escalation(15 * MINUTE, ("wall",))
+    )
+    assert route.mute == (parse_interval("day"),)
 
 
-def test_a_custom_sink_is_a_kind_of_its_own(tmp_path: Path) -> None:
-    site = routed(tmp_path, "sinks: {night: {pager: {number: 7}}, pager: {}}\nroute: {to: night}\n")
-    assert words(site) == []
+def test_custom_sink_is_its_own_kind(tmp_path: Path) -> None:
+    site = load_site_with_routes(
+        tmp_path, "sinks: {night: {pager: {number: 7}}, pager: {}}\nroute: {to: night}\n"
+    )
+    assert list_problem_texts(site) == []
     assert site.routes.sinks["night"].settings == {"number": 7}
     assert site.routes.sinks["pager"].kind == "pager"
     assert site.custom_sinks == {"pager": site.root / "alerts/sinks/pager.py"}
 
 
 def test_labels_times_and_continuing(tmp_path: Path) -> None:
-    site = routed(
+    site = load_site_with_routes(
         tmp_path,
         "route:\n  to: console\n  routes:\n"
         "    - match: {labels: {team: tma*}, time: ['Mon-Fri 08:00-17:00 America/Santiago']}\n"
         "      continue: true\n      escalate: {after: 5m, to: console}\n",
     )
-    assert words(site) == []
-    (below,) = site.routes.route.routes
-    assert below.match.labels == {"team": "tma*"}
-    assert below.match.time == (TimeWindow.parse("Mon-Fri 08:00-17:00 America/Santiago"),)
-    assert below.continues
-    assert below.escalate == HandOn(5 * MINUTE, ("console",))
+    assert list_problem_texts(site) == []
+    (route,) = site.routes.route.routes
+    assert route.matcher.labels == {"team": "tma*"}
+    assert route.matcher.time_intervals == (
+        TimeInterval.parse("Mon-Fri 08:00-17:00 America/Santiago"),
+    )
+    assert route.continues
+    assert route.escalate == Escalation(5 * MINUTE, ("console",))
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("sinks: {console: {}}\n", "1:1: alerts/routes.yaml lacks `route`; "
                                    "write it like route: {to: [console]}"),
@@ -185,19 +209,19 @@ def test_labels_times_and_continuing(tmp_path: Path) -> None:
          "1:30: `routes` takes a list, not a mapping; start each entry with `- `"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_and_the_console_still_hears(
-    tmp_path: Path, text: str, told: str
+def test_mistake_is_reported_and_the_console_is_still_notified(
+    tmp_path: Path, text: str, message: str
 ) -> None:
-    site = routed(tmp_path, text)
-    assert words(site) == [f"alerts/routes.yaml:{told}"]
+    site = load_site_with_routes(tmp_path, text)
+    assert list_problem_texts(site) == [f"alerts/routes.yaml:{message}"]
     assert "console" in site.routes.sinks
     assert site.routes.route.to == ("console",)
 
 
-def test_a_broken_file_leaves_the_console(tmp_path: Path) -> None:
-    site = routed(tmp_path, "sinks: [\n")
+def test_broken_file_falls_back_to_the_console(tmp_path: Path) -> None:
+    site = load_site_with_routes(tmp_path, "sinks: [\n")
     assert site.routes == RouteTree()
-    assert len(site.misconfigured) == 1
+    assert len(site.config_errors) == 1
 
 
 def test_a_template_is_checked(tmp_path: Path) -> None:
@@ -210,12 +234,12 @@ def test_a_template_is_checked(tmp_path: Path) -> None:
     )
     assert sorted(site.templates) == ["mail.html", "slack"]
     (problem,) = site.problems
-    assert (problem.place.file, problem.place.line) == ("alerts/templates/slack.j2", 2)
+    assert (problem.location.file, problem.location.line) == ("alerts/templates/slack.j2", 2)
 
 
 def test_a_custom_sink_with_a_name_that_yaml_could_not_use(tmp_path: Path) -> None:
     site = load_site(tmp_path, {"alerts/sinks/My Sink.py": ""})
-    assert words(site) == [
+    assert list_problem_texts(site) == [
         "alerts/sinks/My Sink.py:1:1: 'My Sink' cannot be the name of a sink; "
         "use small letters, digits, - and _"
     ]

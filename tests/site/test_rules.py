@@ -8,68 +8,76 @@ from typing import Any
 import pytest
 
 from catcher.model.alert import Severity
-from catcher.model.problem import Place
+from catcher.model.errors import SourceLocation
 from catcher.model.rule import (
-    Expr,
-    Gather,
-    Input,
+    Expression,
+    GatherSpec,
+    InputSpec,
     JobSpec,
     LevelSpec,
-    Overlap,
+    OverlapPolicy,
     Rule,
-    Step,
-    Trigger,
+    SequenceStep,
+    TriggerSpec,
     UnknownSpec,
 )
 from catcher.model.time import DAY, HOUR, MINUTE, SECOND
-from tests.site.writing import DESIGN, load_rules, load_site, words
+from tests.site.site_files import EXAMPLE_RULES, list_problem_texts, load_rules, load_site
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
-def rule_of(tmp_path: Path, text: str, name: str = "a") -> Rule:
+def load_rule(tmp_path: Path, text: str, name: str = "a") -> Rule:
     """The rule of a text without problems."""
     site = load_rules(tmp_path, text)
-    assert words(site) == []
+    assert list_problem_texts(site) == []
     return site.rules[name]
 
 
-def trigger_of(tmp_path: Path, text: str) -> Trigger:
-    return rule_of(tmp_path, f"rule: a\ntrigger: {text}\n").trigger
+def load_trigger(tmp_path: Path, text: str) -> TriggerSpec:
+    return load_rule(tmp_path, f"rule: a\ntrigger: {text}\n").trigger
 
 
-def job_of(tmp_path: Path, text: str) -> JobSpec:
-    job = rule_of(tmp_path, f"rule: a\ntrigger: {{event: T}}\njob: {text}\n").job
+def load_job(tmp_path: Path, text: str) -> JobSpec:
+    job = load_rule(tmp_path, f"rule: a\ntrigger: {{event: T}}\njob: {text}\n").job
     assert job is not None
     return job
 
 
 @pytest.fixture
-def design(tmp_path: Path) -> dict[str, Rule]:
-    site = load_rules(tmp_path, DESIGN)
-    assert words(site) == []
+def example_rules(tmp_path: Path) -> dict[str, Rule]:
+    site = load_rules(tmp_path, EXAMPLE_RULES)
+    assert list_problem_texts(site) == []
     return dict(site.rules)
 
 
-def test_the_examples_of_the_design_are_read_as_they_are_printed(design: dict[str, Rule]) -> None:
-    assert list(design) == ["mount-jitter", "wind-forecast", "wind-high", "images", "psf-rising"]
+def test_the_examples_of_the_design_are_read_as_they_are_printed(
+    example_rules: dict[str, Rule],
+) -> None:
+    assert list(example_rules) == [
+        "mount-jitter",
+        "wind-forecast",
+        "wind-high",
+        "images",
+        "psf-rising",
+    ]
 
 
-def test_a_rule_with_a_job(design: dict[str, Rule]) -> None:
-    rule = design["mount-jitter"]
+def test_a_rule_with_a_job(example_rules: dict[str, Rule]) -> None:
+    rule = example_rules["mount-jitter"]
     assert rule.about == "Tell the observer when the mount shook during an exposure."
     assert rule.owner == "tma"
-    assert rule.trigger == Trigger(
+    assert rule.trigger == TriggerSpec(
         "event",
         topic="lsst.sal.MTCamera.logevent_endReadout",
-        where=Expr("requestedExposureTime > 1"),
-        once_per=Expr("imageName"),
+        where=Expression("requestedExposureTime > 1"),
+        once_per=Expression("imageName"),
     )
     assert rule.job == JobSpec(
         run="mount_jitter",
         inputs={
-            "azimuth": Input(topic="lsst.sal.MTMount.azimuth", during="exposure"),
-            "elevation": Input(topic="lsst.sal.MTMount.elevation", during="exposure"),
+            "azimuth": InputSpec(topic="lsst.sal.MTMount.azimuth", during="exposure"),
+            "elevation": InputSpec(topic="lsst.sal.MTMount.elevation", during="exposure"),
         },
         arguments={"band": "r"},
         timeout=20 * SECOND,
@@ -78,61 +86,66 @@ def test_a_rule_with_a_job(design: dict[str, Rule]) -> None:
         critical=True,
     )
     assert rule.alert is not None
-    assert rule.alert.per == Expr("imageName")
+    assert rule.alert.per == Expression("imageName")
     assert rule.alert.levels == {
-        Severity.WARNING: LevelSpec(Expr("image_impact_rms > 0.05")),
-        Severity.SERIOUS: LevelSpec(Expr("image_impact_rms > 0.10")),
+        Severity.WARNING: LevelSpec(Expression("image_impact_rms > 0.05")),
+        Severity.SERIOUS: LevelSpec(Expression("image_impact_rms > 0.10")),
     }
     assert rule.alert.attach == "jitter.png"
     assert rule.expect == {"image_impact_rms": (0.0, 0.05)}
 
 
-def test_durations_of_arguments_are_seconds(design: dict[str, Rule]) -> None:
-    job = design["wind-forecast"].job
+def test_durations_of_arguments_are_seconds(example_rules: dict[str, Rule]) -> None:
+    job = example_rules["wind-forecast"].job
     assert job is not None
     assert job.arguments == {"horizon": 600.0, "threshold": 15}
-    assert job.inputs["wind"] == Input(
+    assert job.inputs["wind"] == InputSpec(
         topic="lsst.sal.ESS.airFlow",
         fields=("speed",),
-        where=Expr("salIndex == 301"),
+        where=Expression("salIndex == 301"),
         last=30 * MINUTE,
     )
 
 
-def test_levels_with_holds(design: dict[str, Rule]) -> None:
-    alert = design["wind-high"].alert
+def test_levels_with_holds(example_rules: dict[str, Rule]) -> None:
+    alert = example_rules["wind-high"].alert
     assert alert is not None
     assert alert.levels == {
         Severity.WARNING: LevelSpec(
-            Expr('mean(speed, "30s") > 10'), 2 * MINUTE, Expr('mean(speed, "30s") < 9'), 5 * MINUTE
+            Expression('mean(speed, "30s") > 10'),
+            2 * MINUTE,
+            Expression('mean(speed, "30s") < 9'),
+            5 * MINUTE,
         ),
-        Severity.CRITICAL: LevelSpec(Expr('mean(speed, "30s") > 18'), 30 * SECOND),
+        Severity.CRITICAL: LevelSpec(Expression('mean(speed, "30s") > 18'), 30 * SECOND),
     }
 
 
-def test_parts_and_their_gathering(design: dict[str, Rule]) -> None:
-    job = design["images"].job
+def test_shards_and_their_gather_job(example_rules: dict[str, Rule]) -> None:
+    job = example_rules["images"].job
     assert job is not None
-    assert (job.each, job.gather) == ("detector", Gather("visit_summary", 20 * SECOND))
-    assert job.inputs == {"frame": Input(image="exposure")}
+    assert (job.each, job.gather) == ("detector", GatherSpec("visit_summary", 20 * SECOND))
+    assert job.inputs == {"frame": InputSpec(image="exposure")}
     assert job.degraded == {"detectors": ("R22_S11",), "metrics": ("psf_fwhm",)}
 
 
-def test_parts_over_the_observations_of_a_night(tmp_path: Path) -> None:
-    job = job_of(tmp_path, "{run: j, each: exposure, last: 12h, priority: -50}")
+def test_shards_over_the_observations_of_a_night(tmp_path: Path) -> None:
+    job = load_job(tmp_path, "{run: j, each: exposure, last: 12h, priority: -50}")
     assert (job.each, job.last, job.priority) == ("exposure", 12 * HOUR, -50)
 
 
-def test_a_rule_on_results_with_reads(design: dict[str, Rule]) -> None:
-    rule = design["psf-rising"]
-    assert rule.trigger == Trigger("result", topic="catcher.images", by=Expr("band"))
+def test_a_rule_on_results_with_reads(example_rules: dict[str, Rule]) -> None:
+    rule = example_rules["psf-rising"]
+    assert rule.trigger == TriggerSpec("result", topic="catcher.images", by=Expression("band"))
     assert rule.reads["wind"].max_age == 2 * MINUTE
-    assert rule.reads["wind"].where == Expr("salIndex == 301")
+    assert rule.reads["wind"].where == Expression("salIndex == 301")
 
 
-def test_the_tests_of_the_design_are_kept_as_they_were_written(tmp_path: Path) -> None:
-    printed = (HERE / "design_tests.yaml").read_text(encoding="utf-8")
-    rule = rule_of(tmp_path, f"rule: a\ntrigger: {{telemetry: lsst.sal.ESS.airFlow}}\n{printed}")
+def test_tests_of_a_rule_are_stored_unchanged(tmp_path: Path) -> None:
+    tests_text = (FOLDER / "design_tests.yaml").read_text(encoding="utf-8")
+    rule = load_rule(
+        tmp_path, f"rule: a\ntrigger: {{telemetry: lsst.sal.ESS.airFlow}}\n{tests_text}"
+    )
     assert [test["name"] for test in rule.tests] == [
         "a gust is not wind",
         "two minutes of wind warn once",
@@ -143,75 +156,124 @@ def test_the_tests_of_the_design_are_kept_as_they_were_written(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "trigger"),
+    ("text", "expected"),
     [
-        ("{telemetry: T}", Trigger("telemetry", topic="T")),
-        ("{http: flux}", Trigger("http", topic="catcher.http.flux")),
-        ("{every: 1d}", Trigger("every", every=DAY)),
-        ("{every: 1h, catch_up: run}", Trigger("every", every=HOUR, catch_up="run")),
-        ("{absent: {topic: T, for: 30s}}", Trigger("absent", topic="T", hold=30 * SECOND)),
-        ("{schedule: 0 12 * * *, zone: America/Santiago}",
-         Trigger("schedule", schedule="0 12 * * *", zone="America/Santiago")),
-        ("{telemetry: T, when: x > 1, for: 2m, clear: x < 1, clear_for: 1m, stale_after: 10s}",
-         Trigger("telemetry", topic="T", when=Expr("x > 1"), hold=2 * MINUTE, clear=Expr("x < 1"),
-                 clear_hold=MINUTE, stale_after=10 * SECOND)),
-        ("{telemetry: T, when: x > 1, on_recovery: fire, by: salIndex, forget_after: 1d}",
-         Trigger("telemetry", topic="T", when=Expr("x > 1"), on_recovery="fire",
-                 by=Expr("salIndex"), forget_after=DAY)),
-        ("{sequence: [{event: T, where: x > 1}, {event: U}], within: 5m}",
-         Trigger("sequence", steps=(Step("T", Expr("x > 1")), Step("U")), within=5 * MINUTE)),
-        ("{any: [{event: T, where: x > 1}, {http: U}], once_per: id}",
-         Trigger("any", once_per=Expr("id"), any=(
-             Trigger("event", topic="T", where=Expr("x > 1")),
-             Trigger("http", topic="catcher.http.U")))),
-        ("{any: [{event: T}, {absent: {topic: U, for: 1m}}]}",
-         Trigger("any", any=(
-             Trigger("event", topic="T"), Trigger("absent", topic="U", hold=MINUTE)))),
+        ("{telemetry: T}", TriggerSpec("telemetry", topic="T")),
+        ("{http: flux}", TriggerSpec("http", topic="catcher.http.flux")),
+        ("{every: 1d}", TriggerSpec("every", every=DAY)),
+        ("{every: 1h, catch_up: run}", TriggerSpec("every", every=HOUR, catch_up="run")),
+        ("{absent: {topic: T, for: 30s}}", TriggerSpec("absent", topic="T", hold=30 * SECOND)),
+        (
+            "{schedule: 0 12 * * *, zone: America/Santiago}",
+            TriggerSpec("schedule", schedule="0 12 * * *", zone="America/Santiago"),
+        ),
+        (
+            "{telemetry: T, when: x > 1, for: 2m, clear: x < 1, clear_for: 1m, stale_after: 10s}",
+            TriggerSpec(
+                "telemetry",
+                topic="T",
+                when=Expression("x > 1"),
+                hold=2 * MINUTE,
+                clear=Expression("x < 1"),
+                clear_hold=MINUTE,
+                stale_after=10 * SECOND,
+            ),
+        ),
+        (
+            "{telemetry: T, when: x > 1, on_recovery: fire, by: salIndex, forget_after: 1d}",
+            TriggerSpec(
+                "telemetry",
+                topic="T",
+                when=Expression("x > 1"),
+                on_recovery="fire",
+                by=Expression("salIndex"),
+                forget_after=DAY,
+            ),
+        ),
+        (
+            "{sequence: [{event: T, where: x > 1}, {event: U}], within: 5m}",
+            TriggerSpec(
+                "sequence",
+                steps=(SequenceStep("T", Expression("x > 1")), SequenceStep("U")),
+                within=5 * MINUTE,
+            ),
+        ),
+        (
+            "{any: [{event: T, where: x > 1}, {http: U}], once_per: id}",
+            TriggerSpec(
+                "any",
+                once_per=Expression("id"),
+                any=(
+                    TriggerSpec("event", topic="T", where=Expression("x > 1")),
+                    TriggerSpec("http", topic="catcher.http.U"),
+                ),
+            ),
+        ),
+        (
+            "{any: [{event: T}, {absent: {topic: U, for: 1m}}]}",
+            TriggerSpec(
+                "any",
+                any=(
+                    TriggerSpec("event", topic="T"),
+                    TriggerSpec("absent", topic="U", hold=MINUTE),
+                ),
+            ),
+        ),
     ],
-)  # fmt: skip
-def test_every_kind_of_trigger(tmp_path: Path, text: str, trigger: Trigger) -> None:
-    assert trigger_of(tmp_path, text) == trigger
+)
+def test_every_kind_of_trigger(tmp_path: Path, text: str, expected: TriggerSpec) -> None:
+    assert load_trigger(tmp_path, text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "overlap"),
-    [("queue", Overlap()), ("latest", Overlap("latest")), ("skip", Overlap("skip")),
-     ("parallel(4)", Overlap("parallel", 4)), ("parallel( 2 )", Overlap("parallel", 2))],
-)  # fmt: skip
-def test_every_overlap(tmp_path: Path, text: str, overlap: Overlap) -> None:
-    assert job_of(tmp_path, f"{{run: j, overlap: {text}}}").overlap == overlap
+    ("text", "expected"),
+    [
+        ("queue", OverlapPolicy()),
+        ("latest", OverlapPolicy("latest")),
+        ("skip", OverlapPolicy("skip")),
+        ("parallel(4)", OverlapPolicy("parallel", 4)),
+        ("parallel( 2 )", OverlapPolicy("parallel", 2)),
+    ],
+)
+def test_every_overlap(tmp_path: Path, text: str, expected: OverlapPolicy) -> None:
+    assert load_job(tmp_path, f"{{run: j, overlap: {text}}}").overlap == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "asked"),
+    ("text", "expected"),
     [
-        ("{topic: T, last: 5m}", Input(topic="T", last=5 * MINUTE)),
-        ("{topic: T, from: start - 60, to: start}",
-         Input(topic="T", start=Expr("start - 60"), end=Expr("start"))),
-        ("{metric: psf_fwhm, of: a, last: 2h}", Input(metric="psf_fwhm", of="a", last=2 * HOUR)),
+        ("{topic: T, last: 5m}", InputSpec(topic="T", last=5 * MINUTE)),
+        (
+            "{topic: T, from: start - 60, to: start}",
+            InputSpec(topic="T", start=Expression("start - 60"), end=Expression("start")),
+        ),
+        (
+            "{metric: psf_fwhm, of: a, last: 2h}",
+            InputSpec(metric="psf_fwhm", of="a", last=2 * HOUR),
+        ),
     ],
-)  # fmt: skip
-def test_every_way_to_ask_for_an_input(tmp_path: Path, text: str, asked: Input) -> None:
-    assert job_of(tmp_path, f"{{run: j, inputs: {{wind: {text}}}}}").inputs["wind"] == asked
+)
+def test_every_kind_of_input(tmp_path: Path, text: str, expected: InputSpec) -> None:
+    assert load_job(tmp_path, f"{{run: j, inputs: {{wind: {text}}}}}").inputs["wind"] == expected
 
 
 def test_a_bare_name_is_a_job(tmp_path: Path) -> None:
-    job = job_of(tmp_path, "j")
-    assert (job.run, job.place) == ("j", Place("rules/r.yaml", 3, 6))
+    job = load_job(tmp_path, "j")
+    assert (job.run, job.location) == ("j", SourceLocation("rules/r.yaml", 3, 6))
 
 
 def test_the_bounds_of_a_job(tmp_path: Path) -> None:
-    job = job_of(tmp_path, "{run: j, memory: 512MiB, priority: -5, deadline: 1m30s}")
+    job = load_job(tmp_path, "{run: j, memory: 512MiB, priority: -5, deadline: 1m30s}")
     assert (job.memory, job.priority, job.deadline) == (512 * 2**20, -5, 90 * SECOND)
 
 
-def alert_of(tmp_path: Path, text: str) -> Any:
+def load_alert(tmp_path: Path, text: str) -> Any:
     body = f"rule: a\ntrigger: {{event: T}}\njob: j\nalert:\n{text}"
-    return rule_of(tmp_path, body).alert
+    return load_rule(tmp_path, body).alert
 
 
 def test_the_rest_of_an_alert(tmp_path: Path) -> None:
-    alert = alert_of(
+    alert = load_alert(
         tmp_path,
         "  critical: always\n  latch: critical\n  failed: warning\n  expires: 15m\n"
         "  unknown: {severity: warning, for: 5m}\n  to: console\n  labels: {team: 7}\n"
@@ -225,39 +287,42 @@ def test_the_rest_of_an_alert(tmp_path: Path) -> None:
 
 
 def test_an_expression_may_go_over_several_lines(tmp_path: Path) -> None:
-    rule = rule_of(
+    rule = load_rule(
         tmp_path,
         "rule: a\ntrigger:\n  telemetry: T\n  when: >\n    x > 1\n    and y > 2\n",
     )
-    assert rule.trigger.when == Expr("x > 1 and y > 2")
+    assert rule.trigger.when == Expression("x > 1 and y > 2")
 
 
-def test_a_mistake_in_its_second_line_is_found_there(tmp_path: Path) -> None:
+def test_mistake_in_its_second_line_is_reported_there(tmp_path: Path) -> None:
     text = "rule: a\ntrigger:\n  telemetry: T\n  when: >\n    x > 1\n    and men(y, '5m') > 2\n"
     (problem,) = load_rules(tmp_path, text).problems
-    assert problem.place == Place("rules/r.yaml", 6, 9)
+    assert problem.location == SourceLocation("rules/r.yaml", 6, 9)
 
 
-def test_an_expression_that_is_wrong_is_told_at_its_place(tmp_path: Path) -> None:
+def test_wrong_expression_is_reported_at_its_location(tmp_path: Path) -> None:
     text = "rule: a\ntrigger:\n  telemetry: T\n  when: speed > foo(3)\n"
     (problem,) = load_rules(tmp_path, text).problems
-    assert problem.place == Place("rules/r.yaml", 4, 17)
+    assert problem.location == SourceLocation("rules/r.yaml", 4, 17)
     assert problem.rule == "a"
 
 
 def test_expressions_are_checked_even_where_the_rule_has_other_mistakes(tmp_path: Path) -> None:
     text = "rule: a\ntriggr: 1\ntrigger:\n  telemetry: T\n  when: speed > foo(3)\n"
-    places = [problem.place for problem in load_rules(tmp_path, text).problems]
-    assert places == [Place("rules/r.yaml", 2, 1), Place("rules/r.yaml", 5, 17)]
+    locations = [problem.location for problem in load_rules(tmp_path, text).problems]
+    assert locations == [
+        SourceLocation("rules/r.yaml", 2, 1),
+        SourceLocation("rules/r.yaml", 5, 17),
+    ]
 
 
-def test_a_template_that_is_wrong_is_told_at_its_line(tmp_path: Path) -> None:
+def test_wrong_template_is_reported_at_its_line(tmp_path: Path) -> None:
     text = (
         "rule: a\ntrigger: {event: T}\nalert:\n  warning: x > 1\n"
         "  message: |\n    fine\n    {{ x | nofilter }}\n"
     )
     (problem,) = load_rules(tmp_path, text).problems
-    assert (problem.place.line, problem.rule) == (7, "a")
+    assert (problem.location.line, problem.rule) == (7, "a")
 
 
 def test_rules_of_several_files_and_folders(tmp_path: Path) -> None:
@@ -270,6 +335,6 @@ def test_rules_of_several_files_and_folders(tmp_path: Path) -> None:
             "rules/notes.txt": "nonsense",
         },
     )
-    assert words(site) == []
+    assert list_problem_texts(site) == []
     assert list(site.rules) == ["a", "b"]
-    assert [rule.id for rule in site.active] == ["a"]
+    assert [rule.id for rule in site.active_rules] == ["a"]

@@ -6,33 +6,33 @@ from pathlib import Path
 
 import pytest
 
+from catcher.evaluation import SourceClock
 from catcher.model.observation import ObservationSpec
 from catcher.model.time import SECOND
-from catcher.site import Api, Limits, Location, Settings, Site
-from catcher.watching import SourceClock
-from tests.site.writing import load_site, words
+from catcher.site import ApiSettings, LimitSettings, Site, SiteLocation, SiteSettings
+from tests.site.site_files import list_problem_texts, load_site
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
-def configured(tmp_path: Path, text: str | bytes) -> Site:
+def load_site_with(tmp_path: Path, text: str | bytes) -> Site:
     return load_site(tmp_path, {"catcher.yaml": text})
 
 
-def settings_of(tmp_path: Path, text: str) -> Settings:
-    site = configured(tmp_path, text)
-    assert words(site) == []
+def load_settings(tmp_path: Path, text: str) -> SiteSettings:
+    site = load_site_with(tmp_path, text)
+    assert list_problem_texts(site) == []
     return site.settings
 
 
 def test_the_example_of_the_design(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, (HERE / "design_catcher.yaml").read_text(encoding="utf-8"))
+    settings = load_settings(tmp_path, (FOLDER / "design_catcher.yaml").read_text(encoding="utf-8"))
     assert settings.site == "cerro-pachon"
-    assert settings.location == Location(-30.2446, -70.7494)
+    assert settings.location == SiteLocation(-30.2446, -70.7494)
     source = settings.sources["efd"]
     assert source.adapter.kind == "mqtt"
     assert source.adapter.name == "efd"
-    assert source.adapter.values() == {
+    assert source.adapter.to_dict() == {
         "host": "localhost",
         "port": 1883,
         "topics": {"sal/+/+": "lsst.sal.{1}.{2}"},
@@ -61,15 +61,15 @@ def test_the_example_of_the_design(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "# nothing yet\n", "---\n"])
 def test_all_of_it_is_optional(tmp_path: Path, text: str) -> None:
-    settings = settings_of(tmp_path, text)
-    assert settings == Settings(site=tmp_path.name)
-    assert settings.api == Api("127.0.0.1", 8787, None)
+    settings = load_settings(tmp_path, text)
+    assert settings == SiteSettings(site=tmp_path.name)
+    assert settings.api == ApiSettings("127.0.0.1", 8787, None)
     assert settings.stores.ledger.kind == "sqlite"
     assert settings.executor.kind == "local"
 
 
-def test_a_recording_keeps_its_own_time_unless_told_otherwise(tmp_path: Path) -> None:
-    sources = settings_of(
+def test_recording_uses_stream_time_by_default(tmp_path: Path) -> None:
+    sources = load_settings(
         tmp_path,
         "sources:\n  a: {replay: {}}\n  b: {simulator: {}}\n  c: {http: {}}\n"
         "  d: {replay: {}, clock: wall}\n",
@@ -78,27 +78,27 @@ def test_a_recording_keeps_its_own_time_unless_told_otherwise(tmp_path: Path) ->
     assert clocks == {"a": "stream", "b": "stream", "c": "wall", "d": "wall"}
 
 
-def test_a_source_says_how_late_its_events_may_come(tmp_path: Path) -> None:
+def test_source_configures_its_lateness(tmp_path: Path) -> None:
     text = "sources: {a: {mqtt: {}, lateness: 0s, reorder: 500ms, max_ahead: 1m}}\n"
-    clock = settings_of(tmp_path, text).sources["a"].clock
+    clock = load_settings(tmp_path, text).sources["a"].clock
     assert clock == SourceClock("wall", 0, SECOND // 2, 60 * SECOND)
 
 
-def test_stores_by_word_by_address_and_with_settings(tmp_path: Path) -> None:
-    stores = settings_of(
+def test_stores_by_name_by_url_and_with_settings(tmp_path: Path) -> None:
+    stores = load_settings(
         tmp_path,
         "stores:\n  history: {embedded: {horizon: 6h}}\n  objects: s3://bucket/prefix\n"
         "  metrics: {influxdb: {url: 'http://localhost:8086', bucket: efd}}\n",
     ).stores
-    assert stores.history.values() == {"horizon": "6h"}
-    assert (stores.objects.kind, stores.objects.values()) == ("s3", {"url": "s3://bucket/prefix"})
+    assert stores.history.to_dict() == {"horizon": "6h"}
+    assert (stores.objects.kind, stores.objects.to_dict()) == ("s3", {"url": "s3://bucket/prefix"})
     assert stores.metrics.kind == "influxdb"
     assert stores.spool is None
-    assert settings_of(tmp_path, "stores: {spool: 2GB}\n").stores.spool == 2 * 10**9
+    assert load_settings(tmp_path, "stores: {spool: 2GB}\n").stores.spool == 2 * 10**9
 
 
 def test_a_ledger_on_a_server_by_its_address(tmp_path: Path) -> None:
-    ledger = settings_of(
+    ledger = load_settings(
         tmp_path, "stores: {ledger: 'postgresql://u:hunter22@h/db'}\n"
     ).stores.ledger
     assert ledger.kind == "postgresql"
@@ -106,15 +106,15 @@ def test_a_ledger_on_a_server_by_its_address(tmp_path: Path) -> None:
 
 
 def test_limits_and_data(tmp_path: Path) -> None:
-    settings = settings_of(
+    settings = load_settings(
         tmp_path, "limits: {workers: 4, memory: 2GiB, payload: 1.5 MB, stop: 30s}\ndata: ./kept\n"
     )
-    assert settings.limits == Limits(4, 2 * 2**30, 1_500_000, 30 * SECOND)
+    assert settings.limits == LimitSettings(4, 2 * 2**30, 1_500_000, 30 * SECOND)
     assert settings.data == tmp_path / "kept"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("sites: x\n", "1:1: catcher.yaml has no key 'sites'; did you mean 'site'?"),
         ("- a\n", "1:1: catcher.yaml takes a mapping, not a list; "
@@ -168,15 +168,15 @@ def test_limits_and_data(tmp_path: Path) -> None:
          "delete the --- between the two"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_and_the_rest_stands(tmp_path: Path, text: str, told: str) -> None:
-    site = configured(tmp_path, text)
-    assert words(site) == [f"catcher.yaml:{told}"]
-    assert site.misconfigured == list(site.problems)
+def test_mistake_is_reported_and_the_rest_is_valid(tmp_path: Path, text: str, message: str) -> None:
+    site = load_site_with(tmp_path, text)
+    assert list_problem_texts(site) == [f"catcher.yaml:{message}"]
+    assert site.config_errors == list(site.problems)
     assert site.settings.api.host == "127.0.0.1"
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"\xff\xfea\0", "1:1: the file is UTF-16; save it as UTF-8"),
         (b"a: 1\nsite: caf\xe9\n", "2:10: the byte 0xe9 is not UTF-8; save the file as UTF-8"),
@@ -184,24 +184,24 @@ def test_a_mistake_is_told_and_the_rest_stands(tmp_path: Path, text: str, told: 
                                      "split it into several files"),
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_text(tmp_path: Path, content: bytes, told: str) -> None:
-    assert words(configured(tmp_path, content)) == [f"catcher.yaml:{told}"]
+def test_a_file_that_is_no_text(tmp_path: Path, content: bytes, message: str) -> None:
+    assert list_problem_texts(load_site_with(tmp_path, content)) == [f"catcher.yaml:{message}"]
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_trouble(tmp_path: Path) -> None:
-    site = configured(tmp_path, b"\xef\xbb\xbfsite: x\r\napi: {port: 1}\r\n")
-    assert words(site) == []
+    site = load_site_with(tmp_path, b"\xef\xbb\xbfsite: x\r\napi: {port: 1}\r\n")
+    assert list_problem_texts(site) == []
     assert (site.settings.site, site.settings.api.port) == ("x", 1)
 
 
-def test_a_token_opens_the_api_to_the_network(tmp_path: Path) -> None:
+def test_token_allows_the_api_on_the_network(tmp_path: Path) -> None:
     site = load_site(
         tmp_path, {"catcher.yaml": "api: {host: '::', token: '${T}'}\n"}, {"T": "long-token"}
     )
-    assert words(site) == []
+    assert list_problem_texts(site) == []
     assert site.settings.api.host == "::"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3", "[::1]"])
 def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
-    assert settings_of(tmp_path, f"api: {{host: '{host}'}}\n").api.host == host
+    assert load_settings(tmp_path, f"api: {{host: '{host}'}}\n").api.host == host

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.site.writing import load_site
+from tests.site.site_files import load_site
 
 ROUTE = "\nroute: {to: [hook]}\n"
 
 
-def problems(folder: Path, files: dict[str, str]) -> list[str]:
-    return [str(one) for one in load_site(folder, files).problems]
+def load_problem_texts(folder: Path, files: dict[str, str]) -> list[str]:
+    return [str(problem) for problem in load_site(folder, files).problems]
 
 
 @pytest.mark.parametrize(
@@ -27,12 +27,12 @@ def problems(folder: Path, files: dict[str, str]) -> list[str]:
         "deliver = make()",
     ],
 )
-def test_what_may_be_a_sink(tmp_path: Path, code: str) -> None:
-    assert problems(tmp_path, {"alerts/sinks/own.py": code}) == []
+def test_valid_sink_files(tmp_path: Path, code: str) -> None:
+    assert load_problem_texts(tmp_path, {"alerts/sinks/own.py": code}) == []
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("code", "message"),
     [
         ("", "1:1: no function `deliver` is in this file"),
         ("x = 1\ndef delivr(n, m, s): ...", "1:1: no function `deliver`"),
@@ -44,25 +44,27 @@ def test_what_may_be_a_sink(tmp_path: Path, code: str) -> None:
         ("\0", "this is no Python"),
     ],
 )
-def test_what_is_none_says_where_and_why(tmp_path: Path, code: str, says: str) -> None:
-    (found,) = problems(tmp_path, {"alerts/sinks/own.py": code})
-    assert found.startswith("alerts/sinks/own.py:") and says in found
+def test_invalid_sink_file_is_reported_with_location_and_reason(
+    tmp_path: Path, code: str, message: str
+) -> None:
+    (problem,) = load_problem_texts(tmp_path, {"alerts/sinks/own.py": code})
+    assert problem.startswith("alerts/sinks/own.py:") and message in problem
 
 
-def test_it_is_read_and_not_run(tmp_path: Path) -> None:
+def test_sink_file_is_parsed_and_not_executed(tmp_path: Path) -> None:
     code = f"open({str(tmp_path / 'ran')!r}, 'w')\ndef deliver(n, m, s): ..."
-    problems(tmp_path, {"alerts/sinks/own.py": code})
+    load_problem_texts(tmp_path, {"alerts/sinks/own.py": code})
     assert not (tmp_path / "ran").exists()
 
 
-def test_templates_of_an_http_sink_are_checked_where_they_stand(tmp_path: Path) -> None:
+def test_templates_of_an_http_sink_are_checked_at_their_location(tmp_path: Path) -> None:
     text = (
         "sinks:\n  hook:\n    http:\n      url: https://x/y\n      json:\n"
         '        good: "{{ message | upper }}"\n        text: "{{ message | uper }}"\n'
         '        tags: ["{{ a() }}", "{x}"]'
     )
-    found = problems(tmp_path, {"alerts/routes.yaml": text + ROUTE})
-    assert [one.split("; ")[0] for one in found] == [
+    problems = load_problem_texts(tmp_path, {"alerts/routes.yaml": text + ROUTE})
+    assert [problem.split("; ")[0] for problem in problems] == [
         "alerts/routes.yaml:7:16: there is no filter 'uper'",
         "alerts/routes.yaml:8:17: a template calls nothing",
     ]
@@ -70,5 +72,5 @@ def test_templates_of_an_http_sink_are_checked_where_they_stand(tmp_path: Path) 
 
 def test_a_template_as_text_too(tmp_path: Path) -> None:
     text = "sinks:\n  hook: {http: {url: https://x/y, template: '{% set a = 1 %}'}}" + ROUTE
-    (found,) = problems(tmp_path, {"alerts/routes.yaml": text})
-    assert found.startswith("alerts/routes.yaml:2:") and "sets nothing" in found
+    (problem,) = load_problem_texts(tmp_path, {"alerts/routes.yaml": text})
+    assert problem.startswith("alerts/routes.yaml:2:") and "sets nothing" in problem

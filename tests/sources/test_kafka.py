@@ -9,223 +9,240 @@ from typing import Any
 
 import pytest
 
-from catcher.model.problem import CatcherError
+from catcher.model.errors import CatcherError
 from catcher.model.time import MILLISECOND, SECOND, parse_instant, wall_clock
-from catcher.ports import Delivery
-from catcher.sources.kafka import KafkaSettings, KafkaSource
-from catcher.sources.kafka_batches import parted
-from catcher.sources.kafka_broker import Cluster, Sasl
-from catcher.sources.kafka_link import Message
-from catcher.sources.kafka_offsets import Offsets
-from catcher.sources.tls import Tls
-from catcher.sources.topic_patterns import TopicPatterns
-from tests.kafka_servers import Kafka, Registry, encoded, kafka, record, registry
+from catcher.ports import EventBatch
+from catcher.sources.kafka import KafkaSource, KafkaSourceSettings, split_by_durability
+from catcher.transport.kafka.connection import KafkaMessage
+from catcher.transport.kafka.offsets import OffsetTracker
+from catcher.transport.kafka.settings import KafkaClusterSettings, SaslCredentials
+from catcher.transport.kafka.topic_patterns import TopicPatterns
+from catcher.transport.tls import TlsSettings
+from tests.kafka_servers import (
+    FakeSchemaRegistry,
+    KafkaCluster,
+    avro_schema,
+    encode_message,
+    run_kafka,
+    run_schema_registry,
+)
 
-QUICK = {"retry_first": 10 * MILLISECOND, "retry_longest": 100 * MILLISECOND}
-WIND = record("wind", ("sent", "double"), ("speed", "double", {"units": "m/s"}))
+FAST_RETRY = {"retry_first": 10 * MILLISECOND, "retry_longest": 100 * MILLISECOND}
+WIND = avro_schema("wind", ("sent", "double"), ("speed", "double", {"units": "m/s"}))
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Kafka]:
-    with kafka() as cluster:
+def shared_cluster() -> Iterator[KafkaCluster]:
+    with run_kafka() as cluster:
         yield cluster
 
 
 @pytest.fixture
-def cluster(shared: Kafka) -> Kafka:
-    return Kafka(shared.address, shared.real)
+def cluster(shared_cluster: KafkaCluster) -> KafkaCluster:
+    return KafkaCluster(shared_cluster.address, shared_cluster.is_real)
 
 
 @pytest.fixture
-def schemas() -> Iterator[Registry]:
-    with registry() as server:
-        yield server
+def schema_registry() -> Iterator[FakeSchemaRegistry]:
+    with run_schema_registry() as registry:
+        yield registry
 
 
-def source(cluster: Kafka, **settings: Any) -> KafkaSource:
-    said = {
-        "servers": cluster.address, "group": cluster.name("group"), "start": "earliest",
-        "session": 6 * SECOND, "topics": (cluster.name("*"),), **QUICK, **settings,
+def create_source(cluster: KafkaCluster, **settings: Any) -> KafkaSource:
+    options = {
+        "servers": cluster.address, "group": cluster.unique_name("group"), "start": "earliest",
+        "session": 6 * SECOND, "topics": (cluster.unique_name("*"),), **FAST_RETRY, **settings,
     }  # fmt: skip
-    return KafkaSource("efd", KafkaSettings(**said), wall_clock)
+    return KafkaSource("efd", KafkaSourceSettings(**options), wall_clock)
 
 
-async def ticks() -> AsyncIterator[None]:
+async def poll_periodically() -> AsyncIterator[None]:
     """Health is a state and no event: it has to be looked at."""
     while True:
         yield
         await asyncio.sleep(0.01)
 
 
-async def until(condition: Callable[[], Any]) -> None:
+async def wait_until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(30):
-        async for _ in ticks():
+        async for _ in poll_periodically():
             if condition():
                 return
 
 
-async def take(
-    deliveries: AsyncIterator[Delivery], messages: int, done: bool = True
-) -> list[Delivery]:
+async def read_batches(
+    batches: AsyncIterator[EventBatch], messages: int, acknowledge: bool = True
+) -> list[EventBatch]:
     """The next deliveries, up to so many events and rejected messages."""
-    taken: list[Delivery] = []
+    received: list[EventBatch] = []
     async with asyncio.timeout(60):
-        while sum(len(one.events) + len(one.rejected) for one in taken) < messages:
-            taken.append(await anext(deliveries))
-            if done:
-                await taken[-1].done()
-    return taken
+        while sum(len(batch.events) + len(batch.rejected) for batch in received) < messages:
+            received.append(await anext(batches))
+            if acknowledge:
+                await received[-1].acknowledge()
+    return received
 
 
-def events(taken: list[Delivery]) -> list[dict[str, Any]]:
-    return [dict(event.fields) for one in taken for event in one.events]
+def list_fields(batches: list[EventBatch]) -> list[dict[str, Any]]:
+    return [dict(event.fields) for batch in batches for event in batch.events]
 
 
-def rejected(taken: list[Delivery]) -> list[str]:
-    return [words for one in taken for words in one.rejected]
+def list_rejected(batches: list[EventBatch]) -> list[str]:
+    return [message for batch in batches for message in batch.rejected]
 
 
 async def test_avro_and_json_are_events_and_poison_is_rejected_and_holds_up_nothing(
-    cluster: Kafka, schemas: Registry
+    cluster: KafkaCluster, schema_registry: FakeSchemaRegistry
 ) -> None:
-    topic = cluster.name("lsst.sal.wind")
-    number = schemas.add(f"{topic}-value", WIND)
-    unusable = schemas.add("odd", "syntax = 'proto3'", schemaType="PROTOBUF")
-    broken = schemas.add("broken", '{"type": "recor"}')
-    astray = schemas.add("astray", {"type": "int"}, references=["lost"])
-    text = schemas.add("text", {"type": "object"}, schemaType="JSON")
+    topic = cluster.unique_name("lsst.sal.wind")
+    schema_id = schema_registry.add_schema(f"{topic}-value", WIND)
+    unusable = schema_registry.add_schema("odd", "syntax = 'proto3'", schemaType="PROTOBUF")
+    broken = schema_registry.add_schema("broken", '{"type": "recor"}')
+    unresolvable = schema_registry.add_schema("astray", {"type": "int"}, references=["lost"])
+    json_schema = schema_registry.add_schema("text", {"type": "object"}, schemaType="JSON")
     sent = 1745452837.0
     cluster.produce(
         topic,
-        encoded(number, WIND, {"sent": sent, "speed": 7.5}),
+        encode_message(schema_id, WIND, {"sent": sent, "speed": 7.5}),
         b"\0\0",
-        encoded(number, WIND, {"sent": sent, "speed": 8.5})[:-1],
-        encoded(unusable, WIND, {"sent": sent, "speed": 9.5}),
-        encoded(broken, WIND, {"sent": sent, "speed": 9.5}),
-        encoded(astray, WIND, {"sent": sent, "speed": 9.5}),
-        encoded(999, WIND, {"sent": sent, "speed": 9.5}),
+        encode_message(schema_id, WIND, {"sent": sent, "speed": 8.5})[:-1],
+        encode_message(unusable, WIND, {"sent": sent, "speed": 9.5}),
+        encode_message(broken, WIND, {"sent": sent, "speed": 9.5}),
+        encode_message(unresolvable, WIND, {"sent": sent, "speed": 9.5}),
+        encode_message(999, WIND, {"sent": sent, "speed": 9.5}),
         b'{"speed": 1}',
         b"{",
         b"\xff\xfe",
         None,
         b'{"sent": 1745452838, "speed": 2}',
-        b"\0" + text.to_bytes(4, "big") + b'{"sent": 1745452839, "speed": 3}',
-        encoded(number, WIND, {"sent": float("nan"), "speed": 9.5}),
-        encoded(number, WIND, {"sent": sent, "speed": float("inf")}),
+        b"\0" + json_schema.to_bytes(4, "big") + b'{"sent": 1745452839, "speed": 3}',
+        encode_message(schema_id, WIND, {"sent": float("nan"), "speed": 9.5}),
+        encode_message(schema_id, WIND, {"sent": sent, "speed": float("inf")}),
     )
-    heard = source(
+    source = create_source(
         cluster, time="sent", scale="tai", topics={topic: "lsst.sal.wind"},
-        registry=settings_of(schemas),
+        registry=create_registry_settings(schema_registry),
     )  # fmt: skip
-    async with heard.open() as deliveries:
-        taken = await take(deliveries, 14)
-        await until(lambda: cluster.committed(cluster.name("group"), topic) == 15)
-    assert [one["speed"] for one in events(taken)] == [7.5, 2, 3, None]
-    first = taken[0].events[0]
+    async with source.open() as batches:
+        received = await read_batches(batches, 14)
+        await wait_until(
+            lambda: cluster.committed_offset(cluster.unique_name("group"), topic) == 15
+        )
+    assert [fields["speed"] for fields in list_fields(received)] == [7.5, 2, 3, None]
+    first = received[0].events[0]
     assert (first.topic, first.source) == ("lsst.sal.wind", "efd")
     assert first.time == parse_instant("2025-04-24T00:00:00Z")
-    words = rejected(taken)
-    assert len(words) == 10
+    messages = list_rejected(received)
+    assert len(messages) == 10
     expected = [
         "before the number of its schema", "does not fit its schema", "PROTOBUF",
         "cannot be used", "are none", "has no schema 999", "no field 'sent'",
         "not JSON", "not JSON", "sent nan is no time",
     ]  # fmt: skip
-    for found, part in zip(words, expected, strict=True):
-        assert part in found
-        assert "partition 0, offset" in found
-    counts = heard.health().counts
+    for message, expected_part in zip(messages, expected, strict=True):
+        assert expected_part in message
+        assert "partition 0, offset" in message
+    counts = source.health().counts
     assert (counts["events"], counts["rejected"], counts["skipped"]) == (4, 10, 1)
-    told = {one.name: one.unit for one in heard.described["lsst.sal.wind"]}
-    assert told == {"sent": "", "speed": "m/s"}
-    assert heard.health().state == "ended"
-    assert sum(one.startswith("/schemas/ids/1") for one in schemas.asked) == 1
+    units = {field.name: field.unit for field in source.field_schemas["lsst.sal.wind"]}
+    assert units == {"sent": "", "speed": "m/s"}
+    assert source.health().state == "ended"
+    assert sum(path.startswith("/schemas/ids/1") for path in schema_registry.requested_paths) == 1
 
 
-def settings_of(server: Registry, **more: Any) -> Any:
-    from catcher.sources.registry import RegistrySettings
+def create_registry_settings(registry: FakeSchemaRegistry, **options: Any) -> Any:
+    from catcher.transport.schema_registry import SchemaRegistrySettings
 
-    return RegistrySettings(url=server.url, **more)
+    return SchemaRegistrySettings(url=registry.url, **options)
 
 
-async def test_what_was_not_done_comes_again_and_what_was_does_not(cluster: Kafka) -> None:
-    topic = cluster.name("numbers")
+async def test_unacknowledged_messages_are_redelivered_and_others_are_not(
+    cluster: KafkaCluster,
+) -> None:
+    topic = cluster.unique_name("numbers")
     cluster.produce(topic, *(b'{"n": %d}' % n for n in range(6)))
-    heard = source(cluster)
-    async with heard.open() as deliveries:
-        taken = await take(deliveries, 6, done=False)
-        assert [one["n"] for one in events(taken)] == [0, 1, 2, 3, 4, 5]
-    assert cluster.committed(cluster.name("group"), topic) <= 0
-    again = source(cluster)
-    async with again.open() as deliveries:
-        assert len(events(await take(deliveries, 6))) == 6
-    assert cluster.committed(cluster.name("group"), topic) == 6
+    source = create_source(cluster)
+    async with source.open() as batches:
+        received = await read_batches(batches, 6, acknowledge=False)
+        assert [fields["n"] for fields in list_fields(received)] == [0, 1, 2, 3, 4, 5]
+    assert cluster.committed_offset(cluster.unique_name("group"), topic) <= 0
+    second_source = create_source(cluster)
+    async with second_source.open() as batches:
+        assert len(list_fields(await read_batches(batches, 6))) == 6
+    assert cluster.committed_offset(cluster.unique_name("group"), topic) == 6
     cluster.produce(topic, b'{"n": 6}', partition=1)
-    last = source(cluster)
-    async with last.open() as deliveries:
-        assert events(await take(deliveries, 1)) == [{"n": 6}]
+    third_source = create_source(cluster)
+    async with third_source.open() as batches:
+        assert list_fields(await read_batches(batches, 1)) == [{"n": 6}]
 
 
-async def test_schemas_that_grow_are_read_per_message(cluster: Kafka, schemas: Registry) -> None:
-    topic = cluster.name("wind")
-    old = record("wind", ("speed", "int"), ("gone", "string"))
-    new = record("wind", ("speed", "double"), ("gust", "double", {"default": -1.0}))
-    first, second = schemas.add(f"{topic}-value", old), schemas.add(f"{topic}-value", new)
+async def test_schemas_that_grow_are_read_per_message(
+    cluster: KafkaCluster, schema_registry: FakeSchemaRegistry
+) -> None:
+    topic = cluster.unique_name("wind")
+    old = avro_schema("wind", ("speed", "int"), ("gone", "string"))
+    new = avro_schema("wind", ("speed", "double"), ("gust", "double", {"default": -1.0}))
+    first, second = (
+        schema_registry.add_schema(f"{topic}-value", old),
+        schema_registry.add_schema(f"{topic}-value", new),
+    )
     cluster.produce(
         topic,
-        encoded(first, old, {"speed": 1, "gone": "x"}),
-        encoded(second, new, {"speed": 2.5, "gust": 3.5}),
-        encoded(first, old, {"speed": 4, "gone": "y"}),
+        encode_message(first, old, {"speed": 1, "gone": "x"}),
+        encode_message(second, new, {"speed": 2.5, "gust": 3.5}),
+        encode_message(first, old, {"speed": 4, "gone": "y"}),
     )
-    heard = source(cluster, registry=settings_of(schemas))
-    async with heard.open() as deliveries:
-        found = events(await take(deliveries, 3))
-    assert found == [
+    source = create_source(cluster, registry=create_registry_settings(schema_registry))
+    async with source.open() as batches:
+        received = list_fields(await read_batches(batches, 3))
+    assert received == [
         {"speed": 1.0, "gone": "x", "gust": -1.0},
         {"speed": 2.5, "gust": 3.5},
         {"speed": 4.0, "gone": "y", "gust": -1.0},
     ]
 
 
-async def test_a_registry_that_is_away_or_refuses_is_waited_for(
-    cluster: Kafka, schemas: Registry
+async def test_an_unavailable_or_refusing_registry_is_waited_for(
+    cluster: KafkaCluster, schema_registry: FakeSchemaRegistry
 ) -> None:
-    topic = cluster.name("wind")
-    number = schemas.add(f"{topic}-value", WIND)
-    cluster.produce(topic, encoded(number, WIND, {"sent": 1.0, "speed": 7.5}))
-    schemas.status, schemas.user = 503, "catcher:secret"
-    wanted = {"username": "catcher", "password": "wrong"}
-    heard = source(cluster, registry=settings_of(schemas, **wanted))
-    async with heard.open() as deliveries:
-        coming = asyncio.ensure_future(take(deliveries, 1))
-        await until(lambda: "answers 503" in heard.health().problem)
-        assert heard.health().state == "away"
-        schemas.status = 0
-        await until(lambda: "username and password" in heard.health().problem)
-        schemas.status, schemas.body = 200, b"<html>"
-        await until(lambda: "no JSON" in heard.health().problem)
-        schemas.body, schemas.status = None, 0
-        schemas.user = "catcher:wrong"
-        assert events(await coming) == [{"sent": 1.0, "speed": 7.5}]
-        assert (heard.health().state, heard.health().problem) == ("ok", "")
+    topic = cluster.unique_name("wind")
+    schema_id = schema_registry.add_schema(f"{topic}-value", WIND)
+    cluster.produce(topic, encode_message(schema_id, WIND, {"sent": 1.0, "speed": 7.5}))
+    schema_registry.status, schema_registry.user = 503, "catcher:secret"
+    credentials = {"username": "catcher", "password": "wrong"}
+    source = create_source(
+        cluster, registry=create_registry_settings(schema_registry, **credentials)
+    )
+    async with source.open() as batches:
+        task = asyncio.ensure_future(read_batches(batches, 1))
+        await wait_until(lambda: "answers 503" in source.health().problem)
+        assert source.health().state == "away"
+        schema_registry.status = 0
+        await wait_until(lambda: "username and password" in source.health().problem)
+        schema_registry.status, schema_registry.body = 200, b"<html>"
+        await wait_until(lambda: "no JSON" in source.health().problem)
+        schema_registry.body, schema_registry.status = None, 0
+        schema_registry.user = "catcher:wrong"
+        assert list_fields(await task) == [{"sent": 1.0, "speed": 7.5}]
+        assert (source.health().state, source.health().problem) == ("ok", "")
 
 
-async def test_a_cluster_that_nobody_runs_is_away_with_words() -> None:
-    heard = source(Kafka("127.0.0.1:1"), topics=("a",))
-    async with heard.open() as deliveries:
-        coming = asyncio.ensure_future(anext(deliveries))
-        await until(lambda: heard.health().state == "away")
-        assert "127.0.0.1:1: no server answers" in heard.health().problem
-        coming.cancel()
-        await asyncio.wait({coming})
+async def test_a_missing_cluster_is_unavailable_with_a_message() -> None:
+    source = create_source(KafkaCluster("127.0.0.1:1"), topics=("a",))
+    async with source.open() as batches:
+        task = asyncio.ensure_future(anext(batches))
+        await wait_until(lambda: source.health().state == "away")
+        assert "127.0.0.1:1: no server answers" in source.health().problem
+        task.cancel()
+        await asyncio.wait({task})
 
 
-def numbered(text: str) -> list[Message]:
-    return [Message(one, 0, place, 0, b"") for place, one in enumerate(text)]
+def create_records(text: str) -> list[KafkaMessage]:
+    return [KafkaMessage(letter, 0, offset, 0, b"") for offset, letter in enumerate(text)]
 
 
 @pytest.mark.parametrize(
-    ("text", "stretches"),
+    ("text", "segments"),
     [
         ("", []),
         ("tt", [(False, "tt")]),
@@ -234,60 +251,62 @@ def numbered(text: str) -> list[Message]:
         ("i" * 64 + "t" * 64 + "i", [(True, "i" * 64), (False, "t" * 64), (True, "i")]),
     ],
 )
-def test_telemetry_goes_by_and_what_is_for_the_inbox_gets_there(
-    text: str, stretches: list[tuple[bool, str]]
+def test_records_for_the_inbox_are_separated_from_telemetry(
+    text: str, segments: list[tuple[bool, str]]
 ) -> None:
-    found = [
-        (durable, "".join(one.topic for one in some))
-        for durable, some in parted(numbered(text), lambda topic: topic == "i")
+    result = [
+        (durable, "".join(record.topic for record in records))
+        for durable, records in split_by_durability(
+            create_records(text), lambda topic: topic == "i"
+        )
     ]
-    assert found == stretches
+    assert result == segments
 
 
-async def test_telemetry_is_not_durable_and_is_committed_at_once(cluster: Kafka) -> None:
-    samples, deeds = cluster.name("samples"), cluster.name("deeds")
+async def test_telemetry_is_not_durable_and_is_committed_at_once(cluster: KafkaCluster) -> None:
+    samples, commands = cluster.unique_name("samples"), cluster.unique_name("deeds")
     cluster.produce(samples, *(b'{"n": %d}' % n for n in range(100)))
-    heard = source(cluster, telemetry=(cluster.name("samples"),))
-    async with heard.open() as deliveries:
-        taken = await take(deliveries, 100, done=False)
-        assert not any(one.durable for one in taken)
-        for one in taken:
-            await one.done()
-        cluster.produce(deeds, b'{"n": 1}')
-        (deed,) = await take(deliveries, 1)
-        assert deed.durable
-    assert cluster.committed(cluster.name("group"), samples) == 100
+    source = create_source(cluster, telemetry=(cluster.unique_name("samples"),))
+    async with source.open() as batches:
+        received = await read_batches(batches, 100, acknowledge=False)
+        assert not any(batch.durable for batch in received)
+        for batch in received:
+            await batch.acknowledge()
+        cluster.produce(commands, b'{"n": 1}')
+        (command,) = await read_batches(batches, 1)
+        assert command.durable
+    assert cluster.committed_offset(cluster.unique_name("group"), samples) == 100
 
 
-def test_offsets_of_an_earlier_turn_are_not_committed() -> None:
-    offsets, place, other = Offsets(), ("t", 0), ("t", 1)
-    offsets.assign([place, other])
-    first = offsets.fetched({place: 5, other: 7})
-    offsets.revoke()
-    offsets.done(first)
-    assert offsets.due() == {}
-    offsets.assign([place])
-    second = offsets.fetched({place: 9})
-    offsets.done(first)
-    assert offsets.due() == {}
-    offsets.done(second)
-    due = offsets.due()
-    assert due == {place: 9}
-    offsets.put_back(due)
-    assert offsets.due() == {place: 9}
-    offsets.begin_at({place: 3, other: 4})
-    assert offsets.due() == {place: 3}
+def test_offsets_of_an_earlier_assignment_are_not_committed() -> None:
+    offsets, first_partition, second_partition = OffsetTracker(), ("t", 0), ("t", 1)
+    offsets.assign_partitions([first_partition, second_partition])
+    first = offsets.mark_in_flight({first_partition: 5, second_partition: 7})
+    offsets.revoke_all()
+    offsets.mark_processed(first)
+    assert offsets.pop_committable() == {}
+    offsets.assign_partitions([first_partition])
+    second = offsets.mark_in_flight({first_partition: 9})
+    offsets.mark_processed(first)
+    assert offsets.pop_committable() == {}
+    offsets.mark_processed(second)
+    due_offsets = offsets.pop_committable()
+    assert due_offsets == {first_partition: 9}
+    offsets.restore_committable(due_offsets)
+    assert offsets.pop_committable() == {first_partition: 9}
+    offsets.add_start_offsets({first_partition: 3, second_partition: 4})
+    assert offsets.pop_committable() == {first_partition: 3}
 
 
 async def test_a_rebalance_waits_for_what_is_on_its_way() -> None:
-    offsets = Offsets()
-    offsets.assign([("t", 0)])
-    reached = offsets.fetched({("t", 0): 5})
-    waiting = asyncio.ensure_future(offsets.settled())
+    offsets = OffsetTracker()
+    offsets.assign_partitions([("t", 0)])
+    fetched = offsets.mark_in_flight({("t", 0): 5})
+    rebalance = asyncio.ensure_future(offsets.wait_until_idle())
     await asyncio.sleep(0)
-    assert not waiting.done()
-    offsets.done(reached)
-    await waiting
+    assert not rebalance.done()
+    offsets.mark_processed(fetched)
+    await rebalance
 
 
 @pytest.mark.parametrize(
@@ -301,16 +320,16 @@ async def test_a_rebalance_waits_for_what_is_on_its_way() -> None:
     ],
 )
 def test_patterns_name_streams(topics: Any, topic: str, name: str) -> None:
-    assert TopicPatterns(topics).find(topic) == name
+    assert TopicPatterns(topics).resolve_stream_name(topic) == name
 
 
 def test_a_stream_of_catchers_own_name_is_refused() -> None:
     with pytest.raises(ValueError, match="are results"):
-        TopicPatterns(["catcher.*"]).find("catcher.wind")
+        TopicPatterns(["catcher.*"]).resolve_stream_name("catcher.wind")
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("options", "message"),
     [
         ({"topics": ()}, "hears nothing"),
         ({"topics": ("a b",)}, "is no topic"),
@@ -322,32 +341,34 @@ def test_a_stream_of_catchers_own_name_is_refused() -> None:
         ({"session": MILLISECOND}, "session"),
     ],
 )
-def test_settings_that_cannot_be_used_say_so(said: dict[str, Any], words: str) -> None:
-    good: dict[str, Any] = {"servers": "kafka:9092", "group": "g", "topics": ("a",)}
-    with pytest.raises(CatcherError, match=words):
-        KafkaSettings(**{**good, **said})
+def test_settings_that_cannot_be_used_are_refused(options: dict[str, Any], message: str) -> None:
+    valid: dict[str, Any] = {"servers": "kafka:9092", "group": "g", "topics": ("a",)}
+    with pytest.raises(CatcherError, match=message):
+        KafkaSourceSettings(**{**valid, **options})
 
 
-def test_how_one_enters_follows_from_what_is_said() -> None:
-    sasl, tls = Sasl(username="u", password="secret"), Tls()
+def test_the_security_protocol_follows_from_the_settings() -> None:
+    sasl, tls = SaslCredentials(username="u", password="secret"), TlsSettings()
     protocols = [
-        Cluster(servers="a, b:1", sasl=one, tls=other).protocol
-        for one in (None, sasl)
-        for other in (None, tls)
+        KafkaClusterSettings(servers="a, b:1", sasl=sasl_choice, tls=tls_choice).security_protocol
+        for sasl_choice in (None, sasl)
+        for tls_choice in (None, tls)
     ]
     assert protocols == ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-    assert Cluster(servers="a, b:1, [::1]:3").addresses == ["a:9092", "b:1", "[::1]:3"]
+    assert KafkaClusterSettings(servers="a, b:1, [::1]:3").addresses == ["a:9092", "b:1", "[::1]:3"]
     assert "secret" not in repr(sasl)
 
 
-def test_recorded_lines_are_read_as_everywhere(cluster: Kafka) -> None:
+def test_recorded_lines_are_read_as_everywhere(cluster: KafkaCluster) -> None:
     line = {"topic": "x", "time": "2025-04-24T00:05:13Z", "fields": {"a": 1}}
-    cluster.produce(cluster.name("night"), json.dumps(line).encode())
+    cluster.produce(cluster.unique_name("night"), json.dumps(line).encode())
 
-    async def hear() -> Delivery:
-        async with source(cluster, topics={cluster.name("night"): "{topic}"}).open() as heard:
-            return (await take(heard, 1))[0]
+    async def read_first_batch() -> EventBatch:
+        async with create_source(
+            cluster, topics={cluster.unique_name("night"): "{topic}"}
+        ).open() as batches:
+            return (await read_batches(batches, 1))[0]
 
-    (event,) = asyncio.run(hear()).events
+    (event,) = asyncio.run(read_first_batch()).events
     assert (event.topic, event.fields) == ("x", {"a": 1})
     assert event.time == parse_instant(line["time"])  # type: ignore[arg-type]

@@ -12,33 +12,35 @@ from influxdb_client.client.write.point import Point
 
 from catcher.model.event import Event
 from catcher.model.time import MILLISECOND, SECOND, parse_instant
-from catcher.sources.line_protocol import Wrong, read_lines, unit_of
+from catcher.sources.line_protocol import LineError, decode_lines, parse_precision
 
 NOW = parse_instant("2025-04-24T00:00:00Z")
-THEN = parse_instant("2025-04-24T00:05:13.2Z")
+SAMPLE_TIME = parse_instant("2025-04-24T00:05:13.2Z")
 
 
-def read(text: str | bytes, unit: int = 1, most: int = 1000) -> tuple[list[Event], list[Wrong]]:
+def parse_lines(
+    text: str | bytes, unit: int = 1, max_lines: int = 1000
+) -> tuple[list[Event], list[LineError]]:
     payload = text if isinstance(text, bytes) else text.encode()
     events: list[Event] = []
-    return events, read_lines(payload, "posts", unit, NOW, most, events)
+    return events, decode_lines(payload, "posts", unit, NOW, max_lines, events)
 
 
-def fields_of(text: str) -> dict[str, Any]:
-    events, wrong = read(text)
-    assert not wrong
+def parse_fields(text: str) -> dict[str, Any]:
+    events, errors = parse_lines(text)
+    assert not errors
     (event,) = events
     return dict(event.fields)
 
 
 def test_a_line_is_a_topic_tags_fields_and_a_time() -> None:
-    line = f"lsst.sal.ESS.airFlow,site=summit,mast=a speed=7.2,salIndex=301i {THEN}"
+    line = f"lsst.sal.ESS.airFlow,site=summit,mast=a speed=7.2,salIndex=301i {SAMPLE_TIME}"
     fields = {"site": "summit", "mast": "a", "speed": 7.2, "salIndex": 301}
-    assert read(line) == ([Event("lsst.sal.ESS.airFlow", THEN, fields, "posts")], [])
+    assert parse_lines(line) == ([Event("lsst.sal.ESS.airFlow", SAMPLE_TIME, fields, "posts")], [])
 
 
 @pytest.mark.parametrize(
-    ("word", "value"),
+    ("token", "value"),
     [
         ("1", 1.0), ("-1.5", -1.5), ("+2.", 2.0), (".5", 0.5), ("1e3", 1e3), ("-1.2E-3", -1.2e-3),
         ("7i", 7), ("-7i", -7), ("9223372036854775807i", 2**63 - 1), ("7u", 7),
@@ -49,48 +51,53 @@ def test_a_line_is_a_topic_tags_fields_and_a_time() -> None:
         ('"\\\\"', "\\"), ('"ü 30°"', "ü 30°"),
     ],
 )  # fmt: skip
-def test_values_keep_their_kind(word: str, value: object) -> None:
-    found = fields_of(f"m x={word}")["x"]
-    assert (found, type(found)) == (value, type(value))
+def test_values_keep_their_kind(token: str, value: object) -> None:
+    parsed = parse_fields(f"m x={token}")["x"]
+    assert (parsed, type(parsed)) == (value, type(value))
 
 
 def test_what_is_escaped_belongs_to_the_name() -> None:
-    events, wrong = read(r"a\ b\,c=d,t\ 1\=\,=v\ \,\= f\ \=\,=1")
-    assert not wrong
+    events, errors = parse_lines(r"a\ b\,c=d,t\ 1\=\,=v\ \,\= f\ \=\,=1")
+    assert not errors
     assert events[0].topic == "a b,c=d"
     assert events[0].fields == {"t 1=,": "v ,=", "f =,": 1.0}
 
 
-def test_a_backslash_before_anything_else_stands_for_itself() -> None:
-    assert fields_of(r"m,path=C:\new\\dir x=1") == {"path": r"C:\new\\dir", "x": 1.0}
+def test_a_backslash_before_anything_else_is_literal() -> None:
+    assert parse_fields(r"m,path=C:\new\\dir x=1") == {"path": r"C:\new\\dir", "x": 1.0}
 
 
-def test_empty_lines_and_comments_say_nothing_and_count_as_lines() -> None:
+def test_empty_lines_and_comments_are_ignored_and_count_as_lines() -> None:
     text = '\n# about\r\n  a x=1\r\n\n   \nb s="two\nlines"\nc\n'
-    events, wrong = read(text)
-    assert [(one.topic, one.time) for one in events] == [("a", NOW), ("b", NOW)]
-    assert wrong == [(8, "it has no fields")]
+    events, errors = parse_lines(text)
+    assert [(event.topic, event.time) for event in events] == [("a", NOW), ("b", NOW)]
+    assert errors == [(8, "it has no fields")]
 
 
 @pytest.mark.parametrize(
     ("precision", "stamp"),
-    [("ns", THEN), ("us", THEN // 1000), ("u", THEN // 1000), ("ms", THEN // MILLISECOND),
-     ("s", THEN // SECOND)],
-)  # fmt: skip
+    [
+        ("ns", SAMPLE_TIME),
+        ("us", SAMPLE_TIME // 1000),
+        ("u", SAMPLE_TIME // 1000),
+        ("ms", SAMPLE_TIME // MILLISECOND),
+        ("s", SAMPLE_TIME // SECOND),
+    ],
+)
 def test_a_timestamp_counts_what_the_precision_says(precision: str, stamp: int) -> None:
-    unit = unit_of(precision)
-    events, wrong = read(f"m x=1 {stamp}", unit)
-    assert not wrong
+    unit = parse_precision(precision)
+    events, errors = parse_lines(f"m x=1 {stamp}", unit)
+    assert not errors
     assert events[0].time == stamp * unit
 
 
 def test_a_precision_that_there_is_not_is_refused() -> None:
     with pytest.raises(ValueError, match="'days' is no precision; take one of ns, "):
-        unit_of("days")
+        parse_precision("days")
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "message"),
     [
         ("m", "it has no fields"),
         (",t=1 x=1", "the measurement is missing"),
@@ -110,27 +117,27 @@ def test_a_precision_that_there_is_not_is_refused() -> None:
         ('m x="open', "the text of 'x' is not closed"),
         ("m x=1 soon", "'soon' is no time"),
         ("m x=1 12", "'12' is no time of 1971 to 2260 in the precision that was given"),
-        (f"m x=1 {THEN} more", "m: 'more' is one word too many"),
+        (f"m x=1 {SAMPLE_TIME} more", "m: 'more' is one word too many"),
         ("m,x=1 x=1", "m: 'x' is given twice"),
         ("catcher.images x=1", "catcher.images: topics that begin with catcher. are results"),
         ("a\x1bb x=1", "is no topic"),
     ],
 )
-def test_what_is_wrong_is_said_and_the_next_line_is_read(line: str, words: str) -> None:
-    events, wrong = read(f"a y=1\n{line}\nb y=2\n")
-    assert [one.topic for one in events] == ["a", "b"]
-    ((number, said),) = wrong
+def test_an_error_is_reported_and_the_next_line_is_read(line: str, message: str) -> None:
+    events, errors = parse_lines(f"a y=1\n{line}\nb y=2\n")
+    assert [event.topic for event in events] == ["a", "b"]
+    ((number, actual),) = errors
     assert number == 2
-    assert words in said
+    assert message in actual
 
 
 def test_text_that_is_not_utf8_is_named_by_its_line() -> None:
-    assert read(b'a x=1\nb x="\xff"\n') == ([], [(2, "the text is not UTF-8")])
+    assert parse_lines(b'a x=1\nb x="\xff"\n') == ([], [(2, "the text is not UTF-8")])
 
 
-def test_a_post_holds_so_many_lines_and_no_more() -> None:
-    assert read("m x=1\n" * 5, most=5)[1] == []
-    assert read("# a\nm x=1\n" * 6, most=5)[1] == [
+def test_the_lines_of_a_post_are_limited() -> None:
+    assert parse_lines("m x=1\n" * 5, max_lines=5)[1] == []
+    assert parse_lines("# a\nm x=1\n" * 6, max_lines=5)[1] == [
         (12, "more than the 5 lines that one post may hold")
     ]
 
@@ -146,20 +153,20 @@ LIKE_LINES = st.lists(
 @given(st.one_of(LIKE_LINES, st.text(max_size=200)).map(str.encode) | st.binary(max_size=200))
 @example(b'm x="' + b"\\" * 51)
 @example(b'm x="\\"\n' * 50)
-def test_whatever_comes_each_line_is_an_event_or_words(payload: bytes) -> None:
-    events, wrong = read(payload)
+def test_any_line_is_an_event_or_an_error(payload: bytes) -> None:
+    events, errors = parse_lines(payload)
     lines = payload.count(b"\n") + 1
-    assert len(events) + len(wrong) <= lines
-    assert all(1 <= number <= lines and words for number, words in wrong)
-    assert [number for number, _ in wrong] == sorted({number for number, _ in wrong})
+    assert len(events) + len(errors) <= lines
+    assert all(1 <= number <= lines and message for number, message in errors)
+    assert [number for number, _ in errors] == sorted({number for number, _ in errors})
 
 
 # -- what others write --------------------------------------------------------------------------
 
-MARKS = st.characters(exclude_categories=["Cs", "Cc"])
+CHARACTERS = st.characters(exclude_categories=["Cs", "Cc"])
 # A backslash before a mark that the writer escapes is ambiguous in the protocol itself, and so
 # is one at the end of a name; InfluxDB's client writes them all the same.
-NAMES = st.text(MARKS, min_size=1, max_size=20).filter(
+NAMES = st.text(CHARACTERS, min_size=1, max_size=20).filter(
     lambda name: not name.endswith("\\") and not name.startswith("#")
 )
 TOPICS = NAMES.filter(lambda name: name.isprintable() and not name.startswith(("catcher.", " ")))
@@ -176,7 +183,7 @@ TIMES = st.integers(parse_instant("1971-01-02"), parse_instant("2259-12-31"))
     TOPICS, st.dictionaries(NAMES, NAMES, max_size=4),
     st.dictionaries(NAMES, VALUES, min_size=1, max_size=4), TIMES,
 )  # fmt: skip
-@example("m", {"a": "\\,"}, {"x": "\\"}, THEN)
+@example("m", {"a": "\\,"}, {"x": "\\"}, SAMPLE_TIME)
 def test_what_influxdbs_own_client_writes_comes_back(
     topic: str, tags: dict[str, str], fields: dict[str, Any], time: int
 ) -> None:
@@ -186,9 +193,9 @@ def test_what_influxdbs_own_client_writes_comes_back(
         point.tag(name, value)
     for name, value in fields.items():
         point.field(name, value)
-    events, wrong = read(f"{point.to_line_protocol()}\nnext x=1")
-    assert not wrong
-    assert [one.topic for one in events] == [topic, "next"]
+    events, errors = parse_lines(f"{point.to_line_protocol()}\nnext x=1")
+    assert not errors
+    assert [event.topic for event in events] == [topic, "next"]
     assert events[0].time == time
     assert events[0].fields == {**tags, **fields}
     kinds = {name: type(events[0].fields[name]) for name in fields}
@@ -204,8 +211,8 @@ def test_what_telegraf_writes_is_read() -> None:
         r"disk,device=mapper/vg\ root,path=/var,mode=rw free=12i 1745453110000000000"
         "\n"
     )
-    events, wrong = read(text)
-    assert not wrong
-    assert [re.sub("[a-z]", "", one.topic) for one in events] == ["", "", "", ""]
+    events, errors = parse_lines(text)
+    assert not errors
+    assert [re.sub("[a-z]", "", event.topic) for event in events] == ["", "", "", ""]
     assert events[2].fields["uptime_format"] == "3 days,  7:12"
     assert events[3].fields["device"] == "mapper/vg root"

@@ -13,199 +13,221 @@ from typing import Any
 
 import pytest
 
+from catcher.model.errors import CatcherError
 from catcher.model.event import Event
-from catcher.model.problem import CatcherError
 from catcher.model.time import MILLISECOND, SECOND, parse_instant, wall_clock
-from catcher.ports import Delivery
-from catcher.sources.mqtt import Broker, MqttSettings, MqttSource, NotPublished, Publisher, Tls
-from tests.servers import Server, mosquitto, publish, require
+from catcher.ports import EventBatch
+from catcher.sources.mqtt import (
+    MqttBrokerSettings,
+    MqttPublisher,
+    MqttPublishError,
+    MqttSource,
+    MqttSourceSettings,
+    TlsSettings,
+)
+from tests.servers import ServerProcess, publish_mqtt, require_program, run_mosquitto
 
 pytestmark = pytest.mark.server
-PERSISTENT = "user root\npersistence true\nautosave_interval 1\npersistence_location {}/\n"
-QUICK = {"retry_first": 10 * MILLISECOND, "retry_longest": 50 * MILLISECOND}
+PERSISTENCE_CONFIG = "user root\npersistence true\nautosave_interval 1\npersistence_location {}/\n"
+FAST_RETRY = {"retry_first": 10 * MILLISECOND, "retry_longest": 50 * MILLISECOND}
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Server]:
-    with mosquitto(tmp_path / "broker") as server:
+def broker(tmp_path: Path) -> Iterator[ServerProcess]:
+    with run_mosquitto(tmp_path / "broker") as server:
         yield server
 
 
-def source(server: Server, **settings: Any) -> MqttSource:
-    settings = {"topics": {"sal/+/+": "lsst.sal.{1}.{2}"}, "client_id": "test", **QUICK, **settings}
+def create_source(server: ServerProcess, **settings: Any) -> MqttSource:
+    settings = {
+        "topics": {"sal/+/+": "lsst.sal.{1}.{2}"},
+        "client_id": "test",
+        **FAST_RETRY,
+        **settings,
+    }
     return MqttSource(
-        "efd", MqttSettings(host="127.0.0.1", port=server.port, **settings), wall_clock
+        "efd", MqttSourceSettings(host="127.0.0.1", port=server.port, **settings), wall_clock
     )
 
 
-def publisher(server: Server, **settings: Any) -> Publisher:
-    settings = {**QUICK, **settings}
-    return Publisher("alerts", Broker(host="127.0.0.1", port=server.port, **settings), wall_clock)
+def create_publisher(server: ServerProcess, **settings: Any) -> MqttPublisher:
+    settings = {**FAST_RETRY, **settings}
+    return MqttPublisher(
+        "alerts", MqttBrokerSettings(host="127.0.0.1", port=server.port, **settings), wall_clock
+    )
 
 
-async def ticks() -> AsyncIterator[None]:
+async def poll_periodically() -> AsyncIterator[None]:
     """Health is a state and no event: it has to be looked at."""
     while True:
         yield
         await asyncio.sleep(0.005)
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        async for _ in ticks():
+        async for _ in poll_periodically():
             if condition():
                 return
 
 
-async def connected(heard: MqttSource) -> None:
-    await until(lambda: heard.health().state == "ok")
+async def wait_until_connected(source: MqttSource) -> None:
+    await wait_until(lambda: source.health().state == "ok")
 
 
-async def take(deliveries: AsyncIterator[Delivery], count: int, done: bool = True) -> list[Event]:
+async def read_events(
+    batches: AsyncIterator[EventBatch], count: int, acknowledge: bool = True
+) -> list[Event]:
     """The next events, as many as are asked for, rejected messages among them not counted."""
     events: list[Event] = []
     async with asyncio.timeout(30):
         while len(events) < count:
-            delivery = await anext(deliveries)
-            events += delivery.events
-            if done:
-                await delivery.done()
+            batch = await anext(batches)
+            events += batch.events
+            if acknowledge:
+                await batch.acknowledge()
     return events
 
 
-def speeds(events: list[Event]) -> list[Any]:
+def list_speeds(events: list[Event]) -> list[Any]:
     return [event.fields["speed"] for event in events]
 
 
-async def test_a_message_becomes_an_event_by_the_map_and_the_time_field(broker: Server) -> None:
-    heard = source(broker, time="private_sndStamp", scale="tai")
-    async with heard.open() as deliveries:
-        await connected(heard)
-        await publish(
+async def test_a_message_becomes_an_event_by_the_map_and_the_time_field(
+    broker: ServerProcess,
+) -> None:
+    source = create_source(broker, time="private_sndStamp", scale="tai")
+    async with source.open() as batches:
+        await wait_until_connected(source)
+        await publish_mqtt(
             broker.port, "sal/ESS/airFlow", '{"private_sndStamp": 1745452837, "speed": 7.5}'
         )
-        delivery = await anext(deliveries)
-    event = delivery.events[0]
+        batch = await anext(batches)
+    event = batch.events[0]
     assert (event.topic, event.source) == ("lsst.sal.ESS.airFlow", "efd")
     assert event.time == parse_instant("2025-04-24T00:00:00Z")
-    assert delivery.durable
-    assert heard.health().state == "ended"
+    assert batch.durable
+    assert source.health().state == "ended"
 
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
-async def test_a_real_night_passes_through_the_broker_whole(
-    broker: Server, shared_data: Path, protocol: str
+async def test_a_real_night_passes_through_the_broker_completely(
+    broker: ServerProcess, shared_data: Path, protocol: str
 ) -> None:
     with gzip.open(shared_data / "efd-night-2023-07-28.jsonl.gz", "rt") as file:
         lines = file.read().splitlines()
-    heard = source(broker, topics={"night": "{topic}"}, protocol=protocol)
-    async with heard.open() as deliveries:
-        await connected(heard)
-        sending = asyncio.ensure_future(publish(broker.port, "night", *lines))
-        events = await take(deliveries, len(lines))
-        await sending
+    source = create_source(broker, topics={"night": "{topic}"}, protocol=protocol)
+    async with source.open() as batches:
+        await wait_until_connected(source)
+        publish_task = asyncio.ensure_future(publish_mqtt(broker.port, "night", *lines))
+        events = await read_events(batches, len(lines))
+        await publish_task
     expected = [json.loads(line) for line in lines]
-    assert Counter(one.topic for one in events) == Counter(one["topic"] for one in expected)
-    assert [one.time for one in events] == [parse_instant(one["time"]) for one in expected]
-    assert [one.fields for one in events] == [one["fields"] for one in expected]
-    assert heard.health().counts["rejected"] == 0
+    assert Counter(item.topic for item in events) == Counter(item["topic"] for item in expected)
+    assert [item.time for item in events] == [parse_instant(item["time"]) for item in expected]
+    assert [item.fields for item in events] == [item["fields"] for item in expected]
+    assert source.health().counts["rejected"] == 0
 
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 @pytest.mark.parametrize("qos", [1, 2])
-async def test_what_is_sent_while_we_are_away_arrives_later(
-    broker: Server, protocol: str, qos: int
+async def test_what_is_sent_while_disconnected_arrives_later(
+    broker: ServerProcess, protocol: str, qos: int
 ) -> None:
-    heard = source(broker, qos=qos, protocol=protocol)
-    async with heard.open() as deliveries:
-        await connected(heard)
-        await publish(broker.port, "sal/ESS/airFlow", '{"speed": 1}', qos=2)
-        assert speeds(await take(deliveries, 1)) == [1]
-    await publish(broker.port, "sal/ESS/airFlow", '{"speed": 2}', '{"speed": 3}', qos=2)
-    again = source(broker, qos=qos, protocol=protocol)
-    async with again.open() as deliveries:
-        assert speeds(await take(deliveries, 2)) == [2, 3]
+    source = create_source(broker, qos=qos, protocol=protocol)
+    async with source.open() as batches:
+        await wait_until_connected(source)
+        await publish_mqtt(broker.port, "sal/ESS/airFlow", '{"speed": 1}', qos=2)
+        assert list_speeds(await read_events(batches, 1)) == [1]
+    await publish_mqtt(broker.port, "sal/ESS/airFlow", '{"speed": 2}', '{"speed": 3}', qos=2)
+    second_source = create_source(broker, qos=qos, protocol=protocol)
+    async with second_source.open() as batches:
+        assert list_speeds(await read_events(batches, 2)) == [2, 3]
 
 
 @pytest.mark.parametrize("qos", [1, 2])
-async def test_what_was_not_acknowledged_comes_again(broker: Server, qos: int) -> None:
+async def test_unacknowledged_messages_are_redelivered(broker: ServerProcess, qos: int) -> None:
     payloads = [f'{{"speed": {n}}}' for n in range(5)]
-    heard = source(broker, qos=qos)
-    async with heard.open() as deliveries:
-        await connected(heard)
-        await publish(broker.port, "sal/ESS/airFlow", *payloads, qos=2)
-        assert speeds(await take(deliveries, 5, done=False)) == [0, 1, 2, 3, 4]
-    again = source(broker, qos=qos)
-    async with again.open() as deliveries:
-        assert speeds(await take(deliveries, 5)) == [0, 1, 2, 3, 4]
+    source = create_source(broker, qos=qos)
+    async with source.open() as batches:
+        await wait_until_connected(source)
+        await publish_mqtt(broker.port, "sal/ESS/airFlow", *payloads, qos=2)
+        assert list_speeds(await read_events(batches, 5, acknowledge=False)) == [0, 1, 2, 3, 4]
+    second_source = create_source(broker, qos=qos)
+    async with second_source.open() as batches:
+        assert list_speeds(await read_events(batches, 5)) == [0, 1, 2, 3, 4]
     # All is acknowledged now: what comes next is new.
-    await publish(broker.port, "sal/ESS/airFlow", '{"speed": 9}', qos=2)
-    last = source(broker, qos=qos)
-    async with last.open() as deliveries:
-        assert speeds(await take(deliveries, 1)) == [9]
+    await publish_mqtt(broker.port, "sal/ESS/airFlow", '{"speed": 9}', qos=2)
+    third_source = create_source(broker, qos=qos)
+    async with third_source.open() as batches:
+        assert list_speeds(await read_events(batches, 1)) == [9]
 
 
-async def test_a_broker_that_restarts_is_found_again_with_what_it_kept(tmp_path: Path) -> None:
+async def test_a_broker_that_restarts_is_reconnected_with_what_it_stored(tmp_path: Path) -> None:
     folder = tmp_path / "broker"
-    with mosquitto(folder, PERSISTENT.format(folder)) as server:
-        heard = source(server)
-        async with heard.open() as deliveries:
-            await connected(heard)
-            await publish(server.port, "sal/ESS/airFlow", '{"speed": 1}')
-            first = await anext(deliveries)
+    with run_mosquitto(folder, PERSISTENCE_CONFIG.format(folder)) as server:
+        source = create_source(server)
+        async with source.open() as batches:
+            await wait_until_connected(source)
+            await publish_mqtt(server.port, "sal/ESS/airFlow", '{"speed": 1}')
+            first = await anext(batches)
             server.stop()
-            await until(lambda: heard.health().state == "away")
-            assert f"127.0.0.1:{server.port}: " in heard.health().problem
+            await wait_until(lambda: source.health().state == "away")
+            assert f"127.0.0.1:{server.port}: " in source.health().problem
             # A receipt for a connection that is gone is no error.
-            await first.done()
+            await first.acknowledge()
             server.start()
-            await connected(heard)
-            assert heard.health().problem == ""
-            await publish(server.port, "sal/ESS/airFlow", '{"speed": 2}')
-            assert set(speeds(await take(deliveries, 2))) == {1, 2}
-            assert heard.health().counts["connections"] == 2
+            await wait_until_connected(source)
+            assert source.health().problem == ""
+            await publish_mqtt(server.port, "sal/ESS/airFlow", '{"speed": 2}')
+            assert set(list_speeds(await read_events(batches, 2))) == {1, 2}
+            assert source.health().counts["connections"] == 2
 
 
-async def test_a_broker_that_comes_up_later_is_found(broker: Server) -> None:
+async def test_a_broker_that_comes_up_later_is_found(broker: ServerProcess) -> None:
     broker.stop()
-    heard = source(broker)
-    async with heard.open() as deliveries:
-        await until(lambda: heard.health().state == "away")
-        assert "refused" in heard.health().problem
+    source = create_source(broker)
+    async with source.open() as batches:
+        await wait_until(lambda: source.health().state == "away")
+        assert "refused" in source.health().problem
         broker.start()
-        await connected(heard)
-        await publish(broker.port, "sal/ESS/airFlow", '{"speed": 1}')
-        assert speeds(await take(deliveries, 1)) == [1]
+        await wait_until_connected(source)
+        await publish_mqtt(broker.port, "sal/ESS/airFlow", '{"speed": 1}')
+        assert list_speeds(await read_events(batches, 1)) == [1]
 
 
-async def test_two_with_one_name_throw_each_other_out_and_say_so(broker: Server) -> None:
-    one, two = source(broker, protocol="5"), source(broker, protocol="5")
-    async with one.open(), two.open():
-        await until(lambda: "same client_id?" in one.health().problem + two.health().problem)
+async def test_two_clients_with_one_name_disconnect_each_other_and_report_it(
+    broker: ServerProcess,
+) -> None:
+    first, second = create_source(broker, protocol="5"), create_source(broker, protocol="5")
+    async with first.open(), second.open():
+        await wait_until(
+            lambda: "same client_id?" in first.health().problem + second.health().problem
+        )
 
 
-async def test_retained_messages_arrive_unless_they_are_not_wanted(broker: Server) -> None:
-    async with publisher(broker) as speaker:
-        await speaker.publish("sal/A/state", b'{"speed": 1}', retain=True)
-        await speaker.publish("sal/B/state", b'{"speed": 2}', retain=True)
+async def test_retained_messages_arrive_unless_they_are_excluded(broker: ServerProcess) -> None:
+    async with create_publisher(broker) as publisher:
+        await publisher.publish("sal/A/state", b'{"speed": 1}', retain=True)
+        await publisher.publish("sal/B/state", b'{"speed": 2}', retain=True)
         topics = {"sal/A/+": {"name": "a", "retained": False}, "sal/B/+": "b"}
-        heard = source(broker, topics=topics)
-        async with heard.open() as deliveries:
-            assert speeds(await take(deliveries, 1)) == [2]
-            await speaker.publish("sal/A/state", b'{"speed": 3}', retain=True)
-            assert speeds(await take(deliveries, 1)) == [3]
-        assert heard.health().counts["skipped"] == 1
+        source = create_source(broker, topics=topics)
+        async with source.open() as batches:
+            assert list_speeds(await read_events(batches, 1)) == [2]
+            await publisher.publish("sal/A/state", b'{"speed": 3}', retain=True)
+            assert list_speeds(await read_events(batches, 1)) == [3]
+        assert source.health().counts["skipped"] == 1
 
 
-async def test_qos_0_is_not_durable(broker: Server) -> None:
-    heard = source(broker, topics={"sal/+/+": {"name": "{2}", "qos": 0}})
-    async with heard.open() as deliveries:
-        await connected(heard)
-        await publish(broker.port, "sal/ESS/airFlow", '{"speed": 1}')
-        assert not (await anext(deliveries)).durable
+async def test_qos_0_is_not_durable(broker: ServerProcess) -> None:
+    source = create_source(broker, topics={"sal/+/+": {"name": "{2}", "qos": 0}})
+    async with source.open() as batches:
+        await wait_until_connected(source)
+        await publish_mqtt(broker.port, "sal/ESS/airFlow", '{"speed": 1}')
+        assert not (await anext(batches)).durable
 
 
-BAD = {
+BAD_PAYLOADS = {
     b"": "it is empty",
     b"not json": "it is not JSON",
     b'{"speed": "\xff"}': "not UTF-8",
@@ -220,104 +242,117 @@ BAD = {
 
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
-async def test_bad_payloads_are_told_and_disturb_nothing(broker: Server, protocol: str) -> None:
-    heard = source(
+async def test_bad_payloads_are_reported_and_disturb_nothing(
+    broker: ServerProcess, protocol: str
+) -> None:
+    source = create_source(
         broker, time="t", protocol=protocol, topics={"sal/#": "{1}", "other/+": "catcher.{1}"}
     )
     rejected: list[str] = []
     events: list[Event] = []
-    async with publisher(broker) as speaker, heard.open() as deliveries:
-        await connected(heard)
-        for payload in BAD:
-            await speaker.publish("sal/ESS/airFlow", payload)
-        await speaker.publish("other/images", b'{"t": 1745452800}')
-        await speaker.publish("sal/ESS/airFlow", b'{"t": 1745452800, "speed": NaN, "up": 1e999}')
+    async with create_publisher(broker) as publisher, source.open() as batches:
+        await wait_until_connected(source)
+        for payload in BAD_PAYLOADS:
+            await publisher.publish("sal/ESS/airFlow", payload)
+        await publisher.publish("other/images", b'{"t": 1745452800}')
+        await publisher.publish("sal/ESS/airFlow", b'{"t": 1745452800, "speed": NaN, "up": 1e999}')
         while not events:
-            delivery = await anext(deliveries)
-            rejected += delivery.rejected
-            events += delivery.events
-            await delivery.done()
+            batch = await anext(batches)
+            rejected += batch.rejected
+            events += batch.events
+            await batch.acknowledge()
     assert events[0].fields == {"t": 1745452800, "speed": None, "up": None}
-    wanted = [*BAD.values(), "are results"]
-    assert len(rejected) >= len(wanted)
-    assert [words for words in wanted if not any(words in one for one in rejected)] == []
-    assert heard.health().counts["rejected"] == len(rejected)
-    assert heard.health().counts["unknown"] == 2
-    assert heard.health().counts["connections"] == 1
+    expected = [*BAD_PAYLOADS.values(), "are results"]
+    assert len(rejected) >= len(expected)
+    assert [
+        message for message in expected if not any(message in rejection for rejection in rejected)
+    ] == []
+    assert source.health().counts["rejected"] == len(rejected)
+    assert source.health().counts["unknown"] == 2
+    assert source.health().counts["connections"] == 1
 
 
-async def test_a_topic_that_no_longer_has_a_name_is_told(broker: Server) -> None:
-    async with source(broker).open():
+async def test_a_topic_that_no_longer_has_a_name_is_reported(broker: ServerProcess) -> None:
+    async with create_source(broker).open():
         pass
-    heard = source(broker)
-    async with heard.open():
-        await connected(heard)
-    await publish(broker.port, "sal/ESS/airFlow", '{"speed": 1}')
-    renamed = source(broker, topics={"ess/+": "{1}"})
-    async with renamed.open() as deliveries:
-        delivery = await anext(deliveries)
-        await delivery.done()
-    assert delivery.rejected == ["sal/ESS/airFlow: no entry of `topics` fits this MQTT topic"]
+    source = create_source(broker)
+    async with source.open():
+        await wait_until_connected(source)
+    await publish_mqtt(broker.port, "sal/ESS/airFlow", '{"speed": 1}')
+    renamed = create_source(broker, topics={"ess/+": "{1}"})
+    async with renamed.open() as batches:
+        batch = await anext(batches)
+        await batch.acknowledge()
+    assert batch.rejected == ["sal/ESS/airFlow: no entry of `topics` fits this MQTT topic"]
 
 
-async def test_what_is_not_yet_pulled_waits_at_the_broker_and_none_is_lost(broker: Server) -> None:
-    heard = source(broker)
+async def test_unread_messages_wait_at_the_broker_and_none_is_lost(broker: ServerProcess) -> None:
+    source = create_source(broker)
     lines = [f'{{"speed": {n}}}' for n in range(20_000)]
-    async with heard.open() as deliveries:
-        await connected(heard)
-        sending = asyncio.ensure_future(publish(broker.port, "sal/ESS/airFlow", *lines, qos=1))
-        await until(lambda: heard.health().counts["pauses"] > 0)
-        assert heard.health().counts["waiting"] < 20_000
-        assert speeds(await take(deliveries, 20_000)) == list(range(20_000))
-        await sending
+    async with source.open() as batches:
+        await wait_until_connected(source)
+        publish_task = asyncio.ensure_future(
+            publish_mqtt(broker.port, "sal/ESS/airFlow", *lines, qos=1)
+        )
+        await wait_until(lambda: source.health().counts["pauses"] > 0)
+        assert source.health().counts["waiting"] < 20_000
+        assert list_speeds(await read_events(batches, 20_000)) == list(range(20_000))
+        await publish_task
 
 
-async def test_mixed_streams_stay_in_order_and_are_durable_together(broker: Server) -> None:
+async def test_mixed_streams_stay_in_order_and_are_durable_together(broker: ServerProcess) -> None:
     topics = {"sal/fast/+": {"name": "fast", "qos": 0}, "sal/sure/+": {"name": "sure", "qos": 1}}
-    heard = source(broker, topics=topics)
-    async with publisher(broker) as speaker, heard.open() as deliveries:
-        await connected(heard)
+    source = create_source(broker, topics=topics)
+    async with create_publisher(broker) as publisher, source.open() as batches:
+        await wait_until_connected(source)
         for n in range(300):
             topic = "sal/sure/x" if n % 100 == 99 else "sal/fast/x"
-            await speaker.publish(topic, b'{"speed": %d}' % n)
+            await publisher.publish(topic, b'{"speed": %d}' % n)
         events: list[Event] = []
         while len(events) < 300:
-            delivery = await anext(deliveries)
-            events += delivery.events
-            assert delivery.durable or all(event.topic == "fast" for event in delivery.events)
-            await delivery.done()
-    assert speeds(events) == list(range(300))
+            batch = await anext(batches)
+            events += batch.events
+            assert batch.durable or all(event.topic == "fast" for event in batch.events)
+            await batch.acknowledge()
+    assert list_speeds(events) == list(range(300))
 
 
-async def test_a_subscription_that_is_not_granted_as_asked_is_a_problem(tmp_path: Path) -> None:
-    with mosquitto(tmp_path / "broker", "max_qos 0\n") as server:
-        heard = source(server, protocol="5")
-        async with heard.open():
-            await connected(heard)
-            assert heard.health().problem == "the broker grants 'sal/+/+' QoS 0 only, not 1"
+async def test_a_subscription_that_is_not_granted_as_requested_is_a_problem(tmp_path: Path) -> None:
+    with run_mosquitto(tmp_path / "broker", "max_qos 0\n") as server:
+        source = create_source(server, protocol="5")
+        async with source.open():
+            await wait_until_connected(source)
+            assert source.health().problem == "the broker grants 'sal/+/+' QoS 0 only, not 1"
 
 
-async def test_a_password_is_asked_for_and_never_shown(tmp_path: Path) -> None:
+async def test_a_password_is_required_and_never_shown(tmp_path: Path) -> None:
     folder = tmp_path / "broker"
     folder.mkdir()
-    passwords = folder / "passwords"
-    command = [require("mosquitto_passwd"), "-c", "-b", str(passwords), "catcher", "s3cret-word"]
+    password_file = folder / "passwords"
+    command = [
+        require_program("mosquitto_passwd"),
+        "-c",
+        "-b",
+        str(password_file),
+        "catcher",
+        "s3cret-word",
+    ]
     await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    access = f"user root\nallow_anonymous false\npassword_file {passwords}\n"
-    with mosquitto(folder, access) as server:
-        right = source(server, username="catcher", password="s3cret-word")
-        wrong = source(server, username="catcher", password="wr0ng-word", client_id="other")
+    access = f"user root\nallow_anonymous false\npassword_file {password_file}\n"
+    with run_mosquitto(folder, access) as server:
+        right = create_source(server, username="catcher", password="s3cret-word")
+        wrong = create_source(server, username="catcher", password="wr0ng-word", client_id="other")
         async with right.open(), wrong.open():
-            await connected(right)
-            await until(lambda: wrong.health().state == "away")
+            await wait_until_connected(right)
+            await wait_until(lambda: wrong.health().state == "away")
             assert "uthori" in wrong.health().problem
             assert "wr0ng-word" not in wrong.health().problem
-    assert "s3cret-word" not in repr(Broker(password="s3cret-word"))
+    assert "s3cret-word" not in repr(MqttBrokerSettings(password="s3cret-word"))
 
 
-def certificates(folder: Path) -> None:
+def create_certificates(folder: Path) -> None:
     """An authority `ca.pem` and a certificate of it for 127.0.0.1, with its key."""
-    openssl = require("openssl")
+    openssl = require_program("openssl")
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
     commands = [
         [openssl, "req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
@@ -334,7 +369,7 @@ def certificates(folder: Path) -> None:
 async def test_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
     folder = tmp_path / "broker"
     folder.mkdir()
-    certificates(folder)
+    create_certificates(folder)
     access = "".join(
         f"{name} {folder / file}\n"
         for name, file in (
@@ -344,100 +379,112 @@ async def test_tls_with_an_authority_of_our_own(tmp_path: Path) -> None:
         )
     )
     lines = [f'{{"speed": {n}, "text": "{"x" * 200}"}}' for n in range(3000)]
-    with mosquitto(folder, f"user root\nallow_anonymous true\n{access}") as server:
-        tls = Tls(ca=str(folder / "ca.pem"))
-        heard = source(server, tls=tls)
-        strange = source(server, tls=Tls(), client_id="strange")
-        trusting = source(server, tls=Tls(insecure=True), client_id="trusting")
-        missing = source(server, tls=Tls(ca=str(folder / "none.pem")), client_id="missing")
+    with run_mosquitto(folder, f"user root\nallow_anonymous true\n{access}") as server:
+        tls = TlsSettings(ca=str(folder / "ca.pem"))
+        source = create_source(server, tls=tls)
+        untrusting = create_source(server, tls=TlsSettings(), client_id="strange")
+        insecure = create_source(server, tls=TlsSettings(insecure=True), client_id="trusting")
+        missing = create_source(
+            server, tls=TlsSettings(ca=str(folder / "none.pem")), client_id="missing"
+        )
         async with (
-            publisher(server, tls=tls) as speaker,
-            heard.open() as deliveries,
-            strange.open(),
+            create_publisher(server, tls=tls) as publisher,
+            source.open() as batches,
+            untrusting.open(),
             missing.open(),
-            trusting.open(),
+            insecure.open(),
         ):
-            await connected(heard)
-            await connected(trusting)
-            await speaker.publish("sal/ESS/airFlow", f"[{','.join(lines)}]".encode())
-            assert speeds(await take(deliveries, 3000)) == list(range(3000))
-            await until(lambda: strange.health().state == missing.health().state == "away")
-            assert "CERTIFICATE_VERIFY_FAILED" in strange.health().problem
+            await wait_until_connected(source)
+            await wait_until_connected(insecure)
+            await publisher.publish("sal/ESS/airFlow", f"[{','.join(lines)}]".encode())
+            assert list_speeds(await read_events(batches, 3000)) == list(range(3000))
+            await wait_until(lambda: untrusting.health().state == missing.health().state == "away")
+            assert "CERTIFICATE_VERIFY_FAILED" in untrusting.health().problem
             assert "none.pem" in missing.health().problem
 
 
-async def test_a_publisher_waits_for_the_broker_but_not_for_ever(broker: Server) -> None:
-    speaker = Publisher(
-        "alerts", Broker(host="127.0.0.1", port=broker.port, **QUICK), wall_clock, SECOND // 5
+async def test_a_publisher_waits_for_the_broker_for_a_limited_time(broker: ServerProcess) -> None:
+    publisher = MqttPublisher(
+        "alerts",
+        MqttBrokerSettings(host="127.0.0.1", port=broker.port, **FAST_RETRY),
+        wall_clock,
+        SECOND // 5,
     )
-    async with speaker:
-        await speaker.publish("catcher/alerts/1", b"{}", qos=2, retain=True)
+    async with publisher:
+        await publisher.publish("catcher/alerts/1", b"{}", qos=2, retain=True)
         broker.stop()
-        await until(lambda: speaker.health().state == "away")
-        with pytest.raises(NotPublished, match="refused"):
-            await speaker.publish("catcher/alerts/1", b"{}")
+        await wait_until(lambda: publisher.health().state == "away")
+        with pytest.raises(MqttPublishError, match="refused"):
+            await publisher.publish("catcher/alerts/1", b"{}")
         broker.start()
-        await until(lambda: speaker.health().state == "ok")
-        await speaker.publish("catcher/alerts/1", b"{}")
-        assert speaker.health().counts == {"published": 2, "failed": 1, "connections": 2}
-    assert speaker.health().state == "ended"
+        await wait_until(lambda: publisher.health().state == "ok")
+        await publisher.publish("catcher/alerts/1", b"{}")
+        assert publisher.health().counts == {"published": 2, "failed": 1, "connections": 2}
+    assert publisher.health().state == "ended"
 
 
-async def test_leaving_before_there_was_a_connection_is_no_trouble(broker: Server) -> None:
-    heard = source(broker)
-    async with heard.open():
+async def test_closing_before_there_was_a_connection_is_harmless(broker: ServerProcess) -> None:
+    source = create_source(broker)
+    async with source.open():
         pass
-    assert heard.health().state == "ended"
+    assert source.health().state == "ended"
 
 
-async def publish_5(server: Server, topic: str, payload: str, *properties: str) -> None:
-    command = [require("mosquitto_pub"), "-p", str(server.port), "-t", topic, "-m", payload]
-    options = [word for one in properties for word in ("-D", "publish", *one.split(" "))]
-    sent = await asyncio.create_subprocess_exec(*command, "-q", "1", "-V", "5", *options)
-    assert await sent.wait() == 0
+async def publish_mqtt5(server: ServerProcess, topic: str, payload: str, *properties: str) -> None:
+    command = [require_program("mosquitto_pub"), "-p", str(server.port), "-t", topic, "-m", payload]
+    options = [
+        argument
+        for declaration in properties
+        for argument in ("-D", "publish", *declaration.split(" "))
+    ]
+    process = await asyncio.create_subprocess_exec(*command, "-q", "1", "-V", "5", *options)
+    assert await process.wait() == 0
 
 
-async def test_user_properties_are_fields_where_they_are_wanted(broker: Server) -> None:
-    heard = source(broker, protocol="5", user_properties={"origin": "sentBy"})
-    async with heard.open() as deliveries:
-        await connected(heard)
-        await publish_5(
+async def test_user_properties_are_fields_where_configured(broker: ServerProcess) -> None:
+    source = create_source(broker, protocol="5", user_properties={"origin": "sentBy"})
+    async with source.open() as batches:
+        await wait_until_connected(source)
+        await publish_mqtt5(
             broker, "sal/ESS/airFlow", '{"speed": 7}', "user-property origin TMA",
             "user-property other x", "topic-alias 1", "content-type application/json",
         )  # fmt: skip
-        (event,) = await take(deliveries, 1)
+        (event,) = await read_events(batches, 1)
     assert event.fields == {"speed": 7, "sentBy": "TMA"}
 
 
 @pytest.mark.parametrize("protocol", ["3.1.1", "5"])
 async def test_sources_that_share_a_subscription_divide_its_messages(
-    broker: Server, protocol: str
+    broker: ServerProcess, protocol: str
 ) -> None:
     topics = {"$share/night/sal/+/+": "lsst.sal.{1}.{2}"}
-    ears = [
-        source(broker, topics=topics, protocol=protocol, client_id=f"ear-{n}", session=0)
+    sources = [
+        create_source(broker, topics=topics, protocol=protocol, client_id=f"ear-{n}", session=0)
         for n in range(2)
     ]
-    async with ears[0].open() as one, ears[1].open() as other:
-        await asyncio.gather(*map(connected, ears))
+    async with sources[0].open() as first_batches, sources[1].open() as second_batches:
+        await asyncio.gather(*map(wait_until_connected, sources))
         payloads = [f'{{"speed": {n}}}' for n in range(20)]
-        heard: list[list[Event]] = [[], []]
+        received: list[list[Event]] = [[], []]
 
-        async def hear(place: int, deliveries: AsyncIterator[Delivery]) -> None:
-            async for delivery in deliveries:
-                heard[place] += delivery.events
-                await delivery.done()
+        async def read_batches(index: int, batches: AsyncIterator[EventBatch]) -> None:
+            async for batch in batches:
+                received[index] += batch.events
+                await batch.acknowledge()
 
-        hearing = [asyncio.ensure_future(hear(n, ear)) for n, ear in enumerate((one, other))]
-        await publish(broker.port, "sal/ESS/airFlow", *payloads)
-        await until(lambda: len(heard[0]) + len(heard[1]) == 20)
-        for task in hearing:
+        read_tasks = [
+            asyncio.ensure_future(read_batches(n, batches))
+            for n, batches in enumerate((first_batches, second_batches))
+        ]
+        await publish_mqtt(broker.port, "sal/ESS/airFlow", *payloads)
+        await wait_until(lambda: len(received[0]) + len(received[1]) == 20)
+        for task in read_tasks:
             task.cancel()
-        await asyncio.wait(hearing)
-    assert all(heard)
-    assert sorted(speeds([*heard[0], *heard[1]])) == list(range(20))
+        await asyncio.wait(read_tasks)
+    assert all(received)
+    assert sorted(list_speeds([*received[0], *received[1]])) == list(range(20))
 
 
-def test_user_properties_want_mqtt_5(broker: Server) -> None:
+def test_user_properties_require_mqtt_5(broker: ServerProcess) -> None:
     with pytest.raises(CatcherError, match="came with MQTT 5"):
-        source(broker, user_properties={"a": "b"})
+        create_source(broker, user_properties={"a": "b"})

@@ -1,1 +1,0 @@
-"""The versions of the ledger's schema, and the way from each to the next (Alembic)."""
