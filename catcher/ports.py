@@ -120,7 +120,7 @@ class Archive(History, Protocol):
 class Images(Protocol):
     """Finds the image files of an observation."""
 
-    async def get_image_path(self, observation: Observation, detector: str = "") -> str:
+    async def find_image_path(self, observation: Observation, detector: str = "") -> str:
         """Returns the path of a readable file; raises CatcherError if there is none."""
         ...
 

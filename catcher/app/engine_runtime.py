@@ -220,7 +220,7 @@ def _build_commands(
 ) -> EngineCommands:
     return EngineCommands(
         handle.engine, http_source, site.settings.observations, version.list_broken_rules(),
-        handle.health, dispatcher.redeliver_dead_letters,
+        handle.health, dispatcher.requeue_notifications,
     )  # fmt: skip
 
 

@@ -60,12 +60,12 @@ class SiteImages:
         self._patterns, self._files, self._remote = dict(patterns), files, remote
         self._butler, self._allowed_folders = butler, tuple(allowed_folders)
 
-    async def get_image_path(self, observation: Observation, detector: str = "") -> str:
+    async def find_image_path(self, observation: Observation, detector: str = "") -> str:
         """Returns the path of a readable file. Raises CatcherError, with what was looked for."""
         pattern = self._get_image_pattern(observation)
         column = find_url_column(pattern)
         if not column:
-            return await self._select_image_store(pattern).get_image_path(observation, detector)
+            return await self._select_image_store(pattern).find_image_path(observation, detector)
         address = observation.columns.get(column)
         if not isinstance(address, str) or not address:
             raise CatcherError(

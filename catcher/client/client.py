@@ -82,7 +82,7 @@ class Client:
 
     async def fields(self, topic: str) -> Table[FieldInfo]:
         """Returns the fields of a topic: name, type, unit, description."""
-        return result_tables.build_field_table(
+        return result_tables.build_field_info_table(
             await (await self.open_backend()).telemetry.list_fields(topic)
         )
 

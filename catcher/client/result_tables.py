@@ -88,7 +88,7 @@ def build_audit_table(entries: Sequence[AuditEntry], limit: int) -> Table[AuditE
     )
 
 
-def build_field_table(fields: Sequence[FieldInfo]) -> Table[FieldInfo]:
+def build_field_info_table(fields: Sequence[FieldInfo]) -> Table[FieldInfo]:
     """Builds a table of a topic's fields, with type, unit and description."""
     return Table(fields, asdict, names=("name", "type", "unit", "about"))
 

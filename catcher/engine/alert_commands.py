@@ -138,11 +138,11 @@ class AlertCommands:
 
         await self._engine.submit_command(build_work)
         self._enqueue_notifications(
-            [self._update_notification_alert(notification) for notification in requeued]
+            [self._refresh_notification(notification) for notification in requeued]
         )
         return len(requeued)
 
-    def _update_notification_alert(self, notification: Notification) -> Notification:
+    def _refresh_notification(self, notification: Notification) -> Notification:
         try:
             alert = self._engine.components.alert_service.get_alert(notification.alert.id)
         except CatcherError:

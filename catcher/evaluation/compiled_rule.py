@@ -127,13 +127,13 @@ def _compute_slot_lookback(slot: StateDescriptor) -> Span:
     return slot.shape.span + (slot.shape.packed or 0)
 
 
-def iter_leaf_triggers(trigger: TriggerSpec) -> Iterator[TriggerSpec]:
+def flatten_any_triggers(trigger: TriggerSpec) -> Iterator[TriggerSpec]:
     """Yields the triggers of an `any`, with its values as defaults; else the trigger itself."""
     if trigger.kind != "any":
         yield trigger
         return
     for child in trigger.any:
-        yield from iter_leaf_triggers(
+        yield from flatten_any_triggers(
             replace(
                 child,
                 by=child.by or trigger.by,

@@ -60,12 +60,12 @@ class AlertLevels:
         """Returns the alert of one `per` value, creating it if needed."""
         if per not in self.states:
             if len(self.states) >= MAX_ALERTS_PER_KEY:
-                self._evict_oldest()
+                self._evict_stalest_alert()
             self.states[per] = LevelState(per, self.policy.create_level_machines())
             self.states[per].timer = self._create_timer(self, self.states[per])
         return self.states[per]
 
-    def _evict_oldest(self) -> None:
+    def _evict_stalest_alert(self) -> None:
         oldest = min(self.states.values(), key=lambda candidate: candidate.last_input)
         self.counts["alerts_dropped"] += 1
         self._end_alert(oldest, oldest.last_input, "too many alerts of this rule stood at once")
@@ -192,7 +192,7 @@ class AlertLevels:
         reason = self._expire_results(level_state, instant)
         is_unknown = level_state.reported_unknown and not reason
         if self.policy.lasts is not None:
-            reason = self._expire_lasting_levels(level_state, instant, self.policy.lasts) or reason
+            reason = self._clear_expired_levels(level_state, instant, self.policy.lasts) or reason
             is_active = (
                 any(level.is_active for level in level_state.levels)
                 or level_state.failed_at is not None
@@ -221,7 +221,7 @@ class AlertLevels:
             return ""
         return f"no fresh result for {format_duration(expires)}: no longer evaluated"
 
-    def _expire_lasting_levels(self, level_state: LevelState, instant: Instant, lasts: Span) -> str:
+    def _clear_expired_levels(self, level_state: LevelState, instant: Instant, lasts: Span) -> str:
         """Ends what has lasted long enough; returns the reason if there was anything."""
         expired = [
             candidate

@@ -12,7 +12,7 @@ from catcher.evaluation.compiled_rule import (
     CompiledStep,
     CompiledTrigger,
     can_fire,
-    iter_leaf_triggers,
+    flatten_any_triggers,
 )
 from catcher.expressions.ast import Node, build_constant
 from catcher.expressions.compiler import StatePlan
@@ -40,7 +40,7 @@ class RuleCompiler:
         self._add_constants()
         self._compile_reads()
         self._compile_lets()
-        for index, spec in enumerate(iter_leaf_triggers(self.rule.trigger)):
+        for index, spec in enumerate(flatten_any_triggers(self.rule.trigger)):
             self.compiled_rule.triggers.append(self._compile_trigger(index, spec))
         self._compile_levels()
         self._check_job_inputs()

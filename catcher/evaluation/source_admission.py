@@ -135,7 +135,7 @@ class SourceAdmission:
         if self.clock.clock == "wall":
             self._admit_event(event, now, admitted)
             return
-        self._resolve_suspect(event, now, admitted)
+        self._resolve_suspect_event(event, now, admitted)
         if self._is_time_jump(event, now):
             self._suspect = (event, now)
         else:
@@ -159,7 +159,9 @@ class SourceAdmission:
         clock = self._current_source_time(now)
         return clock is not None and event.time > clock + self.clock.max_ahead
 
-    def _resolve_suspect(self, event: Event, now: Instant, admitted: list[AdmittedEvent]) -> None:
+    def _resolve_suspect_event(
+        self, event: Event, now: Instant, admitted: list[AdmittedEvent]
+    ) -> None:
         """Rejects a lone event far ahead if the next one falls back behind it, else admits it."""
         if self._suspect is None:
             return

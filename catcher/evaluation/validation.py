@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from catcher.evaluation.compiled_rule import TIMED_KINDS, iter_leaf_triggers
+from catcher.evaluation.compiled_rule import TIMED_KINDS, flatten_any_triggers
 from catcher.evaluation.cron import CronSchedule, ScheduleError
 from catcher.evaluation.rule_compiler import compile_rule
 from catcher.model.errors import Problem, SourceLocation
@@ -17,7 +17,7 @@ EVENT_KINDS = frozenset(("event", "telemetry", "result", "http"))
 def check_rule(rule: Rule) -> list[Problem]:
     """Returns all problems of a rule's expressions, names, trigger and levels, by location."""
     problems = list(compile_rule(rule).problems)
-    for trigger in iter_leaf_triggers(rule.trigger):
+    for trigger in flatten_any_triggers(rule.trigger):
         for location, message, hint in _check_trigger(trigger, rule.location):
             problems.append(Problem(location, message, hint, rule=rule.id))
     for location, message, hint in _check_structure(rule):
@@ -122,7 +122,7 @@ def _check_levels(rule: Rule, alert: AlertSpec) -> Iterator[Finding]:
     if alert.failed is not None:
         yield rule.location, "`failed` needs a job that could fail", "leave it out"
     conditions = [spec.when for spec in alert.levels.values() if spec.when is not None]
-    for trigger in iter_leaf_triggers(rule.trigger):
+    for trigger in flatten_any_triggers(rule.trigger):
         if conditions and trigger.kind in EVENT_KINDS and (trigger.when or trigger.every):
             key = "when" if trigger.when else "every"
             yield (

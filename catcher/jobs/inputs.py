@@ -205,7 +205,7 @@ class InputFetcher:
         if self._images is None:
             hint = f"say where it is: observations: {{{spec.image}: {{image: ...}}}}"
             raise InputError(f"no images of the {spec.image} are declared", hint)
-        path = Path(await self._images.get_image_path(observation, request.part))
+        path = Path(await self._images.find_image_path(observation, request.part))
         # The worker computes the checksum, so that the engine does not read every pixel.
         return path, InputRecord(name, path.as_uri(), observation.start, observation.end)
 

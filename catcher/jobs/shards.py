@@ -105,7 +105,7 @@ async def _list_shard_names(runner: JobRunner, observation: Observation) -> Sequ
     if names:
         return names
     try:
-        await images.get_image_path(observation)
+        await images.find_image_path(observation)
     except StoreUnavailable:
         raise
     except CatcherError:

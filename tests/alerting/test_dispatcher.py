@@ -843,9 +843,7 @@ async def test_dead_letter_is_redelivered_on_request(ledger: SqlLedger) -> None:
         assert await dispatcher.drain(20 * SECOND)
         (dead_letter,) = await ledger.list_dead_letters(Query())
         slack.on_deliver = lambda notification: None
-        dispatcher.redeliver_dead_letters(
-            await ledger.requeue_dead_letters([dead_letter.notice.id])
-        )
+        dispatcher.requeue_notifications(await ledger.requeue_dead_letters([dead_letter.notice.id]))
         assert await dispatcher.drain(20 * SECOND)
     assert [notification.id for notification in slack.received] == [dead_letter.notice.id], (
         "under the same key"

@@ -91,7 +91,7 @@ class NotificationDispatcher:
         for name, worker in self._workers.items():
             worker.set_rate_limit(rate_limits.get(name))
 
-    def redeliver_dead_letters(self, notifications: Iterable[Notification]) -> None:
+    def requeue_notifications(self, notifications: Iterable[Notification]) -> None:
         """Queues dead letters again; the ledger already has them as undelivered."""
         for notification in notifications:
             self._fallback_due.pop(notification.id, None)

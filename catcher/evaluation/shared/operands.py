@@ -70,7 +70,7 @@ class Operand:
         are_exact = all(abs(limit) <= MAX_EXACT_INTEGER for limit in self.limits)
         self.breakpoints = compute_breakpoints(self.limits) if are_exact else None
 
-    def list_members(self) -> list[int]:
+    def list_dependents(self) -> list[int]:
         """Returns all members that use it."""
         return [*self.owners, *self.unlimited_members]
 

@@ -40,7 +40,9 @@ class ThresholdIndex:
         if not _is_number(value):
             self.low, self.high = MAX_LIMIT, -MAX_LIMIT
             return (
-                self._operand.list_members() if previous is not value and previous != value else ()
+                self._operand.list_dependents()
+                if previous is not value and previous != value
+                else ()
             )
         left, right = bisect_left(limits, value), bisect_right(limits, value)
         self.low = limits[left - 1] if left else -MAX_LIMIT
@@ -48,7 +50,7 @@ class ThresholdIndex:
         if left != right:
             self.low = self.high = value
         if not _is_number(previous):
-            return self._operand.list_members()
+            return self._operand.list_dependents()
         if previous <= value:
             return self._operand.owners[bisect_left(limits, previous) : right]
         return self._operand.owners[left : bisect_right(limits, previous)]

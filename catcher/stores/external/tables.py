@@ -156,7 +156,7 @@ class ExternalTableHistory:
         if cached is None or self._is_stale(cached[0]):
             columns_by_name = {
                 column.name: column
-                for column in await self._run_query(lambda: self._client.list_columns(table))
+                for column in await self._run_in_thread(lambda: self._client.list_columns(table))
             }
             columns = [columns_by_name[name] for name in sort_naturally(columns_by_name)]
             cached = self._columns_cache[table] = (self._clock(), columns)
@@ -185,7 +185,7 @@ class ExternalTableHistory:
         table = await self._resolve_table_name(topic)
         columns = await self._select_columns(topic, fields, where)
         max_rows = newest_count or MAX_ROWS + 1
-        samples = await self._run_query(
+        samples = await self._run_in_thread(
             lambda: self._client.read_rows(table, columns, start, end, max_rows, newest_count > 0)
         )
         if len(samples) > MAX_ROWS:
@@ -227,14 +227,14 @@ class ExternalTableHistory:
         if self._tables_cache is None or self._is_stale(self._tables_cache[0]):
             self._tables_cache = (
                 self._clock(),
-                sorted(await self._run_query(self._client.list_tables)),
+                sorted(await self._run_in_thread(self._client.list_tables)),
             )
         return self._tables_cache[1]
 
     def _is_stale(self, cached_at: Instant) -> bool:
         return not 0 <= self._clock() - cached_at < CACHE_TTL
 
-    async def _run_query(self, query: Callable[[], ResultT]) -> ResultT:
+    async def _run_in_thread(self, query: Callable[[], ResultT]) -> ResultT:
         self._counts["queries"] += 1
         try:
             result = await asyncio.get_running_loop().run_in_executor(self._thread_pool, query)

@@ -177,7 +177,7 @@ class InfluxHistory:
         await self.list_fields(topic)
         statement = build_select(quote_measurement(topic, self._settings.retention), [], start, end)
         with closing(self._query_with_format_fallback(statement)) as chunks:
-            while (chunk := await self._run_query(lambda: next(chunks, None))) is not None:
+            while (chunk := await self._run_in_thread(lambda: next(chunks, None))) is not None:
                 yield chunk_to_events(topic, chunk)
 
     async def list_topics(self) -> Sequence[str]:
@@ -248,7 +248,7 @@ class InfluxHistory:
         builder = SeriesBuilder(topic, selection, where, self._settings.rows)
         cancelled = threading.Event()
 
-        def build_series() -> Series:
+        def fetch_series() -> Series:
             with closing(self._query_with_format_fallback(statement)) as chunks:
                 for chunk in chunks:
                     if cancelled.is_set() or self._closed.is_set():
@@ -257,7 +257,7 @@ class InfluxHistory:
             return builder.build()
 
         try:
-            series = await self._run_query(build_series)
+            series = await self._run_in_thread(fetch_series)
         finally:
             cancelled.set()
         self._counts["rows"] += len(series)
@@ -277,7 +277,7 @@ class InfluxHistory:
                 ]
             return [row for rows in row_lists for row in rows]
 
-        return await self._run_query(collect_rows)
+        return await self._run_in_thread(collect_rows)
 
     def _query_with_format_fallback(self, statement: str) -> Generator[Chunk, None, None]:
         """Yields the response to a statement, in the most compact format that the server knows."""
@@ -307,7 +307,7 @@ class InfluxHistory:
         ) as response:
             yield from iter_response_chunks(response, self._display_name)
 
-    async def _run_query(self, func: Callable[[], ResultT]) -> ResultT:
+    async def _run_in_thread(self, func: Callable[[], ResultT]) -> ResultT:
         """Queries the server in a thread and updates the health."""
         self._counts["queries"] += 1
         try:

@@ -39,7 +39,7 @@ class ButlerImages:
         self._butler: Any = None
         self._detector_names: dict[int, str] = {}
 
-    async def get_image_path(self, observation: Observation, detector: str = "") -> str:
+    async def find_image_path(self, observation: Observation, detector: str = "") -> str:
         """Returns the local path of a dataset. Raises CatcherError if there is none."""
         return await asyncio.to_thread(self._get_local_path, observation, detector)
 

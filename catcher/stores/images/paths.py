@@ -44,7 +44,7 @@ class PathImages:
         self._base = base.absolute()
         self._roots = tuple(roots)
 
-    async def get_image_path(self, observation: Observation, detector: str = "") -> str:
+    async def find_image_path(self, observation: Observation, detector: str = "") -> str:
         """Returns the path of a readable file. Raises CatcherError naming what was searched for."""
         return await asyncio.to_thread(self._find_file, observation, detector)
 

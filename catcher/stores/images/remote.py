@@ -53,7 +53,7 @@ class RemoteImages:
         self._download_slots = asyncio.Semaphore(MAX_DOWNLOADS)
         self._locks: dict[str, asyncio.Lock] = {}
 
-    async def get_image_path(self, observation: Observation, detector: str = "") -> str:
+    async def find_image_path(self, observation: Observation, detector: str = "") -> str:
         """Returns the path of a copy. Raises CatcherError naming what was searched for."""
         pattern = self._get_pattern(observation)
         if is_per_detector(pattern) and not detector:

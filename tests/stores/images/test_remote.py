@@ -97,12 +97,12 @@ async def test_an_image_in_s3_is_copied_locally_once(
     )
     assert await images.list_detectors(create_exposure()) == ["R22_S11", "R22_S12"]
     assert await images.list_detectors(create_exposure("MC_O_9")) == []
-    path = await images.get_image_path(create_exposure(), "R22_S11")
+    path = await images.find_image_path(create_exposure(), "R22_S11")
     assert read_text(path) == "first"
     assert path.startswith(str(tmp_path / "data"))
     assert path.endswith("/MC_O_1_R22_S11.fits")
     altered = write_file(Path(path).parent, Path(path).name, "still the copy")
-    assert await images.get_image_path(create_exposure(), "R22_S11") == str(altered)
+    assert await images.find_image_path(create_exposure(), "R22_S11") == str(altered)
     assert read_text(path) == "still the copy"
 
 
@@ -111,29 +111,29 @@ async def test_an_object_that_changed_is_fetched_again(
 ) -> None:
     await upload_object(s3_server, "raw/again.fits", "first")
     images = load_images(tmp_path, format_s3_settings(s3_server), "s3://images/raw/{id}.fits")
-    assert read_text(await images.get_image_path(create_exposure("again"))) == "first"
+    assert read_text(await images.find_image_path(create_exposure("again"))) == "first"
     await upload_object(s3_server, "raw/again.fits", "second, and longer")
-    assert read_text(await images.get_image_path(create_exposure("again"))) == "second, and longer"
+    assert read_text(await images.find_image_path(create_exposure("again"))) == "second, and longer"
 
 
 async def test_what_is_not_in_the_bucket_is_named(s3_server: ServerProcess, tmp_path: Path) -> None:
     images = load_images(tmp_path, format_s3_settings(s3_server), "s3://images/raw/{id}.fits")
     with pytest.raises(CatcherError, match=r"no image s3://images/raw/none\.fits of exposure none"):
-        await images.get_image_path(create_exposure("none"))
+        await images.find_image_path(create_exposure("none"))
     with pytest.raises(CatcherError, match="cannot be a part"):
-        await images.get_image_path(create_exposure("../secret"))
+        await images.find_image_path(create_exposure("../secret"))
     split = load_images(
         tmp_path / "each", format_s3_settings(s3_server), "s3://images/none/{id}/{detector}.fits"
     )
     with pytest.raises(CatcherError, match="say `each: detector`"):
-        await split.get_image_path(create_exposure())
+        await split.find_image_path(create_exposure())
 
 
 async def test_a_server_that_refuses_is_reported(s3_server: ServerProcess, tmp_path: Path) -> None:
     wrong = format_s3_settings(s3_server).replace(S3_KEYS[1], "not-the-secret")
     await upload_object(s3_server, "raw/MC_O_1.fits")
     with pytest.raises(CatcherError, match="s3://images/raw/ did not read"):
-        await load_images(tmp_path, wrong, "s3://images/raw/{id}.fits").get_image_path(
+        await load_images(tmp_path, wrong, "s3://images/raw/{id}.fits").find_image_path(
             create_exposure()
         )
 
@@ -179,12 +179,12 @@ async def test_an_event_may_lead_to_a_file_in_the_folders_that_are_named(tmp_pat
     secret = write_file(tmp_path, "secret.fits")
     images = load_images(tmp_path, f"{{file: {{within: [{tmp_path / 'lfa'}]}}}}", "{url}")
     assert await images.list_detectors(create_exposure(url=str(path))) == []
-    assert await images.get_image_path(create_exposure(url=f"file://{path}")) == str(path)
+    assert await images.find_image_path(create_exposure(url=f"file://{path}")) == str(path)
     for address in (str(secret), f"{path.parent}/../secret.fits", "/etc/passwd", "http://a/b"):
         with pytest.raises(CatcherError, match=r"lies outside|leads where"):
-            await images.get_image_path(create_exposure(url=address))
+            await images.find_image_path(create_exposure(url=address))
     with pytest.raises(CatcherError, match="has no address in 'url'"):
-        await images.get_image_path(create_exposure(url=None))
+        await images.find_image_path(create_exposure(url=None))
 
 
 FAKE_BUTLER = '''
@@ -251,11 +251,11 @@ def butler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 async def test_a_butler_is_queried_by_the_observations_id(tmp_path: Path) -> None:
     images = load_images(tmp_path, BUTLER_SETTINGS, "butler:")
     assert await images.list_detectors(create_exposure()) == ["R22_S10", "R22_S11"]
-    assert await images.get_image_path(create_exposure(), "R22_S11") == "/datastore/raw/94.fits"
+    assert await images.find_image_path(create_exposure(), "R22_S11") == "/datastore/raw/94.fits"
     with pytest.raises(CatcherError, match="no image raw of R22_S12 in /repo/main"):
-        await images.get_image_path(create_exposure(), "R22_S12")
+        await images.find_image_path(create_exposure(), "R22_S12")
     with pytest.raises(CatcherError, match="say `each: detector`"):
-        await images.get_image_path(create_exposure())
+        await images.find_image_path(create_exposure())
     assert await images.list_detectors(create_exposure("MC_O_2")) == []
     with pytest.raises(CatcherError, match="did not answer: RuntimeError: the registry is locked"):
         await images.list_detectors(create_exposure("broken"))
