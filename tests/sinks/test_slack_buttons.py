@@ -52,7 +52,7 @@ class FakeEngineApi:
     state_changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     is_busy: bool = False
 
-    async def acknowledge(
+    async def acknowledge_alert(
         self, alert: str, severity: Severity | None, who: str, note: str
     ) -> Alert:
         if self.is_busy:
@@ -61,10 +61,10 @@ class FakeEngineApi:
             raise CatcherError("it is CRITICAL by now, not SERIOUS", "look at it again")
         return await self._record_action("acknowledge", alert, severity, who)
 
-    async def shelve(self, alert: str, span: Span, who: str, reason: str) -> Alert:
+    async def shelve_alert(self, alert: str, span: Span, who: str, reason: str) -> Alert:
         return await self._record_action("shelve", alert, span, who)
 
-    async def unshelve(self, alert: str, who: str) -> Alert:
+    async def unshelve_alert(self, alert: str, who: str) -> Alert:
         return await self._record_action("unshelve", alert, who)
 
     async def _record_action(self, *action: Any) -> Alert:
